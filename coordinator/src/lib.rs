@@ -1,0 +1,1 @@
+//! Matching, job ledger and settlement batches.

@@ -1,0 +1,1 @@
+//! ONNX Runtime in the clear: the plaintext reference of demos and checks.

@@ -1,0 +1,1 @@
+//! Worker node: engines, model cache and job execution.

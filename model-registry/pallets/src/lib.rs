@@ -1,0 +1,1 @@
+//! FRAME pallets: models, operators with bonds, escrow and settlement.

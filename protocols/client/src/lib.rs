@@ -1,0 +1,1 @@
+//! SDK and gateway: what applications talk to.

@@ -1,0 +1,1 @@
+//! Masked evaluation: dealer, evaluator and client as sans-IO state machines, and the ring kernels.

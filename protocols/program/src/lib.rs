@@ -1,0 +1,1 @@
+//! The private program: ONNX importer, typed IR, fixed-point plan, clear references.

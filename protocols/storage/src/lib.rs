@@ -1,0 +1,1 @@
+//! CESS storage: segments, fragments, fids, the embedded store and client-side encryption.

@@ -1,0 +1,2 @@
+//! The `ai-link` command.
+fn main() {}
