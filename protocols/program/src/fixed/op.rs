@@ -1,0 +1,165 @@
+//! The operators of a fixed-point program.
+
+use serde::{Deserialize, Serialize};
+
+use super::ConstId;
+
+/// In a [`Op::Rearrange`] map: this output element is zero.
+pub const PAD: u32 = u32::MAX;
+
+/// What one step does. Shapes are per record; `b` below is the batch.
+///
+/// The first group is linear and local: under a mask, `m_z = f(m_x)` and `lambda_z = f(lambda_x)`, with bias and
+/// addend on `m` only. The second group is interactive and leaves a fresh mask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// `x [b, rows.., k] -> x W + bias [b, rows.., n]`. The fraction grows by that of the weights.
+    Linear {
+        /// `[k, n]`.
+        weights: ConstId,
+        /// `[n]`, at the fraction of the output.
+        bias: Option<ConstId>,
+    },
+    /// Cross-correlation as in ONNX: `x [b, ic, h, w] -> [b, oc, oh, ow]`, zero padding.
+    Conv {
+        /// `[oc, ic / groups, kh, kw]`.
+        weights: ConstId,
+        /// `[oc]`, at the fraction of the output.
+        bias: Option<ConstId>,
+        /// Strides, pads, dilations, groups.
+        geometry: ConvGeometry,
+    },
+    /// Zero-padded window sums: `x [b, c, h, w] -> [b, c, oh, ow]`.
+    SumPool(PoolGeometry),
+    /// Sums over `axes` (without batch, strictly ascending), each kept as size 1.
+    SumAxes {
+        /// Axes, without batch.
+        axes: Vec<usize>,
+    },
+    /// Sum of two values of the same shape and fraction.
+    Add,
+    /// Difference of two values of the same shape and fraction.
+    Sub,
+    /// Adds a constant of the value's shape, at the value's fraction, to every record.
+    AddConst {
+        /// The addend.
+        constant: ConstId,
+    },
+    /// Multiplies elementwise by a constant of the value's shape, or by a scalar (shape `[]`).
+    MulConst {
+        /// The factor.
+        constant: ConstId,
+    },
+    /// Per record: output element `i` is input element `map[i]`, or zero where `map[i]` is [`PAD`].
+    /// Serves transpose, slice, pad, expand and the views of a pool.
+    Rearrange {
+        /// Source element of each output element.
+        map: Vec<u32>,
+    },
+    /// Same elements, other shape.
+    Reshape,
+    /// Joins one or more values along `axis` (without batch).
+    Concat {
+        /// Axis, without batch.
+        axis: usize,
+    },
+    /// Arithmetic shift right (floor). The fraction shrinks by `bits`. Masked evaluation: at most one unit off.
+    Trunc {
+        /// At least 1.
+        bits: u8,
+    },
+    /// `max(z, 0) >> bits`; `bits` may be 0. The fraction shrinks by `bits`.
+    Relu {
+        /// Shift after the comparison.
+        bits: u8,
+        /// Which bits of `z` decide its sign; `window.lo <= bits`, so that a doubtful sign moves the result by
+        /// at most one unit.
+        window: BitWindow,
+    },
+    /// Elementwise maximum of two values of the same shape and fraction.
+    Max {
+        /// Which bits of `x - y` decide.
+        window: BitWindow,
+    },
+}
+
+impl Op {
+    /// Whether the step needs messages between the evaluators or dealt material.
+    pub fn is_interactive(&self) -> bool {
+        matches!(self, Op::Trunc { .. } | Op::Relu { .. } | Op::Max { .. })
+    }
+
+    /// The operator's name, for people.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Op::Linear { .. } => "Linear",
+            Op::Conv { .. } => "Conv",
+            Op::SumPool(_) => "SumPool",
+            Op::SumAxes { .. } => "SumAxes",
+            Op::Add => "Add",
+            Op::Sub => "Sub",
+            Op::AddConst { .. } => "AddConst",
+            Op::MulConst { .. } => "MulConst",
+            Op::Rearrange { .. } => "Rearrange",
+            Op::Reshape => "Reshape",
+            Op::Concat { .. } => "Concat",
+            Op::Trunc { .. } => "Trunc",
+            Op::Relu { .. } => "Relu",
+            Op::Max { .. } => "Max",
+        }
+    }
+}
+
+/// How a convolution kernel moves. Arrays are `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ConvGeometry {
+    /// Step between windows.
+    pub strides: [usize; 2],
+    /// Zeros added at `[top, left, bottom, right]`.
+    pub pads: [usize; 4],
+    /// Distance between kernel taps.
+    pub dilations: [usize; 2],
+    /// Channel groups; 1 = dense.
+    pub groups: usize,
+}
+
+impl ConvGeometry {
+    /// Stride 1, no padding, no dilation, dense.
+    pub const UNIT: Self = Self {
+        strides: [1, 1],
+        pads: [0; 4],
+        dilations: [1, 1],
+        groups: 1,
+    };
+}
+
+/// How a pooling window moves. Arrays are `[vertical, horizontal]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PoolGeometry {
+    /// Window size.
+    pub kernel: [usize; 2],
+    /// Step between windows.
+    pub strides: [usize; 2],
+    /// Zeros added at `[top, left, bottom, right]`.
+    pub pads: [usize; 4],
+    /// Distance between taps.
+    pub dilations: [usize; 2],
+}
+
+/// The sign of `z` is computed from bits `lo..hi`.
+///
+/// The plan guarantees |z| < 2^hi. A value with |z| < 2^lo may be judged either way. `lo = 0` is exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BitWindow {
+    /// First bit looked at.
+    pub lo: u8,
+    /// Bits of magnitude: `lo < hi <= 63`.
+    pub hi: u8,
+}
+
+impl BitWindow {
+    /// Bits looked at.
+    pub fn width(self) -> u8 {
+        self.hi - self.lo
+    }
+}
