@@ -1,1 +1,62 @@
-//! Ids, signed records, messages, codec and the libp2p node that every party shares.
+//! What every party of AI-LINK says, and how it says it.
+//!
+//! Applications, workers, coordinators and the command line share this crate and nothing above it.
+//! It has three layers, each usable without the next:
+//!
+//! 1. **Values** ([`ids`], [`names`], [`units`]): typed ids, names and amounts. A value that exists
+//!    is valid: names are parsed, money is checked arithmetic, accounts print as SS58.
+//! 2. **Words** ([`codec`], [`identity`], [`signed`], [`records`], [`messages`], [`session`]): the
+//!    one place where bytes become values. Every decoder takes a limit, refuses trailing bytes and
+//!    allocates in proportion to what arrived, never to what the sender claims. A
+//!    [`Signed`] record gives its value away only after its signature was checked.
+//! 3. **Network** ([`node`]): a libp2p node (QUIC, and TCP with noise and yamux) behind a bounded
+//!    queue. Short questions are request-response on [`node::CONTROL_PROTOCOL`]; shares travel as
+//!    length-prefixed frames on raw streams of [`node::BULK_PROTOCOL`].
+//!
+//! # One key per party
+//!
+//! An [`Identity`] is one ed25519 key. It is the libp2p peer key, it signs records, and its public
+//! half is the account on the chain. So "this connection", "this record" and "this account" are
+//! compared as 32 bytes, and no binding between them can go stale. Workers may be paid to another
+//! account (the operator); that link is proven on the chain with [`binding_message`].
+//!
+//! # What this crate does not protect
+//!
+//! The transport hides content from the network, not who talks to whom, when, and how much. A peer
+//! can stall or lie; deadlines and signatures make that visible, not impossible. Signed records are
+//! evidence of what a key said, not of what a machine did. Captures ([`NodeConfig::capture`]) hold
+//! decrypted traffic of one process, like an `SSLKEYLOGFILE`: they are for diagnosis.
+
+#![forbid(unsafe_code)]
+
+mod bounded;
+pub mod clock;
+pub mod codec;
+pub mod identity;
+pub mod ids;
+pub mod messages;
+pub mod names;
+pub mod records;
+pub mod session;
+pub mod signed;
+pub mod units;
+
+pub use codec::{CodecError, Limit, decode, encode};
+pub use identity::{Identity, IdentityError, SignatureBytes};
+pub use ids::{
+    AccountId, Commitment, Digest, Fid, JobId, ModelId, ParseIdError, PeerKey, PeerKeyError,
+};
+pub use libp2p::{Multiaddr, PeerId};
+pub use messages::{
+    AlreadyKnown, AttemptStatus, CandidateRefusal, ControlRequest, ControlResponse,
+    CoordinatorInfo, JobState, JobStatus, Refusal, RefusalReason,
+};
+pub use names::{ModelName, ModelVersion, NameError, Region};
+pub use records::{
+    GroupMember, Heartbeat, JobFailure, JobReceipt, JobRequest, Level, Payout, PayoutReason,
+    ReceiptError, Role, RoleSet, Ticket, TicketError, VerifiedReceipt, Voucher, VoucherError,
+    WorkerReceipt, WorkerRecord, binding_message,
+};
+pub use session::{Abort, HelloReply, Party, SessionHello, SessionRefusal};
+pub use signed::{Record, SignError, Signed, SignedError};
+pub use units::{AmountError, Bytes, Planck, UnixMillis};

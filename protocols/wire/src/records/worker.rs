@@ -1,0 +1,72 @@
+//! What workers announce to coordinators.
+
+use libp2p::Multiaddr;
+use serde::{Deserialize, Serialize};
+
+use super::{Level, RoleSet};
+use crate::{AccountId, Bytes, Commitment, PeerKey, Planck, Record, Region, bounded};
+
+/// A worker's offer. Signed by the worker's peer key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// The worker.
+    pub peer: PeerKey,
+    /// The account that is paid, and whose bond answers for the worker.
+    pub operator: AccountId,
+    /// Where it listens: at most 8.
+    #[serde(deserialize_with = "bounded::list::<_, _, { WorkerRecord::MAX_ADDRESSES }>")]
+    pub addresses: Vec<Multiaddr>,
+    /// The parts it takes.
+    pub roles: RoleSet,
+    /// The privacy levels it offers.
+    #[serde(deserialize_with = "bounded::list::<_, _, 3>")]
+    pub levels: Vec<Level>,
+    /// Where it stands: at most 8, from coarse to fine.
+    #[serde(deserialize_with = "bounded::list::<_, _, { WorkerRecord::MAX_REGIONS }>")]
+    pub regions: Vec<Region>,
+    /// Processor cores that it gives.
+    pub cores: u16,
+    /// Memory that it gives.
+    pub memory: Bytes,
+    /// Models that it can start at once: at most 64.
+    #[serde(deserialize_with = "bounded::list::<_, _, { WorkerRecord::MAX_CACHED }>")]
+    pub cached_models: Vec<Commitment>,
+    /// What it asks for a job, whatever its part.
+    pub price_per_job: Planck,
+    /// Name and version of its software: at most 64 bytes.
+    #[serde(deserialize_with = "bounded::text::<_, 64>")]
+    pub software: String,
+}
+
+impl WorkerRecord {
+    /// Most addresses of one party.
+    pub const MAX_ADDRESSES: usize = 8;
+    /// Most regions of one worker.
+    pub const MAX_REGIONS: usize = 8;
+    /// Most cached models that a worker announces.
+    pub const MAX_CACHED: usize = 64;
+}
+
+impl Record for WorkerRecord {
+    const KIND: &'static str = "worker";
+    const VERSION: u16 = 1;
+}
+
+/// A worker is alive, and this is its load. Signed by the worker's peer key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The worker.
+    pub peer: PeerKey,
+    /// Jobs that it works on now.
+    pub active_jobs: u16,
+    /// Jobs that it would work on at once.
+    pub capacity: u16,
+    /// Models that it can start at once: at most 64.
+    #[serde(deserialize_with = "bounded::list::<_, _, { WorkerRecord::MAX_CACHED }>")]
+    pub cached_models: Vec<Commitment>,
+}
+
+impl Record for Heartbeat {
+    const KIND: &'static str = "heartbeat";
+    const VERSION: u16 = 1;
+}
