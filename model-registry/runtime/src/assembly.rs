@@ -1,0 +1,48 @@
+//! The pallets put together. An index is part of how transactions and events are encoded: it is never
+//! reused.
+
+use alloc::vec::Vec;
+use frame_support::inherent::{CheckInherentsResult, InherentData};
+use sp_runtime::traits::Block as BlockT;
+
+use crate::{Block, UncheckedExtrinsic};
+
+#[frame_support::runtime]
+mod runtime {
+    #[runtime::runtime]
+    #[runtime::derive(
+        RuntimeCall,
+        RuntimeEvent,
+        RuntimeError,
+        RuntimeOrigin,
+        RuntimeFreezeReason,
+        RuntimeHoldReason,
+        RuntimeSlashReason,
+        RuntimeLockId,
+        RuntimeTask,
+        RuntimeViewFunction
+    )]
+    pub struct Runtime;
+
+    #[runtime::pallet_index(0)]
+    pub type System = frame_system;
+    #[runtime::pallet_index(1)]
+    pub type Timestamp = pallet_timestamp;
+    #[runtime::pallet_index(2)]
+    pub type Balances = pallet_balances;
+    #[runtime::pallet_index(3)]
+    pub type TransactionPayment = pallet_transaction_payment;
+}
+
+// The trait behind these two is private to the module that the macro expands in.
+
+pub(crate) fn create_inherents(data: &InherentData) -> Vec<UncheckedExtrinsic> {
+    data.create_extrinsics()
+}
+
+pub(crate) fn check_inherents(
+    data: &InherentData,
+    block: &<Block as BlockT>::LazyBlock,
+) -> CheckInherentsResult {
+    data.check_extrinsics(block)
+}

@@ -1,0 +1,6 @@
+//! The runtime as a whole, executed natively.
+
+#![allow(clippy::unwrap_used)]
+
+mod chain;
+mod native;
