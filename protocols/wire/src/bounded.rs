@@ -20,14 +20,9 @@ pub(crate) fn text<'de, D, const MAX: usize>(deserializer: D) -> Result<String, 
 where
     D: Deserializer<'de>,
 {
-    let text = String::deserialize(deserializer)?;
-    match text.len() <= MAX {
-        true => Ok(text),
-        false => Err(D::Error::custom(format_args!(
-            "text of {} bytes where at most {MAX} are allowed",
-            text.len()
-        ))),
-    }
+    // Asking for a borrowed text lets the decoder lend its input, so that nothing is allocated for
+    // a length that is only claimed.
+    deserializer.deserialize_str(TextVisitor::<MAX>)
 }
 
 /// Cuts `text` to at most `max` bytes at a character boundary, for reasons that this side writes.
@@ -40,6 +35,23 @@ pub(crate) fn cut(mut text: String, max: usize) -> String {
         text.truncate(end);
     }
     text
+}
+
+struct TextVisitor<const MAX: usize>;
+
+impl<const MAX: usize> Visitor<'_> for TextVisitor<MAX> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a text of at most {MAX} bytes")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        match text.len() <= MAX {
+            true => Ok(text.to_owned()),
+            false => Err(E::invalid_length(text.len(), &self)),
+        }
+    }
 }
 
 struct ListVisitor<T, const MAX: usize>(PhantomData<T>);

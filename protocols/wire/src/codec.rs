@@ -6,8 +6,9 @@
 //!
 //! * nothing longer than the [`Limit`] is looked at, or produced;
 //! * bytes left over after the value are an error, so one value has one encoding per length;
-//! * memory is claimed in proportion to the bytes that arrived (bincode's own limit is set from
-//!   their number), so a length prefix of 2^60 in a short message is refused, not allocated.
+//! * memory grows with the bytes that arrived: texts and byte strings are taken out of the input,
+//!   lists grow item by item, and bincode's own limit is set from the input's length, so a length
+//!   prefix of 2^60 in a short message is refused, not allocated.
 
 use std::io;
 
@@ -120,7 +121,7 @@ fn decode_claiming<T: DeserializeOwned, const CLAIM: usize>(
 ) -> Result<(T, usize), bincode::error::DecodeError> {
     let config: Configuration<LittleEndian, Varint, ClaimLimit<CLAIM>> =
         bincode::config::standard().with_limit::<CLAIM>();
-    bincode::serde::decode_from_slice(bytes, config)
+    bincode::serde::borrow_decode_from_slice(bytes, config)
 }
 
 /// Collects up to `limit` bytes and remembers the length that went past it.

@@ -36,6 +36,7 @@ pub mod identity;
 pub mod ids;
 pub mod messages;
 pub mod names;
+pub mod node;
 pub mod records;
 pub mod session;
 pub mod signed;
@@ -52,6 +53,10 @@ pub use messages::{
     CoordinatorInfo, JobState, JobStatus, Refusal, RefusalReason,
 };
 pub use names::{ModelName, ModelVersion, NameError, Region};
+pub use node::{
+    BulkStream, FrameKind, Incoming, IncomingRequest, Node, NodeConfig, NodeError, NodeLimits,
+    OpenError, RequestError, StreamError,
+};
 pub use records::{
     GroupMember, Heartbeat, JobFailure, JobReceipt, JobRequest, Level, Payout, PayoutReason,
     ReceiptError, Role, RoleSet, Ticket, TicketError, VerifiedReceipt, Voucher, VoucherError,

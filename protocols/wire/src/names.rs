@@ -3,11 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use crate::bounded;
 
 /// The name of a published model: 3 to 63 characters of `a-z 0-9 . _ -`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct ModelName(String);
 
 impl ModelName {
@@ -60,8 +62,8 @@ impl FromStr for ModelVersion {
 }
 
 /// A place, as coarse as its operator likes: 2 to 32 characters of `a-z 0-9 -`, such as `eu-de`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct Region(String);
 
 impl Region {
@@ -105,6 +107,13 @@ macro_rules! name_conversions {
 
             fn from_str(text: &str) -> Result<Self, NameError> {
                 Self::new(text)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = bounded::text::<_, { $name::MAX }>(deserializer)?;
+                Self::new(text).map_err(D::Error::custom)
             }
         }
 

@@ -252,11 +252,8 @@ impl<'de> Deserialize<'de> for ByteString {
             fn visit_bytes<E>(self, bytes: &[u8]) -> Result<ByteString, E> {
                 Ok(ByteString(bytes.to_vec()))
             }
-            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<ByteString, E> {
-                Ok(ByteString(bytes))
-            }
         }
-        deserializer.deserialize_byte_buf(Visitor)
+        deserializer.deserialize_bytes(Visitor)
     }
 }
 

@@ -1,0 +1,172 @@
+//! Making a node: transports, swarm, and the tasks that serve it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::SwarmEvent;
+use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identity, kad, noise, tcp, yamux};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::behaviour::Behaviour;
+use super::capture::Capture;
+use super::task::Task;
+use super::{BULK_PROTOCOL, Incoming, Node, NodeConfig, NodeError, Shared, accept};
+use crate::Identity;
+
+/// Commands of this process that wait for the task.
+const COMMANDS: usize = 64;
+/// Questions and streams of others that wait for this process.
+const INCOMING: usize = 64;
+/// How long the system may take to bind sockets.
+const LISTEN_WITHIN: Duration = Duration::from_secs(10);
+/// How long one attempt to connect may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection without streams is kept.
+const IDLE_CONNECTION: Duration = Duration::from_secs(60);
+
+pub(super) async fn start(config: NodeConfig) -> Result<(Node, Incoming), NodeError> {
+    let NodeConfig {
+        identity,
+        listen,
+        limits,
+        bootstrap,
+        capture,
+    } = config;
+    let capture = capture
+        .map(Capture::new)
+        .transpose()
+        .map_err(NodeError::Capture)?;
+    let bootstrap = bootstrap
+        .into_iter()
+        .map(with_peer)
+        .collect::<Result<Vec<_>, _>>()?;
+    let shared = Arc::new(Shared { limits, capture });
+
+    let mode = match listen.is_empty() {
+        true => kad::Mode::Client,
+        false => kad::Mode::Server,
+    };
+    let mut swarm = swarm(&identity, &shared, mode)?;
+    let listening = listen_on(&mut swarm, listen).await?;
+    let bootstrapping = !bootstrap.is_empty();
+    for (peer, address) in bootstrap {
+        swarm.behaviour_mut().kad.add_address(&peer, address);
+    }
+    if bootstrapping {
+        // Fails only when no peer is known.
+        let _ = swarm.behaviour_mut().kad.bootstrap();
+    }
+
+    let mut streams = swarm.behaviour().streams.new_control();
+    let opened = streams
+        .accept(BULK_PROTOCOL)
+        .expect("a new behaviour has no protocol registered; qed");
+    let (commands, commanded) = mpsc::channel(COMMANDS);
+    let (asked, requests) = mpsc::channel(INCOMING);
+    let (taken, incoming_streams) = mpsc::channel(INCOMING);
+    let (addresses, listening) = watch::channel(listening);
+    tokio::spawn(accept::run(opened, taken, shared.clone()));
+    tokio::spawn(Task::new(swarm, commanded, asked, addresses, shared.clone()).run());
+
+    let node = Node {
+        peer: identity.peer_key(),
+        commands,
+        listening,
+        streams,
+        shared,
+    };
+    Ok((
+        node,
+        Incoming {
+            requests,
+            streams: incoming_streams,
+        },
+    ))
+}
+
+fn swarm(
+    identity: &Identity,
+    shared: &Shared,
+    mode: kad::Mode,
+) -> Result<Swarm<Behaviour>, NodeError> {
+    let transport = |why: String| NodeError::Transport { why };
+    let keypair = identity::Keypair::ed25519_from_bytes(identity.secret_seed().as_mut())
+        .map_err(|error| transport(error.to_string()))?;
+    let tcp = tcp::Config::new().nodelay(true);
+    let builder = SwarmBuilder::with_existing_identity(keypair)
+        .with_tokio()
+        .with_tcp(tcp, noise::Config::new, yamux::Config::default)
+        .map_err(|error| transport(error.to_string()))?
+        .with_quic()
+        .with_behaviour(|keypair| Behaviour::new(keypair, &shared.limits, mode));
+    let Ok(builder) = builder;
+    Ok(builder
+        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_CONNECTION))
+        .with_connection_timeout(CONNECT_WITHIN)
+        .build())
+}
+
+async fn listen_on(
+    swarm: &mut Swarm<Behaviour>,
+    addresses: Vec<Multiaddr>,
+) -> Result<Vec<Multiaddr>, NodeError> {
+    let mut waiting = Vec::new();
+    for address in addresses {
+        let listener = swarm
+            .listen_on(address.clone())
+            .map_err(|error| NodeError::Listen {
+                address: address.clone(),
+                why: super::task::chain(&error),
+            })?;
+        waiting.push((listener, address));
+    }
+    let mut listening = Vec::new();
+    let until = Instant::now() + LISTEN_WITHIN;
+    while !waiting.is_empty() {
+        let event = timeout_at(until, swarm.select_next_some())
+            .await
+            .map_err(|_| NodeError::ListenTimeout {
+                missing: waiting.len(),
+                within: LISTEN_WITHIN,
+            })?;
+        match event {
+            SwarmEvent::NewListenAddr {
+                listener_id,
+                address,
+            } => {
+                waiting.retain(|(listener, _)| *listener != listener_id);
+                listening.push(address);
+            }
+            SwarmEvent::ListenerClosed {
+                listener_id,
+                reason: Err(error),
+                ..
+            } => {
+                let failed = waiting
+                    .into_iter()
+                    .find(|(listener, _)| *listener == listener_id);
+                if let Some((_, address)) = failed {
+                    return Err(NodeError::Listen {
+                        address,
+                        why: error.to_string(),
+                    });
+                }
+                return Err(NodeError::Transport {
+                    why: error.to_string(),
+                });
+            }
+            _ => {}
+        }
+    }
+    Ok(listening)
+}
+
+fn with_peer(address: Multiaddr) -> Result<(PeerId, Multiaddr), NodeError> {
+    match address.iter().last() {
+        Some(Protocol::P2p(peer)) => Ok((peer, address)),
+        _ => Err(NodeError::Bootstrap { address }),
+    }
+}

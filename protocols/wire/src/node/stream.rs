@@ -1,0 +1,416 @@
+//! Bulk streams: frames in both directions between two authenticated peers.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use futures::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use libp2p::{PeerId, Stream};
+use tokio::time::{Instant, timeout_at};
+
+use super::Shared;
+use super::admission::Permit;
+use super::capture::CaptureFile;
+use super::frame::{self, FrameError, FrameHeader, FrameKind, Room};
+use crate::{Abort, CodecError, Limit, codec};
+
+/// Frames in both directions.
+///
+/// An [`Abort`] frame that arrives where the reader did not ask for one is returned as
+/// [`StreamError::Aborted`]. After any error, or when a call is cancelled, the stream is in the
+/// middle of a frame: drop it.
+#[derive(Debug)]
+pub struct BulkStream {
+    reader: BulkReader,
+    writer: BulkWriter,
+}
+
+impl BulkStream {
+    pub(super) fn new(
+        peer: PeerId,
+        stream: Stream,
+        shared: &Shared,
+        permit: Option<Permit>,
+    ) -> io::Result<Self> {
+        let capture = shared
+            .capture
+            .as_ref()
+            .map(|capture| capture.file(&peer))
+            .transpose()?;
+        let idle = shared.limits.stream_idle;
+        let (read, write) = stream.split();
+        let reader = BulkReader {
+            peer,
+            io: read,
+            idle,
+            deadline: None,
+            capture: capture.clone(),
+            _permit: permit,
+        };
+        let writer = BulkWriter {
+            peer,
+            io: write,
+            idle,
+            deadline: None,
+            capture,
+        };
+        Ok(Self { reader, writer })
+    }
+
+    /// The authenticated peer at the other end.
+    pub fn peer(&self) -> PeerId {
+        self.reader.peer
+    }
+
+    /// Sets when every later wait ends, in both directions.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.reader.set_deadline(deadline);
+        self.writer.set_deadline(deadline);
+    }
+
+    /// See [`BulkWriter::send`].
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn send(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), StreamError> {
+        self.writer.send(kind, payload).await
+    }
+
+    /// See [`BulkReader::recv_exact`].
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn recv_exact(
+        &mut self,
+        kind: FrameKind,
+        bytes: usize,
+    ) -> Result<Vec<u8>, StreamError> {
+        self.reader.recv_exact(kind, bytes).await
+    }
+
+    /// See [`BulkReader::recv_bounded`].
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn recv_bounded(
+        &mut self,
+        kind: FrameKind,
+        max: usize,
+    ) -> Result<Vec<u8>, StreamError> {
+        self.reader.recv_bounded(kind, max).await
+    }
+
+    /// See [`BulkReader::recv_any`].
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn recv_any(
+        &mut self,
+        max: &[(FrameKind, usize)],
+    ) -> Result<(FrameKind, Vec<u8>), StreamError> {
+        self.reader.recv_any(max).await
+    }
+
+    /// Two halves that can be used at the same time.
+    pub fn split(self) -> (BulkReader, BulkWriter) {
+        (self.reader, self.writer)
+    }
+
+    /// See [`BulkWriter::close`].
+    ///
+    /// # Errors
+    /// See there.
+    pub async fn close(&mut self) -> Result<(), StreamError> {
+        self.writer.close().await
+    }
+}
+
+/// The receiving half of a [`BulkStream`].
+pub struct BulkReader {
+    peer: PeerId,
+    io: ReadHalf<Stream>,
+    idle: Duration,
+    deadline: Option<Instant>,
+    capture: Option<CaptureFile>,
+    /// The place that an inbound stream takes in its node, given back with the reader.
+    _permit: Option<Permit>,
+}
+
+impl BulkReader {
+    /// The authenticated peer at the other end.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Sets when every later wait ends.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
+    /// Receives a frame of `kind` with exactly `bytes` of payload. The header is judged before memory
+    /// is claimed.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub async fn recv_exact(
+        &mut self,
+        kind: FrameKind,
+        bytes: usize,
+    ) -> Result<Vec<u8>, StreamError> {
+        let (_, payload) = self.recv(&[(kind, Room::Exactly(bytes))]).await?;
+        Ok(payload)
+    }
+
+    /// Receives a frame of `kind` with at most `max` bytes of payload. Memory grows as bytes arrive.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub async fn recv_bounded(
+        &mut self,
+        kind: FrameKind,
+        max: usize,
+    ) -> Result<Vec<u8>, StreamError> {
+        let (_, payload) = self.recv(&[(kind, Room::AtMost(max))]).await?;
+        Ok(payload)
+    }
+
+    /// Receives a frame of one of several kinds, each with its own most bytes.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub async fn recv_any(
+        &mut self,
+        max: &[(FrameKind, usize)],
+    ) -> Result<(FrameKind, Vec<u8>), StreamError> {
+        let wanted: Vec<_> = max
+            .iter()
+            .map(|&(kind, max)| (kind, Room::AtMost(max)))
+            .collect();
+        self.recv(&wanted).await
+    }
+
+    async fn recv(
+        &mut self,
+        wanted: &[(FrameKind, Room)],
+    ) -> Result<(FrameKind, Vec<u8>), StreamError> {
+        let mut bytes = [0; FrameHeader::LEN];
+        self.fill(&mut bytes).await?;
+        let header = FrameHeader::from_bytes(bytes).map_err(StreamError::Frame)?;
+        if header.kind == FrameKind::Abort && wanted.iter().all(|(kind, _)| *kind != header.kind) {
+            return Err(self.recv_abort(header).await);
+        }
+        frame::admit(header, wanted).map_err(StreamError::Frame)?;
+        let payload = self.recv_payload(header).await?;
+        Ok((header.kind, payload))
+    }
+
+    async fn recv_abort(&mut self, header: FrameHeader) -> StreamError {
+        if let Err(error) = frame::admit(header, &[(FrameKind::Abort, Room::AtMost(ABORT.get()))]) {
+            return StreamError::Frame(error);
+        }
+        let payload = match self.recv_payload(header).await {
+            Ok(payload) => payload,
+            Err(error) => return error,
+        };
+        match codec::decode(&payload, ABORT) {
+            Ok(abort) => StreamError::Aborted { abort },
+            Err(source) => StreamError::Malformed {
+                kind: FrameKind::Abort,
+                source,
+            },
+        }
+    }
+
+    /// Reads the payload of an admitted header. A buffer never has more room than the bytes that have
+    /// arrived and one [`STEP`], doubled.
+    async fn recv_payload(&mut self, header: FrameHeader) -> Result<Vec<u8>, StreamError> {
+        let length = header.length as usize;
+        let mut payload = Vec::new();
+        while payload.len() < length {
+            let have = payload.len();
+            let step = (length - have).min(have.max(STEP));
+            payload.reserve_exact(step);
+            payload.resize(have + step, 0);
+            self.fill(&mut payload[have..]).await?;
+        }
+        if let Some(capture) = &self.capture {
+            capture
+                .append(&[&header.to_bytes(), &payload])
+                .map_err(StreamError::Capture)?;
+        }
+        Ok(payload)
+    }
+
+    /// Fills `buffer`; each read has the idle time anew, and all end at the deadline.
+    async fn fill(&mut self, buffer: &mut [u8]) -> Result<(), StreamError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let until = wait_until(self.idle, self.deadline);
+            let read = timeout_at(until, self.io.read(&mut buffer[filled..]))
+                .await
+                .map_err(|_| StreamError::Deadline {
+                    doing: "receiving",
+                    idle: self.idle,
+                })?;
+            match read.map_err(StreamError::Io)? {
+                0 => return Err(StreamError::Closed),
+                n => filled += n,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for BulkReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkReader")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The sending half of a [`BulkStream`].
+pub struct BulkWriter {
+    peer: PeerId,
+    io: WriteHalf<Stream>,
+    idle: Duration,
+    deadline: Option<Instant>,
+    capture: Option<CaptureFile>,
+}
+
+impl BulkWriter {
+    /// The authenticated peer at the other end.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Sets when every later wait ends.
+    pub fn set_deadline(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
+    /// Sends a frame and flushes. Small frames are one write; of large ones the header is written
+    /// with the first part, so that it never travels alone.
+    ///
+    /// # Errors
+    /// [`StreamError::PayloadTooLong`] above 2^32 - 1 bytes, before anything is sent; and all that
+    /// befalls connections.
+    pub async fn send(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), StreamError> {
+        let length = u32::try_from(payload.len()).map_err(|_| StreamError::PayloadTooLong {
+            length: payload.len(),
+        })?;
+        let header = FrameHeader { kind, length }.to_bytes();
+        if let Some(capture) = &self.capture {
+            capture
+                .append(&[&header, payload])
+                .map_err(StreamError::Capture)?;
+        }
+        let (first, rest) = payload.split_at(payload.len().min(STEP));
+        let mut start = Vec::with_capacity(header.len() + first.len());
+        start.extend_from_slice(&header);
+        start.extend_from_slice(first);
+        self.write(&start).await?;
+        for part in rest.chunks(STEP) {
+            self.write(part).await?;
+        }
+        let until = wait_until(self.idle, self.deadline);
+        timeout_at(until, self.io.flush())
+            .await
+            .map_err(|_| StreamError::Deadline {
+                doing: "sending",
+                idle: self.idle,
+            })?
+            .map_err(StreamError::Io)
+    }
+
+    /// Ends this direction after everything that was sent. A stream that is dropped without this may
+    /// lose its last frames.
+    ///
+    /// # Errors
+    /// [`StreamError::Deadline`] and [`StreamError::Io`].
+    pub async fn close(&mut self) -> Result<(), StreamError> {
+        let until = wait_until(self.idle, self.deadline);
+        timeout_at(until, self.io.close())
+            .await
+            .map_err(|_| StreamError::Deadline {
+                doing: "closing",
+                idle: self.idle,
+            })?
+            .map_err(StreamError::Io)
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
+        let until = wait_until(self.idle, self.deadline);
+        timeout_at(until, self.io.write_all(bytes))
+            .await
+            .map_err(|_| StreamError::Deadline {
+                doing: "sending",
+                idle: self.idle,
+            })?
+            .map_err(StreamError::Io)
+    }
+}
+
+impl fmt::Debug for BulkWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkWriter")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes written at a time, and room that a reader gives before anything arrived.
+const STEP: usize = 64 << 10;
+
+/// An encoded [`Abort`]: a reason of 256 bytes, a key, and their prefixes.
+const ABORT: Limit = Limit::bytes(512);
+
+fn wait_until(idle: Duration, deadline: Option<Instant>) -> Instant {
+    let idle = Instant::now() + idle;
+    deadline.map_or(idle, |deadline| deadline.min(idle))
+}
+
+/// What befalls a bulk stream.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The peer ended the session and said why.
+    #[error("the peer aborted: {}", abort.reason)]
+    Aborted {
+        /// Its words.
+        abort: Abort,
+    },
+    /// The capture file could not be written, so nothing was sent or given out.
+    #[error("the capture file cannot be written")]
+    Capture(#[source] io::Error),
+    /// The peer closed the stream before the frame was complete.
+    #[error("the peer closed the stream")]
+    Closed,
+    /// Nothing moved until the deadline, or for the idle time.
+    #[error("no progress in {doing} until the deadline (at most {idle:?} without progress)")]
+    Deadline {
+        /// What was waited for.
+        doing: &'static str,
+        /// The idle time.
+        idle: Duration,
+    },
+    /// A header that is refused.
+    #[error("the peer sent a frame that is refused")]
+    Frame(#[source] FrameError),
+    /// The connection broke.
+    #[error("the connection broke")]
+    Io(#[source] io::Error),
+    /// The frame's content is no value of its kind.
+    #[error("the peer sent a malformed {kind:?} frame")]
+    Malformed {
+        /// Its kind.
+        kind: FrameKind,
+        /// What is wrong.
+        source: CodecError,
+    },
+    /// A frame's length must fit 32 bits.
+    #[error("a payload of {length} bytes does not fit a frame: split it")]
+    PayloadTooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+}
