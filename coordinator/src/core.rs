@@ -1,0 +1,414 @@
+//! The coordinator without sockets, clock or chain.
+//!
+//! [`Coordinator::handle`] takes a message and the time and gives the answer, or says what must be
+//! looked up on the chain first. [`Coordinator::tick`] does what time demands and says what to
+//! submit. The shell ([`crate::run`]) does the rest.
+
+use ai_link_wire::{
+    AccountId, ControlRequest, ControlResponse, CoordinatorInfo, Heartbeat, Identity, JobFailure,
+    JobId, ModelName, ModelVersion, PeerKey, Refusal, Signed, UnixMillis, WorkerRecord,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::ledger::{Draft, FailureNote, Ledger, LedgerError, Store, StoreError};
+use crate::policy::Policy;
+use crate::roster::Roster;
+use crate::settlement::{self, Submission};
+use crate::view::{BondedWorker, ChainView, ClientFunds, PublishedModel};
+
+mod delivery;
+mod matched;
+mod refusal;
+
+use refusal::{by_ledger, by_roster, by_signature};
+
+/// The coordinator's state machine over some ledger storage.
+#[derive(Debug)]
+pub struct Coordinator<S> {
+    identity: Identity,
+    policy: Policy,
+    /// Keys the draws of the ranking, so that clients cannot foresee them.
+    chance: [u8; 32],
+    view: ChainView,
+    roster: Roster,
+    ledger: Ledger<S>,
+    submission: SubmissionState,
+}
+
+/// What to do with a message.
+#[derive(Debug)]
+pub enum Reaction {
+    /// Send this answer.
+    Reply(ControlResponse),
+    /// Look this up on the chain, give it to [`Coordinator::learn`], note it in [`LookedUp`], and
+    /// handle the message again.
+    LookUp(Wanted),
+}
+
+/// Something on the chain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// What a client has.
+    Client(AccountId),
+    /// A model, with the version named or else its latest.
+    Model(ModelName, Option<ModelVersion>),
+    /// A worker's binding.
+    Worker(PeerKey),
+}
+
+/// What has been looked up for the message at hand. Nothing is looked up twice, so a message takes
+/// three rounds at most.
+#[derive(Clone, Debug, Default)]
+pub struct LookedUp(Vec<Wanted>);
+
+/// An answer of the chain.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// What a client has.
+    Client(AccountId, ClientFunds),
+    /// A model that exists.
+    Model(ModelName, PublishedModel),
+    /// A worker's binding; `None`: it has none.
+    Worker(PeerKey, Option<BondedWorker>),
+}
+
+/// Everything the coordinator follows on the chain, read in the order of the fields.
+#[derive(Clone, Debug, Default)]
+pub struct ChainReading {
+    /// The last epoch this coordinator has settled; read first.
+    pub last_epoch: u64,
+    /// All bonded workers.
+    pub workers: Vec<(PeerKey, BondedWorker)>,
+    /// All published models.
+    pub models: Vec<(ModelName, PublishedModel)>,
+    /// The funds of [`Coordinator::clients`], each `settled` before its `escrow`.
+    pub clients: Vec<(AccountId, ClientFunds)>,
+}
+
+/// What the shell has to do.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Submit this batch and report to [`Coordinator::submitted`].
+    Submit(Draft),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SubmissionState {
+    Idle { not_before: UnixMillis },
+    InFlight { epoch: u64 },
+}
+
+impl<S: Store> Coordinator<S> {
+    /// A coordinator that continues the ledger in `store`. `chance` is secret and random; it has no
+    /// bearing on correctness.
+    pub fn open(
+        identity: Identity,
+        policy: Policy,
+        chance: [u8; 32],
+        store: S,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            ledger: Ledger::open(store, policy.ledger)?,
+            roster: Roster::new(policy.presence),
+            view: ChainView::default(),
+            submission: SubmissionState::Idle {
+                not_before: UnixMillis(0),
+            },
+            identity,
+            policy,
+            chance,
+        })
+    }
+
+    /// The coordinator's account.
+    pub fn account(&self) -> AccountId {
+        self.identity.account()
+    }
+
+    /// Answers `caller`, whose key the transport has authenticated.
+    pub fn handle(
+        &mut self,
+        caller: PeerKey,
+        request: &ControlRequest,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Reaction {
+        let answer = match request {
+            ControlRequest::Register(record) => self.register(caller, record, looked_up, now),
+            ControlRequest::Heartbeat(heartbeat) => self.heartbeat(caller, heartbeat, now),
+            ControlRequest::Match(request) => self.matched(request, looked_up, now),
+            ControlRequest::Complete { receipt, voucher } => {
+                self.complete(receipt, voucher, looked_up, now)
+            }
+            ControlRequest::Fail(failure) => self.fail(failure, now),
+            ControlRequest::Job(job) => self.job(caller, job),
+            ControlRequest::Info => self.info(caller, looked_up, now),
+        };
+        match answer {
+            Ok(response) => Reaction::Reply(response),
+            Err(Stop::Refuse(refusal)) => Reaction::Reply(ControlResponse::Refused(refusal)),
+            Err(Stop::LookUp(wanted)) => Reaction::LookUp(wanted),
+        }
+    }
+
+    /// Takes an answer of the chain.
+    pub fn learn(&mut self, fact: Fact) {
+        match fact {
+            Fact::Client(client, funds) => self.view.put_client(client, funds),
+            Fact::Model(name, model) => self.view.put_model(name, model),
+            Fact::Worker(peer, worker) => self.view.put_worker(peer, worker),
+        }
+    }
+
+    /// Takes a reading of the whole chain, and marks what the chain has paid. Gives the jobs paid.
+    pub fn refresh(&mut self, reading: ChainReading) -> Result<Vec<JobId>, LedgerError> {
+        let ChainReading {
+            last_epoch,
+            workers,
+            models,
+            clients,
+        } = reading;
+        self.view.put_last_epoch(last_epoch);
+        self.view.put_workers(workers);
+        for (name, model) in models {
+            self.view.put_model(name, model);
+        }
+        for (client, funds) in clients {
+            self.view.put_client(client, funds);
+        }
+        let ledger = &self.ledger;
+        self.view.retain_clients(|client| ledger.has_client(client));
+        self.ledger.reconcile(&self.view)
+    }
+
+    /// Clients whose funds a [`ChainReading`] must include.
+    pub fn clients(&self) -> Vec<AccountId> {
+        self.ledger.clients().collect()
+    }
+
+    /// Model versions known: immutable, so not to be read again.
+    pub fn view(&self) -> &ChainView {
+        &self.view
+    }
+
+    /// The job ledger.
+    pub fn ledger(&self) -> &Ledger<S> {
+        &self.ledger
+    }
+
+    /// The registered workers.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Does what is due: releases reserves of jobs that were not delivered, and makes or repeats a
+    /// settlement batch. Call it about once a second, after [`Coordinator::refresh`].
+    pub fn tick(&mut self, now: UnixMillis) -> Result<Vec<Effect>, TickError> {
+        for (_, group) in self.ledger.expire(now)? {
+            for peer in group {
+                self.roster.released(&peer);
+            }
+        }
+        Ok(self.next_submission(now)?.into_iter().collect())
+    }
+
+    /// Takes the outcome of a submission. What was paid is not concluded from it but from the next
+    /// [`ChainReading`].
+    pub fn submitted(
+        &mut self,
+        epoch: u64,
+        outcome: Submission,
+        now: UnixMillis,
+    ) -> Result<(), LedgerError> {
+        if self.submission != (SubmissionState::InFlight { epoch }) {
+            return Ok(());
+        }
+        let pause = self.policy.settlement.retry_after;
+        let not_before = match outcome {
+            Submission::Finalised => now,
+            Submission::Rejected | Submission::Unknown => now.saturating_add(pause),
+        };
+        self.submission = SubmissionState::Idle { not_before };
+        if outcome == Submission::Rejected {
+            self.ledger.drop_draft()?;
+        }
+        Ok(())
+    }
+
+    fn next_submission(&mut self, now: UnixMillis) -> Result<Option<Effect>, TickError> {
+        match self.submission {
+            SubmissionState::Idle { not_before } if not_before <= now => {}
+            SubmissionState::Idle { .. } | SubmissionState::InFlight { .. } => return Ok(None),
+        }
+        let draft = match self.ledger.draft()? {
+            // Stored before a crash or a broken connection: the same batch again, so that the
+            // epoch number lets it through once at most.
+            Some(draft) if Some(draft.epoch) == self.view.last_epoch().checked_add(1) => draft,
+            // The chain is past it (it may have been paid since the last reading): wait for the
+            // reading that says so.
+            Some(_) => return Ok(None),
+            None => {
+                let policy = &self.policy.settlement;
+                if !settlement::is_due(self.ledger.unsettled(), policy, now) {
+                    return Ok(None);
+                }
+                let made = settlement::draft(self.ledger.unsettled(), &self.view, &policy.limits);
+                let Some(draft) = made else { return Ok(None) };
+                settlement::check(&draft, &self.view)?;
+                self.ledger.save_draft(draft.clone())?;
+                draft
+            }
+        };
+        self.submission = SubmissionState::InFlight { epoch: draft.epoch };
+        Ok(Some(Effect::Submit(draft)))
+    }
+
+    fn register(
+        &mut self,
+        caller: PeerKey,
+        signed: &Signed<WorkerRecord>,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
+        let record = signed.verify(now).map_err(by_signature)?;
+        if signed.signer() != record.peer || caller != record.peer {
+            return Err(Refusal::WrongSigner.into());
+        }
+        if record.addresses.is_empty() {
+            return Err(Refusal::malformed("a worker needs at least one address").into());
+        }
+        let bound = self.view.worker(&record.peer).map(|bonded| bonded.operator);
+        if bound != Some(record.operator) {
+            looked_up.require(Wanted::Worker(record.peer))?;
+            return Err(Refusal::NotRegisteredOnChain.into());
+        }
+        self.roster
+            .register(record.clone(), signed.issued_at(), signed.expires_at(), now)
+            .map_err(by_roster)?;
+        let every = self.policy.presence.heartbeat_every.as_millis();
+        Ok(ControlResponse::Registered {
+            heartbeat_every_ms: u32::try_from(every).unwrap_or(u32::MAX),
+        })
+    }
+
+    fn heartbeat(
+        &mut self,
+        caller: PeerKey,
+        signed: &Signed<Heartbeat>,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
+        let heartbeat = signed.verify(now).map_err(by_signature)?;
+        if signed.signer() != heartbeat.peer || caller != heartbeat.peer {
+            return Err(Refusal::WrongSigner.into());
+        }
+        self.roster
+            .heartbeat(heartbeat, signed.issued_at(), now)
+            .map_err(by_roster)?;
+        Ok(ControlResponse::HeartbeatOk)
+    }
+
+    fn fail(
+        &mut self,
+        signed: &Signed<JobFailure>,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
+        let failure = signed.verify(now).map_err(by_signature)?;
+        if signed.signer().account() != failure.client {
+            return Err(Refusal::WrongSigner.into());
+        }
+        if let FailureNote::New { group } = self.ledger.fail(failure).map_err(by_ledger)? {
+            for peer in group {
+                self.roster.released(&peer);
+            }
+        }
+        Ok(ControlResponse::FailureNoted)
+    }
+
+    fn job(&self, caller: PeerKey, job: &JobId) -> Result<ControlResponse, Stop> {
+        let entry = self.ledger.job(job).map_err(by_ledger)?;
+        // Who asked for what is nobody else's business.
+        let own = entry.filter(|entry| entry.client == caller.account());
+        Ok(ControlResponse::Job(own.map(|entry| entry.status())))
+    }
+
+    fn info(
+        &self,
+        caller: PeerKey,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
+        let client = caller.account();
+        let funds = self.funds(&client, looked_up)?;
+        let voucher_cumulative = self.ledger.promised(&client, funds).map_err(by_ledger)?;
+        Ok(ControlResponse::Info(CoordinatorInfo {
+            account: self.account(),
+            fee: self.policy.fee,
+            voucher_cumulative,
+            workers: u32::try_from(self.roster.fresh(now)).unwrap_or(u32::MAX),
+        }))
+    }
+
+    fn funds(&self, client: &AccountId, looked_up: &LookedUp) -> Result<ClientFunds, Stop> {
+        if let Some(funds) = self.view.client(client) {
+            return Ok(funds);
+        }
+        looked_up.require(Wanted::Client(*client))?;
+        // Looked up, and still unknown: the chain did not answer.
+        Err(Refusal::Busy {
+            retry_after_ms: CHAIN_RETRY_MS,
+        }
+        .into())
+    }
+
+    /// Decides ties and exploration for one attempt; the same for a repeated message.
+    fn draw(&self, job: &JobId, attempt: u32) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(self.chance)
+            .chain_update(job.0)
+            .chain_update(attempt.to_le_bytes())
+            .finalize()
+            .into()
+    }
+}
+
+/// When to ask again while the chain cannot be read.
+const CHAIN_RETRY_MS: u32 = 1000;
+
+/// Why a tick did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum TickError {
+    /// The ledger failed.
+    #[error("the ledger failed")]
+    Ledger(#[from] LedgerError),
+    /// A batch does not add up, so it was not submitted.
+    #[error("the settlement batch does not add up")]
+    Batch(#[from] settlement::BatchError),
+}
+
+/// Why a message has no positive answer (yet).
+enum Stop {
+    Refuse(Refusal),
+    LookUp(Wanted),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+impl LookedUp {
+    /// Notes that something was looked up.
+    pub fn note(&mut self, wanted: Wanted) {
+        self.0.push(wanted);
+    }
+
+    /// Passes when this was looked up already, else asks for it.
+    fn require(&self, wanted: Wanted) -> Result<(), Stop> {
+        if self.0.contains(&wanted) {
+            Ok(())
+        } else {
+            Err(Stop::LookUp(wanted))
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A countersigned receipt and the voucher that pays for it.
+
+use ai_link_wire::{
+    AlreadyKnown, ControlResponse, JobReceipt, Refusal, Signed, UnixMillis, Voucher,
+};
+
+use super::refusal::{by_ledger, by_receipt};
+use super::{Coordinator, LookedUp, Stop, Wanted};
+use crate::ledger::{Completion, LedgerError, Store};
+
+impl<S: Store> Coordinator<S> {
+    pub(super) fn complete(
+        &mut self,
+        receipt: &Signed<JobReceipt>,
+        voucher: &Voucher,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
+        let verified = JobReceipt::check(receipt).map_err(by_receipt)?;
+        let ticket = verified.ticket();
+        if ticket.coordinator != self.account()
+            || voucher.coordinator != self.account()
+            || voucher.client != ticket.client
+        {
+            return Err(Refusal::WrongSigner.into());
+        }
+        voucher.verify().map_err(|_| Refusal::BadSignature)?;
+        let funds = self.funds(&ticket.client, looked_up)?;
+        let completion = self
+            .ledger
+            .complete(receipt.clone(), &verified, *voucher, funds, now);
+        match completion {
+            Ok(Completion::New { group }) => {
+                for peer in group {
+                    self.roster.released(&peer);
+                }
+                Ok(ControlResponse::Completed {
+                    already: AlreadyKnown::No,
+                })
+            }
+            Ok(Completion::Repeated) => Ok(ControlResponse::Completed {
+                already: AlreadyKnown::Yes,
+            }),
+            Err(error) => {
+                if matches!(error, LedgerError::InsufficientEscrow { .. }) {
+                    looked_up.require(Wanted::Client(ticket.client))?;
+                }
+                Err(by_ledger(error))
+            }
+        }
+    }
+}

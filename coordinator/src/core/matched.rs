@@ -1,0 +1,190 @@
+//! A request for workers: from the signed request to the signed ticket.
+
+use ai_link_wire::{
+    ControlResponse, GroupMember, JobRequest, ModelVersion, Planck, Refusal, Signed, Ticket,
+    UnixMillis,
+};
+
+use super::refusal::{by_ledger, by_price, by_signature};
+use super::{Coordinator, LookedUp, Stop, Wanted};
+use crate::ledger::{Admission, LedgerError, NewAttempt, Store};
+use crate::matching::{self, Demand, NoGroup, filter, rank};
+use crate::pricing;
+use crate::view::PublishedModel;
+
+impl<S: Store> Coordinator<S> {
+    pub(super) fn matched(
+        &mut self,
+        signed: &Signed<JobRequest>,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
+        let request = signed.verify(now).map_err(by_signature)?;
+        if signed.signer().account() != request.client {
+            return Err(Refusal::WrongSigner.into());
+        }
+        let culprits = match self.ledger.admit(request).map_err(by_ledger)? {
+            Admission::Known(ticket) => return Ok(ControlResponse::Ticket(*ticket)),
+            Admission::New { culprits } => culprits,
+        };
+        self.check_bounds(request, now)?;
+
+        let (version, model) = self.find_model(request, looked_up)?;
+        let published = &model.versions[&version];
+        if !published.levels.contains(&request.level) {
+            let (model, level) = (request.model.clone(), request.level);
+            return Err(Refusal::LevelNotOffered { model, level }.into());
+        }
+        let funds = self.funds(&request.client, looked_up)?;
+
+        let fee = self.policy.fee;
+        let budget = pricing::workers_budget(request.max_price, model, request.batch, fee)
+            .map_err(by_price)?;
+        let excluded: Vec<_> = request.exclude.iter().copied().chain(culprits).collect();
+        let demand = Demand {
+            request,
+            commitment: published.commitment,
+            excluded: &excluded,
+            budget,
+            minimum_bond: self.policy.minimum_bond,
+        };
+        let ranking = rank::Ranking {
+            weights: &self.policy.weights,
+            exploration_per_mille: self.policy.exploration_per_mille,
+            seed: self.draw(&request.job, request.attempt),
+        };
+        let track = |peer: &_| self.ledger.track(peer);
+        let chosen = matching::choose(&self.view, &self.roster, &demand, &ranking, track, now)
+            .map_err(by_ledger)?;
+        let chosen = match chosen {
+            Ok(chosen) => chosen,
+            Err(none) => return no_group(none, request, budget),
+        };
+
+        let quote = pricing::quote(model, request.batch, &chosen.group, self.account(), fee)
+            .map_err(by_price)?;
+        let group = chosen.group.iter().map(|(role, member)| GroupMember {
+            role: *role,
+            peer: member.record.peer,
+            operator: member.record.operator,
+            addresses: member.record.addresses.clone(),
+        });
+        let ticket = Ticket {
+            job: request.job,
+            attempt: request.attempt,
+            client: request.client,
+            coordinator: self.account(),
+            model: request.model.clone(),
+            version,
+            commitment: published.commitment,
+            manifest: published.manifest,
+            level: request.level,
+            batch: request.batch,
+            group: group.collect(),
+            price: quote.price,
+            payouts: quote.payouts,
+            deadline: request.deadline,
+        };
+        ticket.check().map_err(Refusal::internal)?;
+        let peers: Vec<_> = ticket.group.iter().map(|member| member.peer).collect();
+        let ticket = Signed::sign(&self.identity, ticket, now, request.deadline)
+            .map_err(Refusal::internal)?;
+        let attempt = NewAttempt {
+            request,
+            ticket: ticket.clone(),
+            price: quote.price,
+            group: peers.clone(),
+            release_at: request.deadline.saturating_add(self.policy.grace),
+        };
+        if let Err(error) = self.ledger.accept(attempt, funds, now) {
+            if matches!(error, LedgerError::InsufficientEscrow { .. }) {
+                // The client may have deposited a moment ago.
+                looked_up.require(Wanted::Client(request.client))?;
+            }
+            return Err(by_ledger(error));
+        }
+        for peer in &peers {
+            self.roster.assigned(peer);
+        }
+        Ok(ControlResponse::Ticket(ticket))
+    }
+
+    fn check_bounds(&self, request: &JobRequest, now: UnixMillis) -> Result<(), Stop> {
+        let max = self.policy.max_batch;
+        if request.batch == 0 {
+            return Err(Refusal::malformed("a batch has at least one record").into());
+        }
+        if request.batch > max {
+            return Err(Refusal::BatchTooLarge {
+                batch: request.batch,
+                max,
+            }
+            .into());
+        }
+        if request.deadline <= now {
+            return Err(Refusal::Expired.into());
+        }
+        let latest = now.saturating_add(self.policy.max_job_time);
+        if request.deadline > latest {
+            let why = format!(
+                "the deadline may be at most {:?} away",
+                self.policy.max_job_time
+            );
+            return Err(Refusal::malformed(why).into());
+        }
+        Ok(())
+    }
+
+    /// The model with the version meant; that version is among its known ones.
+    fn find_model(
+        &self,
+        request: &JobRequest,
+        looked_up: &LookedUp,
+    ) -> Result<(ModelVersion, &PublishedModel), Stop> {
+        let wanted = || Wanted::Model(request.model.clone(), request.version);
+        let Some(model) = self.view.model(&request.model) else {
+            looked_up.require(wanted())?;
+            return Err(Refusal::UnknownModel {
+                model: request.model.clone(),
+            }
+            .into());
+        };
+        let version = request.version.unwrap_or(model.latest);
+        if !model.versions.contains_key(&version) {
+            looked_up.require(wanted())?;
+            return Err(Refusal::UnknownVersion {
+                model: request.model.clone(),
+                version,
+            }
+            .into());
+        }
+        Ok((version, model))
+    }
+}
+
+fn no_group(none: NoGroup, request: &JobRequest, budget: Planck) -> Result<ControlResponse, Stop> {
+    match none {
+        NoGroup::TooExpensive { cheapest } => {
+            // What is not the workers' is the same in every group.
+            let fixed = request.max_price.0.saturating_sub(budget.0);
+            let price = Planck(cheapest.0.saturating_add(fixed));
+            Err(Refusal::PriceTooHigh {
+                price,
+                max: request.max_price,
+            }
+            .into())
+        }
+        NoGroup::TooFew { eligible, refused } if refused.is_empty() => {
+            let need = u32::try_from(filter::roles(request.level).len()).unwrap_or(u32::MAX);
+            Err(Refusal::NotEnoughWorkers {
+                have: eligible,
+                need,
+            }
+            .into())
+        }
+        NoGroup::TooFew { mut refused, .. } => {
+            refused.truncate(ControlResponse::MAX_REASONS);
+            Ok(ControlResponse::NoMatch { reasons: refused })
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which workers a job goes to.
+//!
+//! Hard filters first ([`filter`]): each either passes a candidate or names the reason against it.
+//! Then small rankers ([`rank`]) give every candidate left a score. Then the group ([`group`]): for
+//! masked evaluation the best sum of scores over one Evaluator0, one Evaluator1 and one Dealer of
+//! three *distinct operators*, within the client's price. That engine keeps an input secret only
+//! while no two of the three collude, so distinct operators are a filter and never a preference.
+//!
+//! [`choose`] is a pure function: the same view, roster, request, time and seed give the same
+//! group.
+
+use ai_link_wire::{
+    CandidateRefusal, Commitment, JobRequest, PeerKey, Planck, RefusalReason, UnixMillis,
+};
+
+use crate::ledger::TrackRecord;
+use crate::roster::{Member, Presence, Roster};
+use crate::view::{BondedWorker, ChainView};
+
+pub mod filter;
+pub mod group;
+pub mod rank;
+
+pub use group::{Chosen, NoGroup};
+
+/// What a job needs of its workers.
+#[derive(Clone, Debug)]
+pub struct Demand<'a> {
+    /// The client's request.
+    pub request: &'a JobRequest,
+    /// The package the workers must have or fetch.
+    pub commitment: Commitment,
+    /// Workers not to be asked: the request's own list and the culprits of earlier attempts.
+    pub excluded: &'a [PeerKey],
+    /// What of the client's maximum is left for the three workers together.
+    pub budget: Planck,
+    /// A worker with less at stake is not matched.
+    pub minimum_bond: Planck,
+}
+
+/// A registered worker, with everything known about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// What it said about itself.
+    pub member: &'a Member,
+    /// What the chain says about it.
+    pub bonded: Option<&'a BondedWorker>,
+    /// How alive it looks.
+    pub presence: Presence,
+    /// Milliseconds since its last sign of life.
+    pub silent_ms: u64,
+    /// How its earlier jobs went.
+    pub track: TrackRecord,
+}
+
+/// Chooses the group for a job.
+///
+/// `track` tells how a worker's earlier jobs went; only its failure is an outer error.
+pub fn choose<'a, E>(
+    view: &'a ChainView,
+    roster: &'a Roster,
+    demand: &Demand<'_>,
+    ranking: &rank::Ranking<'_>,
+    track: impl Fn(&PeerKey) -> Result<TrackRecord, E>,
+    now: UnixMillis,
+) -> Result<Result<Chosen<'a>, NoGroup>, E> {
+    let mut refused = Vec::new();
+    let mut passed = Vec::new();
+    for member in roster.members() {
+        let candidate = Candidate {
+            member,
+            bonded: view.worker(&member.record.peer),
+            presence: roster.presence(member, now),
+            silent_ms: now.0.saturating_sub(member.last_seen.0),
+            track: track(&member.record.peer)?,
+        };
+        match filter::first_objection(&candidate, demand) {
+            Some(reason) => refused.push(refusal(&candidate, reason)),
+            None => passed.push(candidate),
+        }
+    }
+    let ranked = ranking.rank(passed, demand);
+    Ok(group::assemble(
+        ranked,
+        filter::roles(demand.request.level),
+        demand.budget,
+        refused,
+    ))
+}
+
+fn refusal(candidate: &Candidate<'_>, reason: RefusalReason) -> CandidateRefusal {
+    let record = &candidate.member.record;
+    CandidateRefusal {
+        peer: record.peer,
+        operator: record.operator,
+        reason,
+    }
+}

@@ -1,0 +1,108 @@
+//! Hard filters: each passes a candidate or names the reason against it.
+//!
+//! The order is from what the worker cannot change at once (chain, bond) to what changes by the
+//! second (load), so that the one reason reported is the most lasting one.
+
+use ai_link_wire::{Level, RefusalReason, Role};
+
+use super::{Candidate, Demand};
+use crate::roster::Presence;
+
+type Filter = fn(&Candidate<'_>, &Demand<'_>) -> Option<RefusalReason>;
+
+const FILTERS: [Filter; 9] = [
+    registered_on_chain,
+    bonded_enough,
+    excluded,
+    alive,
+    level_offered,
+    some_role_offered,
+    region_allowed,
+    affordable,
+    free_capacity,
+];
+
+/// The parts of a group at a privacy level, in the order in which a ticket lists them.
+pub fn roles(level: Level) -> &'static [Role] {
+    match level {
+        Level::Mpc => &Role::ALL,
+        Level::Fhe | Level::Sealed => &Role::ALL[..1],
+    }
+}
+
+/// The first reason against this candidate, or `None` when it may be matched.
+pub fn first_objection(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    FILTERS.iter().find_map(|filter| filter(candidate, demand))
+}
+
+/// Bound on chain to the very operator that the record names: otherwise a worker could pose as
+/// another operator's and break the distinctness of a group.
+fn registered_on_chain(candidate: &Candidate<'_>, _: &Demand<'_>) -> Option<RefusalReason> {
+    let bound = candidate
+        .bonded
+        .is_some_and(|bonded| bonded.operator == candidate.member.record.operator);
+    (!bound).then_some(RefusalReason::NotRegisteredOnChain)
+}
+
+fn bonded_enough(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    let have = candidate.bonded?.bond;
+    let need = demand.minimum_bond;
+    (have < need).then_some(RefusalReason::BondTooLow { have, need })
+}
+
+fn excluded(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    demand
+        .excluded
+        .contains(&candidate.member.record.peer)
+        .then_some(RefusalReason::Excluded)
+}
+
+fn alive(candidate: &Candidate<'_>, _: &Demand<'_>) -> Option<RefusalReason> {
+    match candidate.presence {
+        Presence::Fresh => None,
+        Presence::Stale | Presence::Gone => Some(RefusalReason::Stale {
+            last_seen_ms: candidate.silent_ms,
+        }),
+    }
+}
+
+fn level_offered(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    let offered = candidate
+        .member
+        .record
+        .levels
+        .contains(&demand.request.level);
+    (!offered).then_some(RefusalReason::LevelNotOffered)
+}
+
+fn some_role_offered(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    let offered = candidate.member.record.roles;
+    (!roles(demand.request.level)
+        .iter()
+        .any(|role| offered.contains(*role)))
+    .then_some(RefusalReason::RoleNotOffered)
+}
+
+fn region_allowed(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    let allowed = &demand.request.regions;
+    let somewhere = allowed.is_empty()
+        || candidate
+            .member
+            .record
+            .regions
+            .iter()
+            .any(|r| allowed.contains(r));
+    (!somewhere).then_some(RefusalReason::RegionNotAllowed)
+}
+
+/// A worker that alone costs more than is left for all three can never be part of a group.
+fn affordable(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    let have = candidate.member.record.price_per_job;
+    let max = demand.budget;
+    (have > max).then_some(RefusalReason::PriceTooHigh { have, max })
+}
+
+fn free_capacity(candidate: &Candidate<'_>, _: &Demand<'_>) -> Option<RefusalReason> {
+    let (active, capacity) = (candidate.member.active, candidate.member.capacity);
+    (active >= capacity).then_some(RefusalReason::AtCapacity { active, capacity })
+}

@@ -1,0 +1,157 @@
+//! Rankers: small judgements from 0 to [`FULL`], summed by weight.
+//!
+//! Integer arithmetic throughout, so that a ranking is the same on every machine and can be
+//! replayed from a log.
+
+use std::cmp::Reverse;
+
+use ai_link_wire::PeerKey;
+use sha2::{Digest as _, Sha256};
+
+use super::{Candidate, Demand};
+
+/// The best score a single ranker gives.
+pub const FULL: u64 = 1_000_000;
+
+/// How much each ranker counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights {
+    /// Cheap workers first.
+    pub price: u32,
+    /// Idle workers first.
+    pub load: u32,
+    /// Workers that hold the model already first.
+    pub cached: u32,
+    /// Workers whose jobs were delivered first.
+    pub reliability: u32,
+    /// Chance: spreads jobs over workers that are otherwise equal.
+    pub chance: u32,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self {
+            price: 30,
+            load: 25,
+            cached: 20,
+            reliability: 40,
+            chance: 5,
+        }
+    }
+}
+
+/// How candidates are compared for one match.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranking<'a> {
+    /// How much each ranker counts.
+    pub weights: &'a Weights,
+    /// Of 1000 matches, how many are left to chance alone.
+    pub exploration_per_mille: u16,
+    /// Decides what is left to chance. Clients must not be able to guess it.
+    pub seed: [u8; 32],
+}
+
+/// A candidate with its score.
+#[derive(Clone, Copy, Debug)]
+pub struct Ranked<'a> {
+    /// The candidate.
+    pub candidate: Candidate<'a>,
+    /// The weighted sum of the rankers' scores.
+    pub score: u64,
+}
+
+impl Ranking<'_> {
+    /// Scores candidates, best first.
+    pub fn rank<'a>(&self, candidates: Vec<Candidate<'a>>, demand: &Demand<'_>) -> Vec<Ranked<'a>> {
+        let explore = self.explores();
+        let mut ranked: Vec<_> = candidates
+            .into_iter()
+            .map(|candidate| {
+                let chance = self.chance(&candidate.member.record.peer);
+                let score = if explore {
+                    chance
+                } else {
+                    self.weighted(&candidate, demand, chance)
+                };
+                Ranked { candidate, score }
+            })
+            .collect();
+        ranked.sort_by_key(|ranked| (Reverse(ranked.score), ranked.candidate.member.record.peer));
+        ranked
+    }
+
+    /// Whether this match is left to chance.
+    pub fn explores(&self) -> bool {
+        self.draw(b"explore") % 1000 < u64::from(self.exploration_per_mille)
+    }
+
+    fn weighted(&self, candidate: &Candidate<'_>, demand: &Demand<'_>, chance: u64) -> u64 {
+        let weights = self.weights;
+        [
+            (weights.price, price(candidate, demand)),
+            (weights.load, load(candidate)),
+            (weights.cached, cached(candidate, demand)),
+            (weights.reliability, reliability(candidate)),
+            (weights.chance, chance),
+        ]
+        .into_iter()
+        .fold(0, |sum: u64, (weight, score)| {
+            sum.saturating_add(u64::from(weight) * score)
+        })
+    }
+
+    fn chance(&self, peer: &PeerKey) -> u64 {
+        self.draw(&peer.0) % (FULL + 1)
+    }
+
+    fn draw(&self, what: &[u8]) -> u64 {
+        let hash = Sha256::new()
+            .chain_update(self.seed)
+            .chain_update(what)
+            .finalize();
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash[..8]);
+        u64::from_le_bytes(first)
+    }
+}
+
+/// Full marks for a free worker, none for one that takes all of the budget.
+fn price(candidate: &Candidate<'_>, demand: &Demand<'_>) -> u64 {
+    let budget = demand.budget.0.max(1);
+    let price = candidate.member.record.price_per_job.0.min(budget);
+    share(budget - price, budget)
+}
+
+/// The free part of the worker's capacity.
+fn load(candidate: &Candidate<'_>) -> u64 {
+    let capacity = u128::from(candidate.member.capacity.max(1));
+    let active = u128::from(candidate.member.active).min(capacity);
+    share(capacity - active, capacity)
+}
+
+fn cached(candidate: &Candidate<'_>, demand: &Demand<'_>) -> u64 {
+    if candidate.member.cached.contains(&demand.commitment) {
+        FULL
+    } else {
+        0
+    }
+}
+
+/// The expected rate of delivery by Laplace's rule of succession: a worker without a history is
+/// neither trusted nor condemned.
+fn reliability(candidate: &Candidate<'_>) -> u64 {
+    let delivered = u128::from(candidate.track.delivered);
+    let failed = u128::from(candidate.track.failed);
+    share(delivered + 1, delivered + failed + 2)
+}
+
+/// `part / whole` as a score; `part <= whole`, `whole > 0`.
+fn share(part: u128, whole: u128) -> u64 {
+    let full = u128::from(FULL);
+    let score = match part.checked_mul(full) {
+        Some(scaled) => scaled / whole,
+        // Beyond 2^108 planck: divide first, what is lost is below one score point.
+        None => part / (whole / full),
+    };
+    u64::try_from(score).unwrap_or(FULL).min(FULL)
+}

@@ -1,0 +1,131 @@
+//! What the chain says, as far as the coordinator needs it.
+//!
+//! The core never talks to a chain: the shell reads it and puts what it read into a [`ChainView`].
+//! That keeps every decision reproducible from plain values.
+
+use std::collections::BTreeMap;
+
+use ai_link_wire::{AccountId, Commitment, Fid, Level, ModelName, ModelVersion, PeerKey, Planck};
+
+/// A snapshot of the chain, refreshed by the shell.
+#[derive(Clone, Debug, Default)]
+pub struct ChainView {
+    workers: BTreeMap<PeerKey, BondedWorker>,
+    models: BTreeMap<ModelName, PublishedModel>,
+    clients: BTreeMap<AccountId, ClientFunds>,
+    last_epoch: u64,
+}
+
+/// A worker's peer key as bound on chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BondedWorker {
+    /// The account that registered the worker, answers for it and is paid for it.
+    pub operator: AccountId,
+    /// What the operator has at stake for it.
+    pub bond: Planck,
+}
+
+/// A model name as published on chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedModel {
+    /// Who is paid for every record inferred.
+    pub owner: AccountId,
+    /// The version meant when a request names none.
+    pub latest: ModelVersion,
+    /// The owner's price for one record of a batch.
+    pub price_per_record: Planck,
+    /// The versions read so far. A version never changes once published, so these never go stale.
+    pub versions: BTreeMap<ModelVersion, PublishedVersion>,
+}
+
+/// One immutable version of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedVersion {
+    /// Merkle root of the package.
+    pub commitment: Commitment,
+    /// Where the package lies in storage.
+    pub manifest: Fid,
+    /// The privacy levels the owner offers it under.
+    pub levels: Vec<Level>,
+}
+
+/// What a client can pay with, and what it has paid through this coordinator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientFunds {
+    /// Cumulative amount of the newest voucher that the chain has honoured for this coordinator.
+    pub settled: Planck,
+    /// Escrow that is neither spent nor being withdrawn. Must have been read *after* `settled`:
+    /// a settlement between the two reads then only makes the client look poorer, never richer.
+    pub escrow: Planck,
+}
+
+impl ChainView {
+    /// Replaces the whole set of bonded workers.
+    pub fn put_workers(&mut self, workers: impl IntoIterator<Item = (PeerKey, BondedWorker)>) {
+        self.workers = workers.into_iter().collect();
+    }
+
+    /// Adds or replaces one bonded worker; `None` forgets it.
+    pub fn put_worker(&mut self, peer: PeerKey, worker: Option<BondedWorker>) {
+        match worker {
+            Some(worker) => self.workers.insert(peer, worker),
+            None => self.workers.remove(&peer),
+        };
+    }
+
+    /// Adds or replaces a model; versions already known are kept.
+    pub fn put_model(&mut self, name: ModelName, mut model: PublishedModel) {
+        if let Some(known) = self.models.remove(&name) {
+            for (version, record) in known.versions {
+                model.versions.entry(version).or_insert(record);
+            }
+        }
+        self.models.insert(name, model);
+    }
+
+    /// Replaces what a client can pay with.
+    pub fn put_client(&mut self, client: AccountId, funds: ClientFunds) {
+        self.clients.insert(client, funds);
+    }
+
+    /// Forgets every client for which `keep` is false, so that the view stays as small as the
+    /// ledger's live part.
+    pub fn retain_clients(&mut self, mut keep: impl FnMut(&AccountId) -> bool) {
+        self.clients.retain(|client, _| keep(client));
+    }
+
+    /// Sets the last epoch this coordinator has settled on chain (0: none yet).
+    pub fn put_last_epoch(&mut self, epoch: u64) {
+        self.last_epoch = epoch;
+    }
+
+    /// The chain's binding of a worker.
+    pub fn worker(&self, peer: &PeerKey) -> Option<&BondedWorker> {
+        self.workers.get(peer)
+    }
+
+    /// A published model.
+    pub fn model(&self, name: &ModelName) -> Option<&PublishedModel> {
+        self.models.get(name)
+    }
+
+    /// The models read so far.
+    pub fn models(&self) -> impl Iterator<Item = (&ModelName, &PublishedModel)> {
+        self.models.iter()
+    }
+
+    /// A client's funds, or `None` when they were never read.
+    pub fn client(&self, client: &AccountId) -> Option<ClientFunds> {
+        self.clients.get(client).copied()
+    }
+
+    /// The clients whose funds are known.
+    pub fn clients(&self) -> impl Iterator<Item = (AccountId, ClientFunds)> {
+        self.clients.iter().map(|(client, funds)| (*client, *funds))
+    }
+
+    /// The last epoch this coordinator has settled (0: none yet).
+    pub fn last_epoch(&self) -> u64 {
+        self.last_epoch
+    }
+}
