@@ -1,0 +1,184 @@
+//! The fragment files of a store.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::StorageError;
+use crate::fid::ContentHash;
+
+/// Finds, writes and removes fragment files. All of it blocks.
+pub(crate) struct Files {
+    dir: PathBuf,
+    fragments: PathBuf,
+    staging: PathBuf,
+    next: AtomicU64,
+}
+
+/// A fresh directory for files that are not in place yet; removed when dropped.
+pub(crate) struct StagingDir(PathBuf);
+
+/// What a fragment file holds.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// There is no such file.
+    Missing,
+    /// It is longer than a fragment.
+    TooLong,
+    /// Its bytes, not verified.
+    Bytes(Vec<u8>),
+}
+
+impl Files {
+    pub(crate) fn open(dir: &Path) -> Result<Self, StorageError> {
+        let files = Self {
+            dir: dir.to_owned(),
+            fragments: dir.join("fragments"),
+            staging: dir.join("staging"),
+            next: AtomicU64::new(0),
+        };
+        for dir in [&files.fragments, &files.staging] {
+            fs::create_dir_all(dir).map_err(StorageError::io("made its directories"))?;
+        }
+        Ok(files)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Removes everything in staging and every fragment that nothing refers to.
+    pub(crate) fn sweep(
+        &self,
+        mut is_referenced: impl FnMut(ContentHash) -> Result<bool, StorageError>,
+    ) -> Result<(), StorageError> {
+        let doing = "swept its directories";
+        for entry in fs::read_dir(&self.staging).map_err(StorageError::io(doing))? {
+            let path = entry.map_err(StorageError::io(doing))?.path();
+            fs::remove_dir_all(&path).map_err(StorageError::io(doing))?;
+        }
+        for shelf in fs::read_dir(&self.fragments).map_err(StorageError::io(doing))? {
+            let shelf = shelf.map_err(StorageError::io(doing))?.path();
+            for entry in fs::read_dir(&shelf).map_err(StorageError::io(doing))? {
+                let path = entry.map_err(StorageError::io(doing))?.path();
+                let hash = path.file_name().and_then(OsStr::to_str).map(str::parse);
+                // Files that are not named by a hash are not ours to remove.
+                if let Some(Ok(hash)) = hash
+                    && !is_referenced(hash)?
+                {
+                    fs::remove_file(&path).map_err(StorageError::io(doing))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn contains(&self, hash: ContentHash) -> bool {
+        self.path(hash).is_file()
+    }
+
+    /// Reads a fragment of at most `limit` bytes.
+    pub(crate) fn read(&self, hash: ContentHash, limit: usize) -> io::Result<Content> {
+        let file = match File::open(self.path(hash)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Missing),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        if length > limit as u64 {
+            return Ok(Content::TooLong);
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(if bytes.len() > limit {
+            Content::TooLong
+        } else {
+            Content::Bytes(bytes)
+        })
+    }
+
+    pub(crate) fn remove(&self, hash: ContentHash) -> io::Result<()> {
+        match fs::remove_file(self.path(hash)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    pub(crate) fn stage(&self) -> io::Result<StagingDir> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let dir = self.staging.join(number.to_string());
+        fs::create_dir(&dir)?;
+        Ok(StagingDir(dir))
+    }
+
+    /// Moves synced files to where fragments belong, replacing what is there (it has the same
+    /// content, or should have), and returns when the moves are on disk.
+    pub(crate) fn publish<'a>(
+        &self,
+        staged: impl IntoIterator<Item = (ContentHash, &'a Path)>,
+    ) -> io::Result<()> {
+        let mut shelves = std::collections::BTreeSet::new();
+        let mut new_shelves = false;
+        for (hash, from) in staged {
+            let shelf = self.shelf(hash);
+            match fs::create_dir(&shelf) {
+                Ok(()) => new_shelves = true,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+            fs::rename(from, self.path(hash))?;
+            shelves.insert(shelf);
+        }
+        for shelf in &shelves {
+            sync_dir(shelf)?;
+        }
+        if new_shelves {
+            sync_dir(&self.fragments)?;
+        }
+        Ok(())
+    }
+
+    fn shelf(&self, hash: ContentHash) -> PathBuf {
+        self.fragments.join(hex::encode(&hash.0[..1]))
+    }
+
+    fn path(&self, hash: ContentHash) -> PathBuf {
+        self.shelf(hash).join(hash.to_string())
+    }
+}
+
+impl StagingDir {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn create(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(self.path(name))
+    }
+
+    /// Writes and syncs a whole file and returns its path.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+        let mut file = self.create(name)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(self.path(name))
+    }
+}
+
+impl Drop for StagingDir {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::warn!(dir = %self.0.display(), %error, "a staging directory was left behind");
+        }
+    }
+}
+
+/// Makes renames in a directory durable.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,195 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::time::Duration;
+
+use crate::fid::{ContentHash, Fid};
+
+/// Why a store did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// All slots of the store are taken.
+    #[error("the store is busy: all its slots are taken, try again later")]
+    Busy,
+    /// The object has no bytes; CESS does not store such.
+    #[error("the object is empty, and empty objects cannot be stored")]
+    Empty,
+    /// The other side computed another fid: something was changed on the way.
+    #[error(
+        "the store answered with fid {answered}, but what was sent has {computed}: \
+         it was changed on the way and must not be used"
+    )]
+    FidChanged {
+        /// What the store says.
+        answered: Fid,
+        /// What this side computed, by the rule that was asked for.
+        computed: Fid,
+    },
+    /// What came back is not what the fid names, by either rule.
+    #[error(
+        "the store gave bytes that do not hash to {fid} by either rule: \
+         they are not that object, read it from elsewhere"
+    )]
+    FidMismatch {
+        /// What was asked for.
+        fid: Fid,
+    },
+    /// The store has no room.
+    #[error("the store is full: it may hold {capacity} bytes on disk")]
+    Full {
+        /// What it may hold.
+        capacity: u64,
+    },
+    /// The index of an embedded store failed.
+    #[error("the index of the store failed while it {doing}")]
+    Index {
+        /// What was being done.
+        doing: &'static str,
+        /// What the database reports.
+        #[source]
+        source: Box<redb::Error>,
+    },
+    /// A record in the index of an embedded store cannot be read.
+    #[error("the index of the store holds a damaged record for {fid}: restore it from a copy")]
+    DamagedRecord {
+        /// Of which object.
+        fid: Fid,
+    },
+    /// The disk of an embedded store failed.
+    #[error("the store's disk failed while it {doing}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// What the operating system reports.
+        #[source]
+        source: io::Error,
+    },
+    /// The other side sent something that is not an answer.
+    #[error("the store's answer makes no sense: {what}")]
+    Malformed {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The account may not do this.
+    #[error("not permitted: {reason}")]
+    NoPermission {
+        /// Why.
+        reason: String,
+    },
+    /// The store acts for no account, and this needs one.
+    #[error("this needs an account: give the store client a signer")]
+    NoSigner,
+    /// No such object.
+    #[error("there is no object {fid}")]
+    NotFound {
+        /// What was asked for.
+        fid: Fid,
+    },
+    /// The range begins behind the object's end.
+    #[error("the range begins at byte {start}, but {fid} has {size} bytes")]
+    RangeNotSatisfiable {
+        /// Which object.
+        fid: Fid,
+        /// Where the range begins.
+        start: u64,
+        /// How long the object is.
+        size: u64,
+    },
+    /// The other side refused for a reason of its own.
+    #[error("the store refused with code {code}: {message}")]
+    Refused {
+        /// Its code.
+        code: u16,
+        /// Its words, cut to a sensible length.
+        message: String,
+    },
+    /// A segment that came back is not the one that belongs there.
+    #[error(
+        "segment {segment} of {fid} came back with hash {found} instead of {expected}: \
+         it was damaged on the way or at the store"
+    )]
+    SegmentMismatch {
+        /// Which object.
+        fid: Fid,
+        /// Which segment, from 0.
+        segment: u64,
+        /// What it should hash to.
+        expected: ContentHash,
+        /// What it does hash to.
+        found: ContentHash,
+    },
+    /// A range cannot be verified because the store does not tell the object's segments.
+    #[error(
+        "the store does not tell the segments of {fid}, so a range of it cannot be verified: \
+         read the whole object"
+    )]
+    SegmentsUnknown {
+        /// Which object.
+        fid: Fid,
+    },
+    /// The reader that gave the bytes failed.
+    #[error("the source of the bytes failed")]
+    Source(
+        /// Its error.
+        #[source]
+        io::Error,
+    ),
+    /// The other side was too slow.
+    #[error("the store did not {what} within {after:?}")]
+    TimedOut {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        after: Duration,
+    },
+    /// The object is larger than allowed.
+    #[error("the object is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// What is allowed.
+        limit: u64,
+    },
+    /// The object has more owners, or the account more objects, than allowed.
+    #[error("the object already has {limit} owners, which is the most it may have")]
+    TooManyOwners {
+        /// What is allowed.
+        limit: usize,
+    },
+    /// The connection failed.
+    #[error("the connection to the store failed")]
+    Transport(
+        /// What the HTTP client reports.
+        #[source]
+        reqwest::Error,
+    ),
+    /// Too many fragments of a segment are lost.
+    #[error(
+        "segment {segment} of {fid} is lost: {have} of its 12 fragments are intact and {need} are \
+         needed"
+    )]
+    Unrecoverable {
+        /// Which object.
+        fid: Fid,
+        /// Which segment, from 0.
+        segment: u64,
+        /// Intact fragments.
+        have: usize,
+        /// Fragments needed.
+        need: usize,
+    },
+}
+
+impl StorageError {
+    /// For `map_err` on file operations.
+    pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { doing, source }
+    }
+
+    /// For `map_err` on index operations.
+    pub(crate) fn index<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> Self {
+        move |source| Self::Index {
+            doing,
+            source: Box::new(source.into()),
+        }
+    }
+}

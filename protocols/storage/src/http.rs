@@ -1,0 +1,21 @@
+//! The HTTP interface of DeOSS gateways, v0.4: what client and server have in common.
+//!
+//! Answers are HTTP 200 even for errors, with an envelope `{"code", "msg", "data"}`; only bodies of
+//! objects (200 or 206, `application/octet-stream`) come bare.
+//!
+//! Differences from DeOSS, all of them ours:
+//!
+//! - Accounts are ed25519 keys, not sr25519 ones, see [`auth`](crate::Authorizer).
+//! - `GET /file/metadata` also tells `segments`, so that a client can verify ranges.
+//! - `GET /file/list` takes `After` and `Limit`, and tells `file_name`.
+//! - `GET /file/open` takes the standard `Range` header as well as `Content-Range`.
+//! - `GET /file/location` also tells every `fragments` entry, with its hash and state.
+//! - `DELETE /file` answers `{"result"}`; there is no block whose hash could be told.
+//! - Codes 413 and 507 in the envelope: object too large, store full.
+//! - Reading fragments needs no authorisation.
+//! - Not there yet: `PUT /file` and `/files` (multipart), `PUT /resume`.
+
+pub(crate) mod auth;
+pub(crate) mod body;
+pub(crate) mod envelope;
+pub(crate) mod range;
