@@ -1,0 +1,114 @@
+//! `state_*`: storage, runtime calls, metadata.
+
+use std::sync::Arc;
+
+use codec::Decode;
+use jsonrpsee::{
+    RpcModule,
+    core::RpcResult,
+    server::RegisterMethodError,
+    types::{ErrorObjectOwned, error::INVALID_PARAMS_CODE},
+};
+use serde_json::json;
+use sp_core::{Bytes, H256};
+
+use super::error;
+use crate::node::Node;
+
+/// Keys in one answer or one question.
+const MAX_KEYS: usize = 1000;
+
+pub(super) fn register(module: &mut RpcModule<Arc<Node>>) -> Result<(), RegisterMethodError> {
+    module.register_blocking_method("state_getStorage", |params, node, _| {
+        let mut params = params.sequence();
+        let Bytes(key) = params.next()?;
+        let at: Option<H256> = params.optional_next()?;
+        let chain = node.chain();
+        let value = chain.storage(at.unwrap_or_else(|| chain.head_hash()), &key);
+        value
+            .map(|value| value.map(Bytes))
+            .map_err(|failure| error::read(&failure))
+    })?;
+    module.register_blocking_method("state_queryStorageAt", |params, node, _| -> RpcResult<_> {
+        let mut params = params.sequence();
+        let keys: Vec<Bytes> = params.next()?;
+        check_count(keys.len())?;
+        let at: Option<H256> = params.optional_next()?;
+        let chain = node.chain();
+        let at = at.unwrap_or_else(|| chain.head_hash());
+        let mut changes = Vec::with_capacity(keys.len());
+        for key in keys {
+            let value = chain
+                .storage(at, &key)
+                .map_err(|failure| error::read(&failure))?;
+            changes.push((key, value.map(Bytes)));
+        }
+        Ok(json!([{ "block": at, "changes": changes }]))
+    })?;
+    module.register_blocking_method("state_getKeysPaged", |params, node, _| {
+        let mut params = params.sequence();
+        let prefix: Option<Bytes> = params.next()?;
+        let count: u32 = params.next()?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        check_count(count)?;
+        let after: Option<Bytes> = params.optional_next()?;
+        let at: Option<H256> = params.optional_next()?;
+        let chain = node.chain();
+        let at = at.unwrap_or_else(|| chain.head_hash());
+        let prefix = prefix.unwrap_or_else(|| Bytes(Vec::new()));
+        let keys = chain.keys(at, &prefix, after.as_ref().map(|after| &after[..]), count);
+        keys.map(|keys| keys.into_iter().map(Bytes).collect::<Vec<_>>())
+            .map_err(|failure| error::read(&failure))
+    })?;
+    module.register_blocking_method("state_call", |params, node, _| {
+        let mut params = params.sequence();
+        let method: String = params.next()?;
+        let Bytes(arguments) = params.next()?;
+        let at: Option<H256> = params.optional_next()?;
+        call(&node, at, &method, &arguments).map(Bytes)
+    })?;
+    module.register_blocking_method("state_getMetadata", |params, node, _| {
+        let at: Option<H256> = params.sequence().optional_next()?;
+        let answer = call(&node, at, "Metadata_metadata", &[])?;
+        // The metadata comes as opaque bytes with their length in front.
+        Vec::<u8>::decode(&mut answer.as_slice())
+            .map(Bytes)
+            .map_err(|source| {
+                ErrorObjectOwned::owned(
+                    jsonrpsee::types::error::INTERNAL_ERROR_CODE,
+                    "Internal error",
+                    Some(source.to_string()),
+                )
+            })
+    })?;
+    module.register_method("state_getRuntimeVersion", |_, _, _| {
+        serde_json::to_value(&ai_link_runtime::VERSION).map_err(|source| {
+            ErrorObjectOwned::owned(
+                jsonrpsee::types::error::INTERNAL_ERROR_CODE,
+                "Internal error",
+                Some(source.to_string()),
+            )
+        })
+    })?;
+    Ok(())
+}
+
+fn call(node: &Node, at: Option<H256>, method: &str, arguments: &[u8]) -> RpcResult<Vec<u8>> {
+    let chain = node.chain();
+    let at = at.unwrap_or_else(|| chain.head_hash());
+    chain
+        .call(at, method, arguments)
+        .map_err(|failure| error::read(&failure))
+}
+
+fn check_count(count: usize) -> RpcResult<()> {
+    if count <= MAX_KEYS {
+        return Ok(());
+    }
+    let message = format!("{count} keys asked for, at most {MAX_KEYS} are given at once");
+    Err(ErrorObjectOwned::owned(
+        INVALID_PARAMS_CODE,
+        message,
+        None::<()>,
+    ))
+}
