@@ -43,7 +43,7 @@ pub mod limits {
     /// Inputs and outputs, each.
     pub const PORTS: usize = 64;
     /// Kernel sizes, strides, pads and dilations, each.
-    pub const GEOMETRY: usize = 1 << 16;
+    pub const GEOMETRY: usize = 1 << 12;
     /// Magnitude bits of any value: |ring value| < 2^62 leaves room for exact truncation.
     pub const BOUND_BITS: u8 = 62;
     /// Elements of one value times the batch: what one evaluation may hold per value.

@@ -25,11 +25,23 @@
 #![forbid(unsafe_code)]
 
 pub mod fixed;
+pub mod graph;
 pub mod kernels;
+mod maps;
+pub mod merkle;
+pub mod onnx;
 pub mod ops;
+pub mod package;
+pub mod plan;
 mod post;
+mod signature;
 mod tensor;
 
 pub use fixed::Program;
+pub use graph::Graph;
+pub use onnx::{ImportError, ImportLimits};
+pub use package::{Package, PackageError, PackageLimits};
+pub use plan::{PlanError, PlanOptions, compile};
 pub use post::{ClientOp, KeepDims};
+pub use signature::{Datatype, Signature, TensorMeta};
 pub use tensor::{OutputData, OutputTensor, Tensor, TensorError};

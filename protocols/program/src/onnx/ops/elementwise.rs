@@ -1,0 +1,310 @@
+//! Sums, differences, products and quotients, with broadcasting made explicit.
+
+use super::super::error::Why;
+use super::super::import::{Import, finite, shape_error};
+use super::super::node::OnnxNode;
+use super::super::value::{Const, ConstData, Int, Secret, Value};
+use crate::graph::{FloatConst, NodeOp};
+use crate::maps;
+
+pub(super) fn binary(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    if node.op() == "Max" && node.operands.len() != 2 {
+        return Err(shape_error(&[], "a maximum of two values is supported"));
+    }
+    match (node.operand(0)?, node.operand(1)?) {
+        (Value::Secret(x), Value::Secret(y)) => {
+            let op = match node.op() {
+                "Add" => NodeOp::Add,
+                "Sub" => NodeOp::Sub,
+                "Max" => NodeOp::Max,
+                _ => return Err(Why::TwoSecrets),
+            };
+            two_secrets(cx, node, x, y, op)
+        }
+        (Value::Secret(x), Value::Const(c)) => with_constant(cx, node, x, c, Side::Right),
+        (Value::Const(c), Value::Secret(x)) => with_constant(cx, node, x, c, Side::Left),
+        (Value::Const(a), Value::Const(b)) => constants(cx, node.op(), a, b),
+        _ => Err(Why::DataType("an operand was refused")),
+    }
+}
+
+/// Any number of operands.
+pub(super) fn sum(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let mut total = node.operand(0)?.clone();
+    for i in 1..node.operands.len() {
+        total = match (&total, node.operand(i)?) {
+            (Value::Secret(x), Value::Secret(y)) => two_secrets(cx, node, x, y, NodeOp::Add)?,
+            (Value::Secret(x), Value::Const(c)) | (Value::Const(c), Value::Secret(x)) => {
+                add(cx, node, x, c, 1.0)?
+            }
+            (Value::Const(a), Value::Const(b)) => constants(cx, "Add", a, b)?,
+            _ => return Err(Why::DataType("an operand was refused")),
+        };
+    }
+    Ok(total)
+}
+
+pub(super) fn unary(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    match (node.operand(0)?, node.op()) {
+        (Value::Secret(x), "Neg") => multiply(cx, node, x, &scalar(-1.0), |v| v),
+        (Value::Secret(_), _) => Err(Why::Operator),
+        (Value::Const(c), op) => {
+            let floats = c.floats().ok_or(Why::DataType("floats are needed"))?;
+            cx.reserve(&c.dims)?;
+            let f: fn(f32) -> f32 = match op {
+                "Neg" => |v| -v,
+                "Sqrt" => f32::sqrt,
+                _ => f32::recip,
+            };
+            let data = ConstData::Float(floats.iter().map(|v| f(*v)).collect());
+            Ok(Value::Const(Const::new(c.dims.clone(), data)))
+        }
+        (Value::Refused, _) => Err(Why::DataType("an operand was refused")),
+    }
+}
+
+/// On which side of the operator the constant is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Left,
+    Right,
+}
+
+fn with_constant(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    c: &Const,
+    side: Side,
+) -> Result<Value, Why> {
+    match (node.op(), side) {
+        ("Add", _) => add(cx, node, x, c, 1.0),
+        ("Sub", Side::Right) => add(cx, node, x, c, -1.0),
+        ("Sub", Side::Left) => match multiply(cx, node, x, &scalar(-1.0), |v| v)? {
+            Value::Secret(negative) => add(cx, node, &negative, c, 1.0),
+            other => Ok(other),
+        },
+        ("Mul", _) => multiply(cx, node, x, c, |v| v),
+        ("Div", Side::Right) => multiply(cx, node, x, c, f32::recip),
+        ("Div", Side::Left) => Err(Why::TwoSecrets),
+        // max(x, c) with one number is a clip.
+        ("Max", _) => match c.scalar().filter(|v| v.is_finite() && c.dims.len() <= 1) {
+            Some(lo) => {
+                let op = NodeOp::Clip {
+                    lo: Some(lo),
+                    hi: None,
+                };
+                Ok(Value::Secret(cx.emit(
+                    &node.name,
+                    op,
+                    &[x.value],
+                    x.dims.clone(),
+                )?))
+            }
+            None => Err(Why::DataType(
+                "a maximum with a constant needs one finite number",
+            )),
+        },
+        _ => Err(Why::Operator),
+    }
+}
+
+fn add(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    c: &Const,
+    sign: f32,
+) -> Result<Value, Why> {
+    let (x, mut c) = fit(cx, node, x, c)?;
+    c.data.iter_mut().for_each(|v| *v *= sign);
+    let dims = x.dims.clone();
+    Ok(Value::Secret(cx.emit(
+        &node.name,
+        NodeOp::AddConst(c),
+        &[x.value],
+        dims,
+    )?))
+}
+
+fn multiply(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    c: &Const,
+    f: impl Fn(f32) -> f32,
+) -> Result<Value, Why> {
+    let (x, mut c) = fit(cx, node, x, c)?;
+    c.data.iter_mut().for_each(|v| *v = f(*v));
+    if c.data.iter().any(|v| !v.is_finite()) {
+        return Err(Why::NotFinite);
+    }
+    let dims = x.dims.clone();
+    Ok(Value::Secret(cx.emit(
+        &node.name,
+        NodeOp::MulConst(c),
+        &[x.value],
+        dims,
+    )?))
+}
+
+fn scalar(v: f32) -> Const {
+    Const::new(vec![], ConstData::Float(vec![v]))
+}
+
+/// Broadcasts a secret and a constant to their common shape.
+fn fit(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    c: &Const,
+) -> Result<(Secret, FloatConst), Why> {
+    let floats = finite(c)?;
+    // Axes are aligned from the right; the constant may reach the batch axis only with a 1.
+    let surplus = c.dims.len().saturating_sub(x.dims.len());
+    let (front, rest) = c.dims.split_at_checked(surplus).unwrap_or((&[], &c.dims));
+    match front {
+        [] | [1] => {}
+        _ => {
+            return Err(Why::MixesBatch(
+                "a constant differs along the first axis or before it",
+            ));
+        }
+    }
+    let rest = aligned(rest, x.dims.len());
+    let common = common_dims(&x.dims, &rest)
+        .ok_or_else(|| shape_error(&[&x.dims, &c.dims], "they do not broadcast"))?;
+    cx.reserve(&common)?;
+    let map = maps::expand(&rest, &common)
+        .ok_or_else(|| shape_error(&[&rest, &common], "they do not broadcast"))?;
+    let data = map
+        .map
+        .iter()
+        .filter_map(|i| floats.get(*i as usize).copied())
+        .collect();
+    let x = broadcast(cx, node, x, &common)?;
+    Ok((x, FloatConst { dims: common, data }))
+}
+
+fn two_secrets(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    y: &Secret,
+    op: NodeOp,
+) -> Result<Value, Why> {
+    if x.dims.len() != y.dims.len() {
+        return Err(Why::MixesBatch(
+            "operands of different rank align the batch with another axis",
+        ));
+    }
+    let common = common_dims(&x.dims, &y.dims)
+        .ok_or_else(|| shape_error(&[&x.dims, &y.dims], "they do not broadcast"))?;
+    let x = broadcast(cx, node, x, &common)?;
+    let y = broadcast(cx, node, y, &common)?;
+    Ok(Value::Secret(cx.emit(
+        &node.name,
+        op,
+        &[x.value, y.value],
+        common,
+    )?))
+}
+
+/// Repeats size-1 axes of a secret.
+pub(super) fn broadcast(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    to: &[usize],
+) -> Result<Secret, Why> {
+    if x.dims == to {
+        return Ok(x.clone());
+    }
+    cx.reserve(to)?;
+    let map = maps::expand(&x.dims, to)
+        .ok_or_else(|| shape_error(&[&x.dims, to], "they do not broadcast"))?;
+    cx.emit(&node.name, NodeOp::Rearrange(map.map), &[x.value], map.dims)
+}
+
+/// Folds an operator on two constants.
+fn constants(cx: &mut Import, op: &str, a: &Const, b: &Const) -> Result<Value, Why> {
+    let rank = a.dims.len().max(b.dims.len());
+    let (da, db) = (aligned(&a.dims, rank), aligned(&b.dims, rank));
+    let unfit = || shape_error(&[&a.dims, &b.dims], "they do not broadcast");
+    let dims = common_dims(&da, &db).ok_or_else(unfit)?;
+    cx.reserve(&dims)?;
+    let (ma, mb) = (
+        maps::expand(&da, &dims).ok_or_else(unfit)?,
+        maps::expand(&db, &dims).ok_or_else(unfit)?,
+    );
+    let pairs = || {
+        ma.map
+            .iter()
+            .zip(&mb.map)
+            .map(|(i, j)| (*i as usize, *j as usize))
+    };
+    let data = match (a.data(), b.data()) {
+        (ConstData::Float(x), ConstData::Float(y)) => {
+            let f: fn(f32, f32) -> f32 = match op {
+                "Add" => |a, b| a + b,
+                "Sub" => |a, b| a - b,
+                "Mul" => |a, b| a * b,
+                "Div" => |a, b| a / b,
+                "Max" => f32::max,
+                _ => return Err(Why::Operator),
+            };
+            let at = |(i, j): (usize, usize)| Some(f(*x.get(i)?, *y.get(j)?));
+            ConstData::Float(pairs().filter_map(at).collect())
+        }
+        (ConstData::Int(x), ConstData::Int(y)) => {
+            let at = |(i, j): (usize, usize)| match (x.get(i), y.get(j)) {
+                (Some(a), Some(b)) => int_op(op, *a, *b),
+                _ => Err(unfit()),
+            };
+            ConstData::Int(pairs().map(at).collect::<Result<_, _>>()?)
+        }
+        _ => return Err(Why::DataType("operands have different types")),
+    };
+    Ok(Value::Const(Const::new(dims, data)))
+}
+
+/// Arithmetic in shape computations. The number of records survives only what leaves it alone.
+fn int_op(op: &str, a: Int, b: Int) -> Result<Int, Why> {
+    let overflow = Why::DataType("an integer constant overflows or is divided by zero");
+    match (op, a, b) {
+        ("Mul", Int::Batch, Int::Known(1)) | ("Mul", Int::Known(1), Int::Batch) => Ok(Int::Batch),
+        ("Div", Int::Batch, Int::Known(1)) => Ok(Int::Batch),
+        ("Add" | "Sub", Int::Batch, Int::Known(0)) => Ok(Int::Batch),
+        ("Add", Int::Known(0), Int::Batch) => Ok(Int::Batch),
+        (_, Int::Known(a), Int::Known(b)) => match op {
+            "Add" => a.checked_add(b),
+            "Sub" => a.checked_sub(b),
+            "Mul" => a.checked_mul(b),
+            "Div" => a.checked_div(b),
+            "Max" => Some(a.max(b)),
+            _ => None,
+        }
+        .map(Int::Known)
+        .ok_or(overflow),
+        _ => Err(Why::DependsOnBatch),
+    }
+}
+
+/// The shape with leading ones up to `rank`.
+fn aligned(dims: &[usize], rank: usize) -> Vec<usize> {
+    let mut out = vec![1; rank.saturating_sub(dims.len())];
+    out.extend_from_slice(dims);
+    out
+}
+
+/// The common shape of two shapes of equal rank.
+fn common_dims(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| match (*a, *b) {
+            (a, b) if a == b => Some(a),
+            (1, d) | (d, 1) => Some(d),
+            _ => None,
+        })
+        .collect()
+}

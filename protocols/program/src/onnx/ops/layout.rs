@@ -1,0 +1,655 @@
+//! Operators that move elements: for constants they are carried out, for secrets they become index maps.
+
+use super::super::error::Why;
+use super::super::import::{FixedBatch, Import, shape_error};
+use super::super::node::{OnnxNode, axis};
+use super::super::value::{Const, ConstData, Int, Secret, Value};
+use super::elementwise;
+use crate::fixed::PAD;
+use crate::graph::{FloatConst, NodeOp};
+use crate::maps::{self, Map};
+use crate::tensor::elements;
+
+/// Where each output position of one axis comes from; `None` is padding.
+type Sources = Vec<Option<usize>>;
+
+pub(super) fn reshape(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let target = node.constant(1, "shape")?;
+    let target = target
+        .ints()
+        .ok_or(Why::DataType("a shape must be integers"))?
+        .to_vec();
+    let zero_copies = node.int("allowzero", 0) == 0;
+    match node.operand(0)? {
+        Value::Secret(x) => {
+            let dims = record_shape(cx, &target, &x.dims, zero_copies)?;
+            to_shape(cx, node, x, dims)
+        }
+        Value::Const(c) => {
+            let dims = constant_shape(&target, &c.dims, zero_copies)?;
+            Ok(Value::Const(c.reshaped(dims)))
+        }
+        Value::Refused => Err(Why::DataType("an operand was refused")),
+    }
+}
+
+/// The target shape of a secret without its batch axis.
+fn record_shape(
+    cx: &Import,
+    target: &[Int],
+    dims: &[usize],
+    zero_copies: bool,
+) -> Result<Vec<usize>, Why> {
+    let record = elements(dims).unwrap_or(0);
+    let unfit = || {
+        shape_error(
+            &[dims],
+            "the elements of a record do not fill the target shape",
+        )
+    };
+    let Some((first, rest)) = target.split_first() else {
+        return Err(Why::MixesBatch("the target shape has no axes"));
+    };
+    let mut inferred = None;
+    let mut out = Vec::with_capacity(rest.len());
+    for (i, size) in rest.iter().enumerate() {
+        out.push(match *size {
+            Int::Batch => return Err(Why::MixesBatch("the batch becomes another axis")),
+            // Axis i + 1 of the input, whose axis 0 is the batch.
+            Int::Known(0) if zero_copies => dims.get(i).copied().ok_or_else(unfit)?,
+            Int::Known(-1) if inferred.replace(i).is_none() => 1,
+            Int::Known(n) => usize::try_from(n).map_err(|_| unfit())?,
+        });
+    }
+    let known = elements(&out).filter(|n| *n > 0).ok_or_else(unfit)?;
+    if let Some(i) = inferred {
+        if !record.is_multiple_of(known) {
+            return Err(unfit());
+        }
+        if let Some(size) = out.get_mut(i) {
+            *size = record / known;
+        }
+    }
+    let mixes = Why::MixesBatch("the first axis of the target shape is not the batch");
+    match *first {
+        Int::Batch => {}
+        Int::Known(0) if zero_copies => {}
+        // The batch is what remains, but only if one record fills the rest.
+        Int::Known(-1) if inferred.is_none() => {
+            return if known == record { Ok(out) } else { Err(mixes) };
+        }
+        Int::Known(1) if cx.fixed_batch == FixedBatch::One => {}
+        _ => return Err(mixes),
+    }
+    match elements(&out) == Some(record) {
+        true => Ok(out),
+        false => Err(unfit()),
+    }
+}
+
+fn constant_shape(target: &[Int], dims: &[usize], zero_copies: bool) -> Result<Vec<usize>, Why> {
+    let total = elements(dims).unwrap_or(0);
+    let unfit = || shape_error(&[dims], "the elements do not fill the target shape");
+    let mut inferred = None;
+    let mut out = Vec::with_capacity(target.len());
+    for (i, size) in target.iter().enumerate() {
+        out.push(match *size {
+            Int::Batch => return Err(Why::DependsOnBatch),
+            Int::Known(0) if zero_copies => dims.get(i).copied().ok_or_else(unfit)?,
+            Int::Known(-1) if inferred.replace(i).is_none() => 1,
+            Int::Known(n) => usize::try_from(n).map_err(|_| unfit())?,
+        });
+    }
+    if let Some(i) = inferred {
+        let known = elements(&out).filter(|n| *n > 0).ok_or_else(unfit)?;
+        if let Some(size) = out.get_mut(i) {
+            *size = total / known;
+        }
+    }
+    match elements(&out) == Some(total) {
+        true => Ok(out),
+        false => Err(unfit()),
+    }
+}
+
+pub(super) fn flatten(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let x = node.secret(0)?;
+    let full = i64::try_from(x.dims.len() + 1).unwrap_or(i64::MAX);
+    let axis = match node.int("axis", 1) {
+        a if a < 0 => a.saturating_add(full),
+        a => a,
+    };
+    let split = usize::try_from(axis).ok().and_then(|a| a.checked_sub(1));
+    let parts = split.and_then(|s| x.dims.split_at_checked(s));
+    match parts {
+        Some((front, rest)) if front.iter().all(|d| *d == 1) => {
+            let n = elements(rest).unwrap_or(0);
+            to_shape(cx, node, x, vec![n])
+        }
+        _ => Err(Why::MixesBatch("the rows of the result are not records")),
+    }
+}
+
+pub(super) fn squeeze(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let stated = node.ints_at(1, "axes")?.unwrap_or_default();
+    let (dims, offset) = dims_of(node.operand(0)?)?;
+    let axes = stated
+        .iter()
+        .map(|a| axis(*a, dims.len(), offset))
+        .collect::<Result<Vec<_>, _>>()?;
+    if axes.is_empty() && offset == 1 && cx.fixed_batch == FixedBatch::One {
+        return Err(Why::MixesBatch("without axes it removes the batch axis"));
+    }
+    let goes = |i: &usize| match axes.is_empty() {
+        true => dims.get(*i) == Some(&1),
+        false => axes.contains(i),
+    };
+    if axes.iter().any(|a| dims.get(*a) != Some(&1)) {
+        return Err(shape_error(&[&dims], "only axes of size 1 can be squeezed"));
+    }
+    let kept = dims
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| !goes(i))
+        .map(|(_, d)| *d)
+        .collect();
+    same_elements(cx, node, kept)
+}
+
+pub(super) fn unsqueeze(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let stated = node.ints_at(1, "axes")?.ok_or(Why::MissingOperand(1))?;
+    let (dims, offset) = dims_of(node.operand(0)?)?;
+    let rank = dims.len().saturating_add(stated.len());
+    let axes = stated
+        .iter()
+        .map(|a| axis(*a, rank, offset))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut old = dims.iter();
+    let mut out = Vec::with_capacity(rank);
+    for i in 0..rank {
+        let next = if axes.contains(&i) {
+            Some(1)
+        } else {
+            old.next().copied()
+        };
+        out.push(next.ok_or_else(|| shape_error(&[&dims], "an axis is named twice"))?);
+    }
+    same_elements(cx, node, out)
+}
+
+pub(super) fn transpose(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let (dims, offset) = dims_of(node.operand(0)?)?;
+    let full = dims.len() + offset;
+    let stated: Vec<i64> = match node.ints("perm") {
+        Some(perm) => perm.to_vec(),
+        None => (0..full)
+            .rev()
+            .filter_map(|i| i64::try_from(i).ok())
+            .collect(),
+    };
+    let perm: Vec<usize> = stated
+        .iter()
+        .filter_map(|p| usize::try_from(*p).ok())
+        .collect();
+    let is_permutation = perm.len() == full && (0..full).all(|i| perm.contains(&i));
+    if !is_permutation || stated.len() != full {
+        return Err(Why::Attribute {
+            name: "perm",
+            problem: "is not a permutation of the axes",
+        });
+    }
+    if offset == 1 && perm.first() != Some(&0) {
+        return Err(Why::MixesBatch("it moves the first axis"));
+    }
+    let perm: Vec<usize> = perm.iter().skip(offset).map(|p| p - offset).collect();
+    cx.reserve(&dims)?;
+    apply_map(cx, node, maps::transpose(&dims, &perm))
+}
+
+/// Swaps the last two axes of a secret that has at least two.
+pub(super) fn swap_last(cx: &mut Import, name: &str, x: &Secret) -> Result<Secret, Why> {
+    let rank = x.dims.len();
+    let mut perm: Vec<usize> = (0..rank).collect();
+    perm.swap(rank.saturating_sub(2), rank.saturating_sub(1));
+    cx.reserve(&x.dims)?;
+    let map = maps::transpose(&x.dims, &perm);
+    cx.emit(name, NodeOp::Rearrange(map.map), &[x.value], map.dims)
+}
+
+pub(super) fn concat(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let stated = node.maybe_int("axis").ok_or(Why::Attribute {
+        name: "axis",
+        problem: "is missing",
+    })?;
+    let operands: Vec<&Value> = node.operands.iter().flatten().collect();
+    let first = operands.first().ok_or(Why::MissingOperand(0))?;
+    if operands.iter().all(|v| matches!(v, Value::Const(_))) {
+        return concat_constants(cx, stated, &operands);
+    }
+    let mut secrets = Vec::with_capacity(operands.len());
+    for v in &operands {
+        match v {
+            Value::Secret(s) => secrets.push(s),
+            _ => {
+                return Err(Why::NotConstant(
+                    "other operand (mixing constants and inputs)",
+                ));
+            }
+        }
+    }
+    let (dims, _) = dims_of(first)?;
+    let axis = axis(stated, dims.len(), 1)?;
+    let mut out = dims.clone();
+    let mut total = 0usize;
+    for s in &secrets {
+        let fits = s.dims.len() == dims.len()
+            && s.dims
+                .iter()
+                .zip(&dims)
+                .enumerate()
+                .all(|(i, (a, b))| i == axis || a == b);
+        if !fits {
+            return Err(shape_error(
+                &[&dims, &s.dims],
+                "only the joined axis may differ",
+            ));
+        }
+        total = total.saturating_add(s.dims.get(axis).copied().unwrap_or(0));
+    }
+    if let Some(size) = out.get_mut(axis) {
+        *size = total;
+    }
+    let inputs: Vec<usize> = secrets.iter().map(|s| s.value).collect();
+    Ok(Value::Secret(cx.emit(
+        &node.name,
+        NodeOp::Concat { axis },
+        &inputs,
+        out,
+    )?))
+}
+
+fn concat_constants(cx: &mut Import, stated: i64, operands: &[&Value]) -> Result<Value, Why> {
+    let constants: Vec<&Const> = operands
+        .iter()
+        .filter_map(|v| match v {
+            Value::Const(c) => Some(c),
+            _ => None,
+        })
+        .collect();
+    let first = constants.first().ok_or(Why::MissingOperand(0))?;
+    let at = axis(stated, first.dims.len(), 0)?;
+    let mut dims = first.dims.clone();
+    let mut total = 0usize;
+    for c in &constants {
+        let fits = c.dims.len() == dims.len()
+            && c.dims
+                .iter()
+                .zip(&first.dims)
+                .enumerate()
+                .all(|(i, (a, b))| i == at || a == b);
+        if !fits {
+            return Err(shape_error(
+                &[&first.dims, &c.dims],
+                "only the joined axis may differ",
+            ));
+        }
+        total = total.saturating_add(c.dims.get(at).copied().unwrap_or(0));
+    }
+    if let Some(size) = dims.get_mut(at) {
+        *size = total;
+    }
+    cx.reserve(&dims)?;
+    let outer: usize = dims.iter().take(at).product();
+    let data = if constants.iter().all(|c| c.floats().is_some()) {
+        let parts: Vec<_> = constants.iter().filter_map(|c| c.floats()).collect();
+        ConstData::Float(interleave(&parts, outer))
+    } else if constants.iter().all(|c| c.ints().is_some()) {
+        let parts: Vec<_> = constants.iter().filter_map(|c| c.ints()).collect();
+        ConstData::Int(interleave(&parts, outer))
+    } else {
+        return Err(Why::DataType("operands have different types"));
+    };
+    Ok(Value::Const(Const::new(dims, data)))
+}
+
+/// Takes `1 / outer` of every part in turn.
+fn interleave<T: Copy>(parts: &[&[T]], outer: usize) -> Vec<T> {
+    let mut out = Vec::new();
+    for i in 0..outer {
+        for part in parts {
+            let run = part.len() / outer;
+            out.extend_from_slice(part.get(i * run..(i + 1) * run).unwrap_or_default());
+        }
+    }
+    out
+}
+
+pub(super) fn slice(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let needed = |i, what| node.ints_at(i, what)?.ok_or(Why::MissingOperand(i));
+    let starts = needed(1, "starts")?;
+    let ends = needed(2, "ends")?;
+    let (dims, offset) = dims_of(node.operand(0)?)?;
+    let axes = match node.ints_at(3, "axes")? {
+        Some(axes) => axes,
+        None => (0..starts.len())
+            .filter_map(|i| i64::try_from(i).ok())
+            .collect(),
+    };
+    let steps = node
+        .ints_at(4, "steps")?
+        .unwrap_or_else(|| vec![1; starts.len()]);
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+        return Err(shape_error(
+            &[&dims],
+            "starts, ends, axes and steps differ in length",
+        ));
+    }
+    let mut sources = whole(&dims);
+    for (((start, end), stated), step) in starts.iter().zip(&ends).zip(&axes).zip(&steps) {
+        let untouched = *start == 0 && *step == 1 && *end >= i64::from(i32::MAX);
+        let at = match axis(*stated, dims.len(), offset) {
+            Ok(at) => at,
+            Err(Why::MixesBatch(_)) if untouched => continue,
+            Err(Why::MixesBatch(_)) => {
+                return Err(Why::MixesBatch("it takes some records of the batch"));
+            }
+            Err(why) => return Err(why),
+        };
+        let size = dims.get(at).copied().unwrap_or(0);
+        if let Some(list) = sources.get_mut(at) {
+            *list = range(*start, *end, *step, size)?;
+        }
+    }
+    pick(cx, node, &dims, &sources)
+}
+
+/// Positions of a slice of one axis, with the clamping rules of ONNX.
+fn range(start: i64, end: i64, step: i64, size: usize) -> Result<Sources, Why> {
+    let bad = Why::Attribute {
+        name: "steps",
+        problem: "must not be 0",
+    };
+    let n = i64::try_from(size).map_err(|_| bad.clone())?;
+    let wrap = |v: i64| if v < 0 { v.saturating_add(n) } else { v };
+    let (mut at, end) = match step.signum() {
+        0 => return Err(bad),
+        1 => (wrap(start).clamp(0, n), wrap(end).clamp(0, n)),
+        _ => (wrap(start).clamp(0, n - 1), wrap(end).clamp(-1, n - 1)),
+    };
+    let mut list = Vec::new();
+    while (step > 0 && at < end) || (step < 0 && at > end) {
+        list.push(usize::try_from(at).ok());
+        at = at.saturating_add(step);
+    }
+    Ok(list)
+}
+
+pub(super) fn gather(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let indices = node.constant(1, "indices")?;
+    let (dims, offset) = dims_of(node.operand(0)?)?;
+    let at = axis(node.int("axis", 0), dims.len(), offset)?;
+    let size = dims.get(at).copied().unwrap_or(0);
+    let n = i64::try_from(size).unwrap_or(i64::MAX);
+    let known = indices
+        .known_ints()
+        .ok_or(Why::DataType("indices must be integers"))?;
+    let list: Option<Sources> = known
+        .iter()
+        .map(|i| {
+            usize::try_from(if *i < 0 { i + n } else { *i })
+                .ok()
+                .filter(|i| *i < size)
+        })
+        .map(|i| i.map(Some))
+        .collect();
+    let list = list.ok_or_else(|| shape_error(&[&dims], "an index is out of range"))?;
+    let mut sources = whole(&dims);
+    if let Some(axis) = sources.get_mut(at) {
+        *axis = list;
+    }
+    // The gathered axis becomes the axes of the indices: none for one number.
+    let mut out = dims.clone();
+    out.splice(at..at + 1, indices.dims.iter().copied());
+    match pick(cx, node, &dims, &sources)? {
+        Value::Secret(y) => to_shape(cx, node, &y, out),
+        Value::Const(c) => Ok(Value::Const(c.reshaped(out))),
+        refused => Ok(refused),
+    }
+}
+
+pub(super) fn expand(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let target = node.constant(1, "shape")?;
+    let target = target
+        .ints()
+        .ok_or(Why::DataType("a shape must be integers"))?
+        .to_vec();
+    let (dims, offset) = dims_of(node.operand(0)?)?;
+    let surplus = target.len().saturating_sub(dims.len());
+    let (front, rest) = target.split_at_checked(surplus).unwrap_or((&[], &target));
+    let batch_stays = |f: &[Int]| matches!(f, [] | [Int::Known(1) | Int::Batch]);
+    if offset == 1 && !batch_stays(front) {
+        return Err(Why::MixesBatch("it changes the first axis"));
+    }
+    let mut rest: Vec<Option<usize>> = rest
+        .iter()
+        .map(|i| match i {
+            Int::Known(n) => usize::try_from(*n).ok(),
+            Int::Batch => None,
+        })
+        .collect();
+    for _ in rest.len()..dims.len() {
+        rest.insert(0, Some(1));
+    }
+    let sizes: Option<Vec<usize>> = rest.into_iter().collect();
+    let sizes = sizes.ok_or(Why::DependsOnBatch)?;
+    let to: Vec<usize> = dims
+        .iter()
+        .zip(&sizes)
+        .map(|(d, t)| if *t == 1 { *d } else { *t })
+        .collect();
+    match node.operand(0)? {
+        Value::Secret(x) => Ok(Value::Secret(elementwise::broadcast(cx, node, x, &to)?)),
+        Value::Const(c) => {
+            let full: Option<Vec<usize>> = front
+                .iter()
+                .map(|i| match i {
+                    Int::Known(n) => usize::try_from(*n).ok(),
+                    Int::Batch => None,
+                })
+                .collect();
+            let mut full = full.ok_or(Why::DependsOnBatch)?;
+            let mut from = vec![1; full.len()];
+            full.extend(&to);
+            from.extend(&dims);
+            cx.reserve(&full)?;
+            let map = maps::expand(&from, &full)
+                .ok_or_else(|| shape_error(&[&dims, &full], "they do not broadcast"))?;
+            let picked = c.pick(map.dims, &map.map);
+            Ok(Value::Const(
+                picked.ok_or(Why::DataType("a constant is not complete"))?,
+            ))
+        }
+        Value::Refused => Err(Why::DataType("an operand was refused")),
+    }
+}
+
+pub(super) fn pad(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let pads = node.ints_at(1, "pads")?.ok_or(Why::MissingOperand(1))?;
+    let value = match node.maybe_const(2, "padding value")? {
+        None => 0.0,
+        Some(c) => c
+            .scalar()
+            .ok_or(Why::DataType("the padding value must be one number"))?,
+    };
+    let x = node.secret(0)?.clone();
+    let rank = x.dims.len();
+    let axes: Vec<i64> = match node.ints_at(3, "axes")? {
+        Some(axes) => axes,
+        None => (0..=rank).filter_map(|i| i64::try_from(i).ok()).collect(),
+    };
+    if pads.len() != 2 * axes.len() {
+        return Err(shape_error(&[&x.dims], "two pads per axis are needed"));
+    }
+    let (before, after) = pads.split_at(axes.len());
+    let mode = node.text("mode").unwrap_or("constant").to_owned();
+    let mut sources = whole(&x.dims);
+    for ((stated, before), after) in axes.iter().zip(before).zip(after) {
+        if *before == 0 && *after == 0 {
+            continue;
+        }
+        let at = axis(*stated, rank, 1)?;
+        let size = x.dims.get(at).copied().unwrap_or(0);
+        let list = padded(size, *before, *after, &mode)?;
+        // The product of all axes is checked before the map is made; this bounds one axis before its list is.
+        cx.reserve(&[list.len()])?;
+        if let Some(slot) = sources.get_mut(at) {
+            *slot = list;
+        }
+    }
+    let dims: Vec<usize> = sources.iter().map(Vec::len).collect();
+    cx.reserve(&dims)?;
+    let map = maps::per_axis(&x.dims, &sources);
+    if value == 0.0 || mode != "constant" {
+        return Ok(Value::Secret(cx.emit(
+            &node.name,
+            NodeOp::Rearrange(map.map),
+            &[x.value],
+            dims,
+        )?));
+    }
+    if !value.is_finite() {
+        return Err(Why::NotFinite);
+    }
+    let data = map
+        .map
+        .iter()
+        .map(|i| if *i == PAD { value } else { 0.0 })
+        .collect();
+    let addend = FloatConst {
+        dims: dims.clone(),
+        data,
+    };
+    let y = cx.emit(
+        &node.name,
+        NodeOp::Rearrange(map.map),
+        &[x.value],
+        dims.clone(),
+    )?;
+    Ok(Value::Secret(cx.emit(
+        &node.name,
+        NodeOp::AddConst(addend),
+        &[y.value],
+        dims,
+    )?))
+}
+
+/// One padded axis; negative pads cut off.
+fn padded(size: usize, before: i64, after: i64, mode: &str) -> Result<Sources, Why> {
+    let limit = i64::try_from(crate::fixed::limits::GEOMETRY).unwrap_or(i64::MAX);
+    let bad = Why::Attribute {
+        name: "pads",
+        problem: "are too large",
+    };
+    if before.abs() > limit || after.abs() > limit {
+        return Err(bad);
+    }
+    let n = i64::try_from(size).map_err(|_| bad.clone())?;
+    let from = |i: i64| -> Result<Option<usize>, Why> {
+        let at = match mode {
+            "constant" => i,
+            "edge" => i.clamp(0, n - 1),
+            "wrap" => i.rem_euclid(n),
+            "reflect" if i >= -(n - 1) && i <= 2 * (n - 1) => {
+                if i < 0 {
+                    -i
+                } else {
+                    (n - 1) - (i - (n - 1)).abs()
+                }
+            }
+            "reflect" => return Err(bad.clone()),
+            _ => {
+                return Err(Why::Attribute {
+                    name: "mode",
+                    problem: "is not known",
+                });
+            }
+        };
+        Ok(usize::try_from(at).ok().filter(|at| *at < size))
+    };
+    (-before..n + after).map(from).collect()
+}
+
+/// Shape of a value as operators see it, and how many batch axes come before it.
+fn dims_of(v: &Value) -> Result<(Vec<usize>, usize), Why> {
+    match v {
+        Value::Secret(s) => Ok((s.dims.clone(), 1)),
+        Value::Const(c) => Ok((c.dims.clone(), 0)),
+        Value::Refused => Err(Why::DataType("an operand was refused")),
+    }
+}
+
+fn whole(dims: &[usize]) -> Vec<Sources> {
+    dims.iter().map(|d| (0..*d).map(Some).collect()).collect()
+}
+
+/// Picks elements per axis, without padding.
+fn pick(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    dims: &[usize],
+    sources: &[Sources],
+) -> Result<Value, Why> {
+    let out: Vec<usize> = sources.iter().map(Vec::len).collect();
+    cx.reserve(&out)?;
+    apply_map(cx, node, maps::per_axis(dims, sources))
+}
+
+fn apply_map(cx: &mut Import, node: &OnnxNode<'_>, map: Map) -> Result<Value, Why> {
+    match node.operand(0)? {
+        Value::Secret(x) if maps::is_identity(&map.map, elements(&x.dims).unwrap_or(0)) => {
+            to_shape(cx, node, x, map.dims)
+        }
+        Value::Secret(x) => {
+            let op = NodeOp::Rearrange(map.map);
+            Ok(Value::Secret(cx.emit(
+                &node.name,
+                op,
+                &[x.value],
+                map.dims,
+            )?))
+        }
+        Value::Const(c) => {
+            let picked = c.pick(map.dims, &map.map);
+            Ok(Value::Const(
+                picked.ok_or(Why::DataType("a constant is not complete"))?,
+            ))
+        }
+        Value::Refused => Err(Why::DataType("an operand was refused")),
+    }
+}
+
+/// The first operand with the same elements in another shape.
+fn same_elements(cx: &mut Import, node: &OnnxNode<'_>, dims: Vec<usize>) -> Result<Value, Why> {
+    match node.operand(0)? {
+        Value::Secret(x) => to_shape(cx, node, x, dims),
+        Value::Const(c) => Ok(Value::Const(c.reshaped(dims))),
+        Value::Refused => Err(Why::DataType("an operand was refused")),
+    }
+}
+
+fn to_shape(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    dims: Vec<usize>,
+) -> Result<Value, Why> {
+    if x.dims == dims {
+        return Ok(Value::Secret(x.clone()));
+    }
+    Ok(Value::Secret(cx.emit(
+        &node.name,
+        NodeOp::Reshape,
+        &[x.value],
+        dims,
+    )?))
+}

@@ -1,0 +1,290 @@
+//! The file that a model owner publishes: a program with where it comes from and how well it follows the original.
+//!
+//! Layout: eight bytes [`MAGIC`] (the last is the version), then the bincode encoding (standard configuration) of the
+//! body. The Merkle root over the whole file is the model's commitment on chain: everyone who runs the model checks
+//! the bytes against it, so the file need not be signed.
+
+use bincode::config::{Configuration, standard};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::fixed::{EncodeError, Program, RunError, limits};
+use crate::graph::{Graph, GraphRunError};
+use crate::merkle;
+use crate::plan::{PlanError, PlanOptions, compile};
+use crate::tensor::{OutputData, OutputTensor, Tensor};
+use crate::{ImportError, ImportLimits};
+
+/// First bytes of every package, with the version of the format.
+pub const MAGIC: [u8; 8] = *b"AILINKP\x01";
+
+/// A compiled model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Package {
+    /// Name of the model.
+    pub name: String,
+    /// What is evaluated.
+    pub program: Program,
+    /// SHA-256 of the ONNX file that it was compiled from.
+    pub source: [u8; 32],
+    /// How the program compares with the float model.
+    pub calibration: CalibrationSummary,
+}
+
+/// How the clear ring reference compares with the clear float reference on the calibration records.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationSummary {
+    /// Records compared.
+    pub records: u64,
+    /// Largest difference of any element of any float output.
+    pub max_abs_error: f32,
+    /// Records whose outputs agree in every largest element (floats) and every index (integers).
+    pub agreeing: u64,
+}
+
+/// Sizes up to which a package is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackageLimits {
+    /// Bytes of the file.
+    pub bytes: usize,
+}
+
+impl Default for PackageLimits {
+    fn default() -> Self {
+        Self { bytes: 1 << 30 }
+    }
+}
+
+/// Why bytes are not a package.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PackageError {
+    /// Longer than the caller allows.
+    #[error("the package has {have} bytes, past the limit of {limit}")]
+    TooLarge {
+        /// Bytes given.
+        have: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not a package, or of another version.
+    #[error("the bytes do not start like a package of version {}", MAGIC[7])]
+    Magic,
+    /// Damaged, or a program that fails its checks.
+    #[error("the package cannot be decoded")]
+    Decode(#[source] bincode::error::DecodeError),
+    /// More bytes than the package.
+    #[error("{0} bytes follow the package")]
+    Trailing(usize),
+    /// A field is out of range.
+    #[error("the package's {0} is not valid")]
+    Field(&'static str),
+}
+
+/// Why a package cannot be built from a model.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The file is not imported.
+    #[error("the model cannot be imported")]
+    Import(#[source] ImportError),
+    /// There is no plan.
+    #[error("the model cannot be compiled")]
+    Plan(#[source] PlanError),
+    /// The comparison with the float model fails.
+    #[error("the compiled model cannot be compared with the original")]
+    Measure(#[source] MeasureError),
+}
+
+/// Why the comparison of program and graph fails.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// The float side.
+    #[error("the float model does not run on the calibration records")]
+    Float(#[source] GraphRunError),
+    /// An input is outside of what the program takes.
+    #[error("a calibration record cannot be encoded")]
+    Encode(#[source] EncodeError),
+    /// The ring side.
+    #[error("the program does not run on the calibration records")]
+    Ring(#[source] RunError),
+    /// Program and graph have different outputs.
+    #[error("program and model have different outputs")]
+    Outputs,
+}
+
+impl Package {
+    /// Imports, compiles and measures a model. `calibration` as for [`compile`].
+    pub fn build(
+        name: &str,
+        onnx: &[u8],
+        import: ImportLimits,
+        calibration: &[Vec<Tensor>],
+        options: PlanOptions,
+    ) -> Result<Self, BuildError> {
+        let graph = Graph::from_onnx(onnx, import).map_err(BuildError::Import)?;
+        let program = compile(&graph, calibration, options).map_err(BuildError::Plan)?;
+        let summary = CalibrationSummary::measure(&graph, &program, calibration)
+            .map_err(BuildError::Measure)?;
+        let name = name.chars().take(limits::NAME_BYTES / 4).collect();
+        Ok(Self {
+            name,
+            program,
+            source: graph.source(),
+            calibration: summary,
+        })
+    }
+
+    /// The bytes of the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body = bincode::serde::encode_to_vec(self, standard());
+        let body =
+            body.expect("integers, floats, strings and sequences of known length encode; qed");
+        [MAGIC.as_slice(), &body].concat()
+    }
+
+    /// Reads a package and checks everything about its program.
+    pub fn from_bytes(bytes: &[u8], limits: PackageLimits) -> Result<Self, PackageError> {
+        if bytes.len() > limits.bytes {
+            return Err(PackageError::TooLarge {
+                have: bytes.len(),
+                limit: limits.bytes,
+            });
+        }
+        let body = bytes.strip_prefix(&MAGIC).ok_or(PackageError::Magic)?;
+        let (package, used) = decode(body).map_err(PackageError::Decode)?;
+        match body.len() - used {
+            0 => {}
+            more => return Err(PackageError::Trailing(more)),
+        }
+        let CalibrationSummary {
+            records,
+            max_abs_error,
+            agreeing,
+        } = package.calibration;
+        if package.name.len() > limits::NAME_BYTES {
+            return Err(PackageError::Field("name"));
+        }
+        if !max_abs_error.is_finite() || max_abs_error < 0.0 || agreeing > records {
+            return Err(PackageError::Field("calibration summary"));
+        }
+        Ok(package)
+    }
+
+    /// The commitment to a package: a Merkle root over its bytes, RFC 6962 hashing, leaves of
+    /// [`LEAF_BYTES`](crate::merkle::LEAF_BYTES).
+    pub fn commitment_of(bytes: &[u8]) -> [u8; 32] {
+        merkle::root(bytes)
+    }
+}
+
+impl CalibrationSummary {
+    /// Runs both references on the calibration records.
+    pub fn measure(
+        graph: &Graph,
+        program: &Program,
+        calibration: &[Vec<Tensor>],
+    ) -> Result<Self, MeasureError> {
+        let mut summary = Self {
+            records: 0,
+            max_abs_error: 0.0,
+            agreeing: 0,
+        };
+        for inputs in calibration {
+            let batch = inputs.first().map_or(0, Tensor::batch);
+            let float = graph.run_f32(inputs).map_err(MeasureError::Float)?;
+            let encode = |(port, t): (usize, &Tensor)| program.encode_input(port, t.data());
+            let ring: Result<Vec<_>, _> = inputs.iter().enumerate().map(encode).collect();
+            let ring = program
+                .run_clear(&ring.map_err(MeasureError::Encode)?, batch)
+                .map_err(MeasureError::Ring)?;
+            let mut agrees = vec![true; batch];
+            for (port, (want, ring)) in float.iter().zip(&ring).enumerate() {
+                let got = program.decode_output(port, ring, batch);
+                let got = got
+                    .map_err(|_| MeasureError::Outputs)?
+                    .pop()
+                    .ok_or(MeasureError::Outputs)?;
+                summary.compare(want, &got, &mut agrees)?;
+            }
+            summary.records += batch as u64;
+            summary.agreeing += agrees.iter().filter(|a| **a).count() as u64;
+        }
+        Ok(summary)
+    }
+
+    fn compare(
+        &mut self,
+        want: &OutputTensor,
+        got: &OutputTensor,
+        agrees: &mut [bool],
+    ) -> Result<(), MeasureError> {
+        if want.dims != got.dims {
+            return Err(MeasureError::Outputs);
+        }
+        match (&want.data, &got.data) {
+            (OutputData::F32(want), OutputData::F32(got)) => {
+                let error = want
+                    .iter()
+                    .zip(got)
+                    .map(|(a, b)| (a - b).abs())
+                    .fold(0.0, f32::max);
+                self.max_abs_error = self.max_abs_error.max(error);
+                let record = want.len() / agrees.len();
+                let records = want.chunks_exact(record).zip(got.chunks_exact(record));
+                for (agrees, (want, got)) in agrees.iter_mut().zip(records) {
+                    *agrees &= largest(want) == largest(got);
+                }
+            }
+            (OutputData::I64(want), OutputData::I64(got)) => {
+                let record = want.len() / agrees.len();
+                let records = want.chunks_exact(record).zip(got.chunks_exact(record));
+                for (agrees, (want, got)) in agrees.iter_mut().zip(records) {
+                    *agrees &= want == got;
+                }
+            }
+            _ => return Err(MeasureError::Outputs),
+        }
+        Ok(())
+    }
+}
+
+/// What the fuzzer calls: whatever the bytes, an error or a package that survives a round trip.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    if let Ok(package) = Package::from_bytes(bytes, PackageLimits { bytes: 1 << 20 }) {
+        let again = Package::from_bytes(&package.to_bytes(), PackageLimits::default());
+        assert_eq!(again.ok().as_ref(), Some(&package));
+    }
+}
+
+/// Position of the first largest element.
+fn largest(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in values.iter().enumerate() {
+        if *v > values[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// Decodes with a bound on what a length field can claim. Bincode's bounds are types, so the one used is the smallest
+/// of a ladder that is past eight times the bytes that are there (an integer of one byte counts as eight).
+fn decode(body: &[u8]) -> Result<(Package, usize), bincode::error::DecodeError> {
+    fn within<const N: usize>(
+        body: &[u8],
+        config: Configuration,
+    ) -> Result<(Package, usize), bincode::error::DecodeError> {
+        bincode::serde::decode_from_slice(body, config.with_limit::<N>())
+    }
+    let config = standard();
+    match body.len().saturating_mul(8) {
+        ..0x1_0000 => within::<0x1_0000>(body, config),
+        ..0x10_0000 => within::<0x10_0000>(body, config),
+        ..0x100_0000 => within::<0x100_0000>(body, config),
+        ..0x1000_0000 => within::<0x1000_0000>(body, config),
+        _ => within::<0x4_0000_0000>(body, config),
+    }
+}

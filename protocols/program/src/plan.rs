@@ -1,0 +1,188 @@
+//! From the float graph to the fixed-point program.
+//!
+//! # Scales
+//!
+//! One target fraction `f` (16 bits by default) for the whole program: inputs and the operands of comparisons come out
+//! at `f`. A product with weights of `w` fraction bits makes `f + w`. Truncation is lazy: a value keeps its larger
+//! fraction ("pending bits") through sums, moves, pools and even further products as long as its magnitude fits, and is
+//! brought back to `f` by the next `Relu`, which truncates for free, or by a `Trunc` when a product would not fit
+//! otherwise. Operands of different fractions are aligned by a multiplication with a power of two, which is local.
+//! Outputs are revealed with whatever fraction they have.
+//!
+//! `w` is the smallest fraction at which the weights are exact, if there is one; else `f`, or more while the largest
+//! weight stays below 2^15, so that small weights lose no precision and still pack into 16 bits.
+//!
+//! # Bounds
+//!
+//! Calibration runs the float graph and takes the largest magnitude `A` of every value (at least 1). At fraction `q` it
+//! must hold that `bits(A 2^q) + headroom <= 62`. If that fails anywhere, `f` is lowered, down to a minimum; if it still
+//! fails, the plan is refused with the layers at fault.
+//!
+//! # Formulas
+//!
+//! | float | ring |
+//! |---|---|
+//! | `Relu` | `Relu { bits: pending }`, window `pending..bound`: a wrong sign moves the result by less than one unit |
+//! | `MaxPool` | per level of a tree one `Rearrange` for each side and one `Max`; a padding position repeats the first valid position of its window |
+//! | `f(MaxPool)` for monotone `f` | applied behind the pool, where there are fewer elements |
+//! | `LeakyRelu` | `alpha x + (1 - alpha) relu(x)` |
+//! | `Clip(lo, hi)` | `lo + relu(x - lo) - relu(x - hi)`, both comparisons in one step |
+//! | `Clip(lo, inf)` | `lo + relu(x - lo)` |
+//! | `Clip(-inf, hi)` | `hi - relu(hi - x)` |
+//! | `AveragePool`, `Mean` | window or axis sum, times `1 / count`; for a count of `2^k` that is only a fraction of `k` more bits |
+//! | `Transpose`, `Slice`, `Pad`, `Expand` | `Rearrange` |
+
+mod activation;
+mod lower;
+mod pool;
+mod quantise;
+
+use thiserror::Error;
+
+use crate::fixed::{Program, ProgramError};
+use crate::graph::{Graph, GraphRunError};
+use crate::tensor::Tensor;
+
+/// Choices of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Fraction bits to aim for.
+    pub fraction_bits: u8,
+    /// Fraction bits below which a plan is refused rather than made imprecise.
+    pub min_fraction_bits: u8,
+    /// Bits of magnitude beyond what calibration saw.
+    pub headroom_bits: u8,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            fraction_bits: 16,
+            min_fraction_bits: 10,
+            headroom_bits: 3,
+        }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// Bounds cannot be learned from nothing.
+    #[error("calibration needs at least one record that is like those to come")]
+    NoCalibration,
+    /// Options that contradict each other or the ring.
+    #[error(
+        "{fraction_bits} fraction bits (at least {min_fraction_bits}) with {headroom_bits} of headroom is not possible: 1 <= min <= fraction <= 24 and headroom <= 16"
+    )]
+    Options {
+        /// As given.
+        fraction_bits: u8,
+        /// As given.
+        min_fraction_bits: u8,
+        /// As given.
+        headroom_bits: u8,
+    },
+    /// The float graph does not run on a calibration batch.
+    #[error("calibration batch {batch} cannot be run")]
+    Calibration {
+        /// Which one.
+        batch: usize,
+        /// Why.
+        #[source]
+        source: GraphRunError,
+    },
+    /// Some values do not fit the ring, even at the smallest admissible fraction.
+    #[error(
+        "with {fraction_bits} fraction bits these layers do not fit:{}",
+        lines(layers)
+    )]
+    DoesNotFit {
+        /// The fraction at which it was tried last.
+        fraction_bits: u8,
+        /// All layers at fault.
+        layers: Vec<Misfit>,
+    },
+    /// The plan made is not a program: a mistake in this crate.
+    #[error("the plan is not a valid program; this is a defect, please report it with the model")]
+    Internal(#[source] ProgramError),
+}
+
+/// A layer that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// The node.
+    pub layer: String,
+    /// What is too large.
+    pub what: &'static str,
+    /// Bits it needs.
+    pub need: u16,
+    /// Bits there are.
+    pub have: u16,
+}
+
+fn lines(layers: &[Misfit]) -> String {
+    let line = |m: &Misfit| {
+        format!(
+            "\n  {:?}: {} need {} bits, {} fit",
+            m.layer, m.what, m.need, m.have
+        )
+    };
+    layers.iter().take(30).map(line).collect()
+}
+
+/// Compiles a graph. `calibration` holds batches: for each, one tensor per input of the graph, `[batch, dims...]`.
+pub fn compile(
+    graph: &Graph,
+    calibration: &[Vec<Tensor>],
+    options: PlanOptions,
+) -> Result<Program, PlanError> {
+    let PlanOptions {
+        fraction_bits,
+        min_fraction_bits,
+        headroom_bits,
+    } = options;
+    let sound = 1 <= min_fraction_bits
+        && min_fraction_bits <= fraction_bits
+        && fraction_bits <= 24
+        && headroom_bits <= 16;
+    if !sound {
+        return Err(PlanError::Options {
+            fraction_bits,
+            min_fraction_bits,
+            headroom_bits,
+        });
+    }
+    let graph = graph.clone().commute_with_max_pool();
+    let ranges = ranges(&graph, calibration)?;
+    let mut fraction = fraction_bits;
+    loop {
+        match lower::lower(&graph, &ranges, fraction, headroom_bits) {
+            Ok(parts) => return parts.finish().map_err(PlanError::Internal),
+            Err(_) if fraction > min_fraction_bits => fraction -= 1,
+            Err(layers) => {
+                return Err(PlanError::DoesNotFit {
+                    fraction_bits: fraction,
+                    layers,
+                });
+            }
+        }
+    }
+}
+
+/// Largest magnitude of every value over all calibration records, at least 1.
+fn ranges(graph: &Graph, calibration: &[Vec<Tensor>]) -> Result<Vec<f64>, PlanError> {
+    if calibration.is_empty() {
+        return Err(PlanError::NoCalibration);
+    }
+    let mut ranges = vec![1f64; graph.values.len()];
+    for (batch, inputs) in calibration.iter().enumerate() {
+        let values = graph
+            .trace(inputs)
+            .map_err(|source| PlanError::Calibration { batch, source })?;
+        for (range, value) in ranges.iter_mut().zip(&values) {
+            *range = value.iter().fold(*range, |r, v| r.max(f64::from(v.abs())));
+        }
+    }
+    Ok(ranges)
+}

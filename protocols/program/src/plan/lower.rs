@@ -1,0 +1,384 @@
+//! Lowering node by node.
+
+use super::Misfit;
+use super::quantise::{WEIGHT_BITS, bits, quantise, weight_fraction};
+use crate::fixed::{ConvGeometry, Op, ProgramBuilder, ValueId, limits};
+use crate::graph::{Graph, Node, NodeOp};
+
+/// Lowers `graph` at target fraction `target`; reports everything that does not fit.
+pub(super) fn lower(
+    graph: &Graph,
+    ranges: &[f64],
+    target: u8,
+    headroom: u8,
+) -> Result<ProgramBuilder, Vec<Misfit>> {
+    let mut l = Lowering {
+        graph,
+        ranges,
+        target,
+        headroom,
+        builder: ProgramBuilder::new(&graph.name),
+        values: vec![None; graph.values.len()],
+        misfits: Vec::new(),
+        layer: String::new(),
+    };
+    for input in &graph.inputs {
+        l.layer.clone_from(&input.name);
+        let range = ranges[input.value];
+        let bound = l.bound(range, target);
+        let dims = &graph.values[input.value];
+        let id = l.builder.input_bounded(&input.name, dims, target, bound);
+        l.values[input.value] = Some(Held {
+            id,
+            fraction: target,
+            range,
+            narrow: None,
+        });
+    }
+    for node in &graph.nodes {
+        l.layer.clone_from(&node.name);
+        l.builder.label(&node.name);
+        let held = l.node(node);
+        l.values[node.output] = Some(held);
+    }
+    for output in &graph.outputs {
+        let id = l.held(output.value).id;
+        l.builder.output_post(&output.name, id, output.post.clone());
+    }
+    if l.misfits.is_empty() {
+        Ok(l.builder)
+    } else {
+        Err(l.misfits)
+    }
+}
+
+/// A lowered value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// With pending bits.
+    pub(super) id: ValueId,
+    /// At least the target.
+    pub(super) fraction: u8,
+    /// Largest magnitude as a real number, without headroom.
+    pub(super) range: f64,
+    /// The same at the target fraction, once somebody needed it.
+    narrow: Option<ValueId>,
+}
+
+impl Held {
+    pub(super) fn new(id: ValueId, fraction: u8, range: f64) -> Self {
+        Self {
+            id,
+            fraction,
+            range,
+            narrow: None,
+        }
+    }
+}
+
+pub(super) struct Lowering<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) ranges: &'a [f64],
+    pub(super) target: u8,
+    headroom: u8,
+    pub(super) builder: ProgramBuilder,
+    values: Vec<Option<Held>>,
+    misfits: Vec<Misfit>,
+    layer: String,
+}
+
+impl Lowering<'_> {
+    fn node(&mut self, node: &Node) -> Held {
+        let x = node.inputs[0];
+        let range = self.ranges[node.output];
+        match &node.op {
+            NodeOp::Linear { weights, bias } => {
+                self.product(x, &weights.data, range, |l, x, q, w| {
+                    let weights = l.builder.constant(&weights.dims, w);
+                    let bias = bias.as_ref().map(|b| l.addend(&[b.len()], b, q));
+                    l.step(Op::Linear { weights, bias }, &[x], q, range)
+                })
+            }
+            NodeOp::Conv {
+                weights,
+                bias,
+                groups,
+                window,
+            } => {
+                let geometry = ConvGeometry {
+                    strides: window.strides,
+                    pads: window.pads,
+                    dilations: window.dilations,
+                    groups: *groups,
+                };
+                self.product(x, &weights.data, range, |l, x, q, w| {
+                    let weights = l.builder.constant(&weights.dims, w);
+                    let bias = bias.as_ref().map(|b| l.addend(&[b.len()], b, q));
+                    l.step(
+                        Op::Conv {
+                            weights,
+                            bias,
+                            geometry,
+                        },
+                        &[x],
+                        q,
+                        range,
+                    )
+                })
+            }
+            NodeOp::MulConst(c) => self.scale(x, &c.data, range),
+            NodeOp::AddConst(c) => {
+                let x = self.held(x);
+                let constant = self.addend(&c.dims, &c.data, x.fraction);
+                let id = self.step(Op::AddConst { constant }, &[x.id], x.fraction, range);
+                Held::new(id, x.fraction, range)
+            }
+            NodeOp::Relu => self.relu(x, range),
+            NodeOp::LeakyRelu { alpha } => self.leaky_relu(x, *alpha, range),
+            NodeOp::Clip { lo, hi } => self.clip(x, *lo, *hi, range),
+            NodeOp::MaxPool(window) => self.max_pool(x, window, &self.graph.values[node.output]),
+            NodeOp::AveragePool { window, counts } => self.average_pool(x, window, counts, range),
+            NodeOp::Mean { axes } => {
+                let count: usize = axes.iter().map(|a| self.graph.values[x][*a]).product();
+                let sum = self.sum_axes(x, axes, range * count as f64);
+                self.scale_held(sum, &[1.0 / count as f32], range)
+            }
+            NodeOp::Sum { axes } => self.sum_axes(x, axes, range),
+            NodeOp::Add => self.pair(node, Op::Add, range),
+            NodeOp::Sub => self.pair(node, Op::Sub, range),
+            NodeOp::Max => self.maximum(node),
+            NodeOp::Rearrange(map) => {
+                self.local(x, Op::Rearrange { map: map.clone() }, node.output, range)
+            }
+            NodeOp::Reshape => self.local(x, Op::Reshape, node.output, range),
+            NodeOp::Concat { axis } => {
+                let (ids, fraction) = self.align(&node.inputs);
+                let id = self.step(Op::Concat { axis: *axis }, &ids, fraction, range);
+                Held::new(id, fraction, range)
+            }
+        }
+    }
+
+    /// The lowered form of a graph value. Nodes are in order of evaluation, so it exists.
+    pub(super) fn held(&self, value: usize) -> Held {
+        self.values[value].unwrap_or(Held::new(ValueId(u32::MAX), self.target, 1.0))
+    }
+
+    /// The value at the target fraction.
+    pub(super) fn narrow(&mut self, value: usize) -> Held {
+        let x = self.held(value);
+        if let Some(id) = x.narrow {
+            return Held::new(id, self.target, x.range);
+        }
+        let y = self.narrowed(x);
+        if let Some(held) = &mut self.values[value] {
+            held.narrow = Some(y.id);
+        }
+        y
+    }
+
+    fn narrowed(&mut self, x: Held) -> Held {
+        let bits = x.fraction - self.target;
+        let id = match bits {
+            0 => x.id,
+            _ => self.step(Op::Trunc { bits }, &[x.id], self.target, x.range),
+        };
+        Held::new(id, self.target, x.range)
+    }
+
+    /// A product of `x` with weights whose result has magnitude `range`: picks the fractions, then calls `make` with the
+    /// operand, the fraction of the result and the quantised weights.
+    fn product(
+        &mut self,
+        x: usize,
+        weights: &[f32],
+        range: f64,
+        make: impl FnOnce(&mut Self, ValueId, u8, Vec<i64>) -> ValueId,
+    ) -> Held {
+        let wanted = weight_fraction(weights, self.target);
+        let held = self.held(x);
+        let (x, w) = match self.fitting(held.fraction, wanted, range) {
+            Some(w) => (held, w),
+            // Pending bits must go first. If it still does not fit, the bound of the result says so.
+            None => (
+                self.narrow(x),
+                self.fitting(self.target, wanted, range)
+                    .unwrap_or(wanted.min(self.target)),
+            ),
+        };
+        self.multiply(x, weights, w, range, make)
+    }
+
+    fn multiply(
+        &mut self,
+        x: Held,
+        weights: &[f32],
+        w: u8,
+        range: f64,
+        make: impl FnOnce(&mut Self, ValueId, u8, Vec<i64>) -> ValueId,
+    ) -> Held {
+        let (data, need) = quantise(weights.iter().map(|v| f64::from(*v)), w);
+        self.demand("weights", need, WEIGHT_BITS);
+        let fraction = x.fraction + w;
+        let id = make(self, x.id, fraction, data);
+        Held::new(id, fraction, range)
+    }
+
+    /// The largest fraction for weights, `wanted` or the target, with which the result fits.
+    fn fitting(&self, fraction: u8, wanted: u8, range: f64) -> Option<u8> {
+        [wanted, wanted.min(self.target)]
+            .into_iter()
+            .find(|w| self.need(range, fraction + w) <= u16::from(limits::BOUND_BITS))
+    }
+
+    /// Elementwise product with constants; one constant for all if they are equal.
+    fn scale(&mut self, x: usize, factors: &[f32], range: f64) -> Held {
+        let dims = &self.graph.values[x];
+        let (dims, factors) = scalar_if_uniform(dims, factors);
+        self.product(x, factors, range, |l, x, q, w| {
+            let constant = l.builder.constant(dims, w);
+            l.step(Op::MulConst { constant }, &[x], q, range)
+        })
+    }
+
+    /// Like [`scale`](Self::scale) for a value that has no place in the graph. `factors` are one, or as many as elements.
+    pub(super) fn scale_held(&mut self, x: Held, factors: &[f32], range: f64) -> Held {
+        let dims = self
+            .builder
+            .info(x.id)
+            .map(|v| v.dims.clone())
+            .unwrap_or_default();
+        let (dims, factors) = scalar_if_uniform(&dims, factors);
+        let wanted = weight_fraction(factors, self.target);
+        let (x, w) = match self.fitting(x.fraction, wanted, range) {
+            Some(w) => (x, w),
+            None => (self.narrowed(x), wanted.min(self.target)),
+        };
+        self.multiply(x, factors, w, range, |l, x, q, w| {
+            let constant = l.builder.constant(dims, w);
+            l.step(Op::MulConst { constant }, &[x], q, range)
+        })
+    }
+
+    fn sum_axes(&mut self, x: usize, axes: &[usize], range: f64) -> Held {
+        let x = self.held(x);
+        let id = self.step(
+            Op::SumAxes {
+                axes: axes.to_vec(),
+            },
+            &[x.id],
+            x.fraction,
+            range,
+        );
+        Held::new(id, x.fraction, range)
+    }
+
+    fn pair(&mut self, node: &Node, op: Op, range: f64) -> Held {
+        let (ids, fraction) = self.align(&node.inputs);
+        let id = self.step(op, &ids, fraction, range);
+        Held::new(id, fraction, range)
+    }
+
+    fn local(&mut self, x: usize, op: Op, output: usize, range: f64) -> Held {
+        let x = self.held(x);
+        let dims = &self.graph.values[output];
+        let id = self.step_shaped(op, &[x.id], Some(dims), x.fraction, range);
+        Held::new(id, x.fraction, range)
+    }
+
+    /// Brings values to one fraction: the largest among them if all fit there, else the target.
+    pub(super) fn align(&mut self, values: &[usize]) -> (Vec<ValueId>, u8) {
+        let helds: Vec<Held> = values.iter().map(|v| self.held(*v)).collect();
+        let largest = helds
+            .iter()
+            .map(|h| h.fraction)
+            .max()
+            .unwrap_or(self.target);
+        let fits = helds
+            .iter()
+            .all(|h| self.need(h.range, largest) <= u16::from(limits::BOUND_BITS));
+        if !fits {
+            let ids = values.iter().map(|v| self.narrow(*v).id).collect();
+            return (ids, self.target);
+        }
+        let ids = helds.into_iter().map(|h| self.lifted(h, largest)).collect();
+        (ids, largest)
+    }
+
+    /// Multiplies by a power of two to reach a larger fraction.
+    fn lifted(&mut self, x: Held, fraction: u8) -> ValueId {
+        match fraction - x.fraction {
+            0 => x.id,
+            by => {
+                let constant = self.builder.constant(&[], vec![1i64 << by]);
+                self.step(Op::MulConst { constant }, &[x.id], fraction, x.range)
+            }
+        }
+    }
+
+    /// A constant that is added at `fraction`.
+    pub(super) fn addend(
+        &mut self,
+        dims: &[usize],
+        data: &[f32],
+        fraction: u8,
+    ) -> crate::fixed::ConstId {
+        let (data, need) = quantise(data.iter().map(|v| f64::from(*v)), fraction);
+        self.demand("added constants", need, limits::BOUND_BITS.into());
+        self.builder.constant(dims, data)
+    }
+
+    /// A step whose shape follows from its operands.
+    pub(super) fn step(&mut self, op: Op, inputs: &[ValueId], fraction: u8, range: f64) -> ValueId {
+        self.step_shaped(op, inputs, None, fraction, range)
+    }
+
+    pub(super) fn step_shaped(
+        &mut self,
+        op: Op,
+        inputs: &[ValueId],
+        dims: Option<&[usize]>,
+        fraction: u8,
+        range: f64,
+    ) -> ValueId {
+        let bound = self.bound(range, fraction);
+        self.builder.step(op, inputs, dims, fraction, bound)
+    }
+
+    /// Bits of magnitude at `fraction`, with headroom and room for rounding.
+    fn need(&self, range: f64, fraction: u8) -> u16 {
+        let ring = range * 2f64.powi(fraction.into()) + 1.0;
+        bits(ring).at_least_zero() + u16::from(self.headroom)
+    }
+
+    /// Same as [`need`](Self::need), noted as a misfit when it is too much.
+    pub(super) fn bound(&mut self, range: f64, fraction: u8) -> u8 {
+        let need = self.need(range, fraction);
+        self.demand("values", need, limits::BOUND_BITS.into());
+        u8::try_from(need)
+            .unwrap_or(u8::MAX)
+            .min(limits::BOUND_BITS)
+    }
+
+    fn demand(&mut self, what: &'static str, need: u16, have: u16) {
+        let repeated = self
+            .misfits
+            .last()
+            .is_some_and(|m| m.layer == self.layer && m.what == what);
+        if need > have && !repeated {
+            self.misfits.push(Misfit {
+                layer: self.layer.clone(),
+                what,
+                need,
+                have,
+            });
+        }
+    }
+}
+
+fn scalar_if_uniform<'a>(dims: &'a [usize], factors: &'a [f32]) -> (&'a [usize], &'a [f32]) {
+    match factors.split_first() {
+        Some((first, rest)) if rest.iter().all(|f| f == first) => (&[], &factors[..1]),
+        _ => (dims, factors),
+    }
+}
