@@ -1,0 +1,124 @@
+//! What can go wrong in a session.
+
+use crate::party::Party;
+
+/// A session could not be started or continued.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MpcError {
+    /// The batch is zero or the sizes that it implies do not fit the limits of a message.
+    #[error(
+        "batch of {batch} records needs a message of {bytes} bytes; the limit is {limit}: send smaller batches"
+    )]
+    BatchTooLarge {
+        /// Records in the batch.
+        batch: usize,
+        /// Bytes of the largest message (`usize::MAX` if it overflowed).
+        bytes: usize,
+        /// Bytes allowed in one message.
+        limit: usize,
+    },
+    /// A batch must hold at least one record.
+    #[error("a batch must hold at least one record")]
+    EmptyBatch,
+    /// The number of input tensors differs from the program's ports.
+    #[error("the program has {expected} input ports but {found} tensors were given")]
+    InputCount {
+        /// Ports of the program.
+        expected: usize,
+        /// Tensors given.
+        found: usize,
+    },
+    /// An input tensor has the wrong number of elements.
+    #[error("input `{port}` needs {expected} values for this batch but has {found}")]
+    InputSize {
+        /// Name of the port.
+        port: String,
+        /// batch * dims of the port.
+        expected: usize,
+        /// Values given.
+        found: usize,
+    },
+    /// An input value cannot be represented.
+    #[error("input `{port}` cannot be encoded in fixed point")]
+    Encode {
+        /// Name of the port.
+        port: String,
+        /// Which value and why.
+        #[source]
+        source: ai_link_program::fixed::EncodeError,
+    },
+    /// An output could not be decoded.
+    #[error("output `{port}` cannot be decoded")]
+    Decode {
+        /// Name of the port.
+        port: String,
+        /// Why.
+        #[source]
+        source: ai_link_program::fixed::DecodeError,
+    },
+    /// A step of the program could not be executed.
+    #[error("step {step} (`{name}`) cannot be executed")]
+    Step {
+        /// Index of the step in the program.
+        step: usize,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: ai_link_program::fixed::DecodeError,
+    },
+    /// A message came from somebody else than whom the protocol waits for.
+    #[error("{party} waits for {expected} but {from} sent {bytes} bytes")]
+    UnexpectedSender {
+        /// Who received it.
+        party: Party,
+        /// Whose turn it is.
+        expected: Party,
+        /// Who sent.
+        from: Party,
+        /// Size of the message.
+        bytes: usize,
+    },
+    /// A message has another size than the program implies.
+    #[error("{from} sent {found} bytes where the program implies {expected}")]
+    WrongSize {
+        /// Who sent.
+        from: Party,
+        /// Bytes implied by program and batch.
+        expected: usize,
+        /// Bytes received.
+        found: usize,
+    },
+    /// A message came when none was due.
+    #[error("{party} waits for nothing but {from} sent {bytes} bytes")]
+    UnexpectedMessage {
+        /// Who received it.
+        party: Party,
+        /// Who sent.
+        from: Party,
+        /// Size of the message.
+        bytes: usize,
+    },
+    /// A public key of small order: the agreed secret would be known to everybody.
+    #[error("{from} sent an X25519 key of small order; the session must not continue")]
+    WeakPublicKey {
+        /// Who sent it.
+        from: Party,
+    },
+    /// The evaluators sent different masked outputs: at least one of them is wrong.
+    #[error("the evaluators disagree on output element {index}: at least one of them is faulty")]
+    EvaluatorsDisagree {
+        /// First ring element that differs, counted over all outputs.
+        index: usize,
+    },
+    /// The session failed before and its material must not be used again.
+    #[error("the session failed earlier; start another session")]
+    Failed,
+    /// Outputs were asked for before the session was finished.
+    #[error("the session is not finished: {waiting_for:?} has not sent everything")]
+    NotFinished {
+        /// Whom the client still waits for.
+        waiting_for: Option<Party>,
+    },
+}

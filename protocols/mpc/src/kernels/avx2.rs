@@ -1,0 +1,44 @@
+//! The AVX2 tile. There is no 64-bit multiplication, so a product modulo 2^64 is made of three
+//! 32-bit ones: `lo*lo + ((lo*hi + hi*lo) << 32)`, and the shift is done once per tile.
+
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+pub(super) const MR: usize = 2;
+pub(super) const NR: usize = 8;
+
+/// `tile [MR, NR] = a * b` with `a [kc, 2, MR]` in halves and `b [kc, NR]` whole.
+#[target_feature(enable = "avx2")]
+pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
+    assert_eq!(tile.len(), MR * NR);
+    let mut low = [[_mm256_setzero_si256(); 2]; MR];
+    let mut cross = [[_mm256_setzero_si256(); 2]; MR];
+    for (a, b) in a.chunks_exact(2 * MR).zip(b.chunks_exact(NR)) {
+        let (b0, b1) = b.split_at(4);
+        let b = [load(b0), load(b1)];
+        let high = [_mm256_srli_epi64::<32>(b[0]), _mm256_srli_epi64::<32>(b[1])];
+        for i in 0..MR {
+            let al = _mm256_set1_epi64x(a[i] as i64);
+            let ah = _mm256_set1_epi64x(a[MR + i] as i64);
+            for j in 0..2 {
+                low[i][j] = _mm256_add_epi64(low[i][j], _mm256_mul_epu32(al, b[j]));
+                let x = _mm256_add_epi64(_mm256_mul_epu32(al, high[j]), _mm256_mul_epu32(ah, b[j]));
+                cross[i][j] = _mm256_add_epi64(cross[i][j], x);
+            }
+        }
+    }
+    for (k, out) in tile.chunks_exact_mut(4).enumerate() {
+        let (i, j) = (k / 2, k % 2);
+        let sum = _mm256_add_epi64(low[i][j], _mm256_slli_epi64::<32>(cross[i][j]));
+        // SAFETY: `out` has exactly 4 words = 32 bytes, and the store needs no alignment.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn load(words: &[u64]) -> __m256i {
+    assert!(words.len() >= 4);
+    // SAFETY: the slice has at least 4 words = 32 bytes, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+}

@@ -1,0 +1,97 @@
+//! The values of a program under evaluation, each kept until its last use.
+
+use ai_link_program::fixed::{Program, Step, ValueId};
+use ai_link_program::ops::{ConstTerms, apply_linear};
+use zeroize::Zeroizing;
+
+use crate::kernels::VectorKernels;
+
+/// Ring vectors by value id; those that no later step reads are wiped and freed.
+pub(crate) struct Memory {
+    values: Vec<Zeroizing<Vec<u64>>>,
+    last_uses: Vec<Option<usize>>,
+    kernels: VectorKernels,
+}
+
+impl Memory {
+    pub(crate) fn new(program: &Program) -> Self {
+        Self {
+            values: vec![Zeroizing::default(); program.values().len()],
+            last_uses: program.last_uses(),
+            kernels: VectorKernels::best(),
+        }
+    }
+
+    /// Stores all input ports from their concatenation.
+    pub(crate) fn set_inputs(&mut self, program: &Program, batch: usize, mut words: &[u64]) {
+        for port in program.inputs() {
+            let (this, rest) = words.split_at(program.value(port.value).elements() * batch);
+            self.set(port.value, this.to_vec());
+            words = rest;
+        }
+    }
+
+    pub(crate) fn set(&mut self, id: ValueId, words: Vec<u64>) {
+        self.values[id.index()] = Zeroizing::new(words);
+    }
+
+    pub(crate) fn value(&self, id: ValueId) -> &[u64] {
+        &self.values[id.index()]
+    }
+
+    /// Frees what `step` (at `index`) read last.
+    pub(crate) fn finish(&mut self, index: usize, step: &Step) {
+        for id in &step.inputs {
+            if self.last_uses[id.index()] == Some(index) {
+                self.values[id.index()] = Zeroizing::default();
+            }
+        }
+    }
+
+    /// Applies a linear step.
+    pub(crate) fn apply(
+        &mut self,
+        program: &Program,
+        index: usize,
+        step: &Step,
+        batch: usize,
+        terms: ConstTerms,
+    ) {
+        let inputs: Vec<&[u64]> = step.inputs.iter().map(|id| self.value(*id)).collect();
+        let out = apply_linear(program, step, &inputs, batch, terms, &self.kernels);
+        self.set(step.output, out);
+        self.finish(index, step);
+    }
+
+    /// The operand of an interactive step: its input, or the difference of two.
+    pub(crate) fn operand(&self, step: &Step) -> Vec<u64> {
+        match step.inputs.as_slice() {
+            [a, b] => {
+                let pairs = self.value(*a).iter().zip(self.value(*b));
+                pairs.map(|(a, b)| a.wrapping_sub(*b)).collect()
+            }
+            _ => self.value(step.inputs[0]).to_vec(),
+        }
+    }
+
+    /// Stores the result of an interactive step: `max(a, b) = b + relu(a - b)`.
+    pub(crate) fn set_result(&mut self, index: usize, step: &Step, mut result: Vec<u64>) {
+        if let [_, b] = step.inputs.as_slice() {
+            let b = self.value(*b);
+            result
+                .iter_mut()
+                .zip(b)
+                .for_each(|(r, b)| *r = r.wrapping_add(*b));
+        }
+        self.set(step.output, result);
+        self.finish(index, step);
+    }
+
+    /// The concatenation of all outputs.
+    pub(crate) fn outputs(&self, program: &Program) -> Vec<u64> {
+        let ports = program.outputs().iter();
+        ports
+            .flat_map(|port| self.value(port.value).iter().copied())
+            .collect()
+    }
+}

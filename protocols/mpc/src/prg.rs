@@ -1,0 +1,213 @@
+//! Expansion of seeds into masks: AES-128 in counter mode, hardware AES through RustCrypto.
+//!
+//! Every stream of random words is named by (session, step, purpose, chunk):
+//! * the session and the pair of parties are in the seed (see [`crate::keys`]);
+//! * the step gets its own AES key by HKDF-SHA256, so no two layers share a key;
+//! * purpose and chunk are the upper half of the counter block, the block number the lower half.
+//!
+//! Hence no counter block is encrypted twice under a key, and material can be expanded at any
+//! chunk by any thread. Round keys are wiped when dropped (the `zeroize` feature of `aes`).
+
+use aes::Aes128;
+use aes::cipher::{InnerIvInit, KeyInit, StreamCipher, StreamCipherCore, StreamCipherCoreWrapper};
+use ctr::{CtrCore, flavors::Ctr64BE};
+use zeroize::Zeroizing;
+
+use crate::keys::Secret32;
+use crate::planes::{CHUNK, for_chunks};
+
+/// Step number of streams that belong to no step (the input masks).
+const NO_STEP: u32 = u32::MAX;
+
+/// What a stream is for. The discriminant goes into the counter block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Masks of the input values.
+    Input,
+    /// Shares of the thermometer tables.
+    Tables,
+    /// XOR shares of the masks of the bits opened at a level of the tree (0 = the leaves).
+    BitMasks(u8),
+    /// Shares of the products of masks that a level of the tree needs.
+    Products(u8),
+    /// Shares of the arithmetic selection terms.
+    Select,
+    /// Shares of msb(lambda) terms for exact truncation.
+    Wrap,
+    /// Additive shares of the output pad.
+    Pad,
+}
+
+impl Purpose {
+    fn code(self) -> u32 {
+        match self {
+            Self::Input => 1,
+            Self::Tables => 2,
+            Self::Select => 3,
+            Self::Wrap => 4,
+            Self::Pad => 5,
+            Self::BitMasks(level) => 0x100 + u32::from(level),
+            Self::Products(level) => 0x200 + u32::from(level),
+        }
+    }
+}
+
+/// What a pair of parties shares, bound to a session; makes the generators of its steps.
+pub(crate) struct Seed {
+    secret: Secret32,
+    session: [u8; 32],
+    #[cfg(test)]
+    zero: bool,
+}
+
+impl Seed {
+    pub(crate) fn new(secret: Secret32, session: [u8; 32]) -> Self {
+        Self {
+            secret,
+            session,
+            #[cfg(test)]
+            zero: false,
+        }
+    }
+
+    /// All masks zero: what the statistical tests must be able to tell from the real thing.
+    #[cfg(test)]
+    pub(crate) fn zeroed(mut self) -> Self {
+        self.zero = true;
+        self
+    }
+
+    /// The streams of step `step`.
+    pub(crate) fn step(&self, step: u32) -> Prg {
+        let key = self.secret.derive(
+            &self.session,
+            &[b"ai-link/mpc/prg/v1/", &step.to_be_bytes()],
+        );
+        let (half, _) = key.as_bytes().split_at(16);
+        Prg {
+            #[cfg(test)]
+            zero: self.zero,
+            cipher: Aes128::new(half.into()),
+        }
+    }
+
+    /// `words` masks of the input: the concatenation of all ports.
+    pub(crate) fn input_masks(&self, words: usize) -> Zeroizing<Vec<u64>> {
+        let prg = self.step(NO_STEP);
+        let mut masks = Zeroizing::new(vec![0; words]);
+        let chunks = masks.chunks_mut(CHUNK).collect();
+        for_chunks(
+            chunks,
+            || (),
+            |(), i, chunk| prg.fill(Purpose::Input, i as u32, chunk),
+        );
+        masks
+    }
+}
+
+/// Random words of one step between one pair of parties.
+pub struct Prg {
+    #[cfg(test)]
+    zero: bool,
+    cipher: Aes128,
+}
+
+impl Prg {
+    /// A generator for benchmarks of the expansion itself; sessions derive theirs from key
+    /// agreement.
+    pub fn from_key(key: [u8; 16]) -> Self {
+        Self {
+            #[cfg(test)]
+            zero: false,
+            cipher: Aes128::new(&key.into()),
+        }
+    }
+
+    /// Fills `out` with the first words of the stream `index`; for benchmarks.
+    pub fn fill_stream(&self, index: u32, out: &mut [u64]) {
+        self.fill(Purpose::Input, index, out);
+    }
+
+    /// Overwrites `out` with the first words of the stream (`purpose`, `chunk`).
+    pub(crate) fn fill(&self, purpose: Purpose, chunk: u32, out: &mut [u64]) {
+        self.fill_bytes(purpose, chunk, bytemuck::cast_slice_mut(out));
+        if cfg!(target_endian = "big") {
+            out.iter_mut().for_each(|word| *word = word.swap_bytes());
+        }
+    }
+
+    /// Overwrites `out` with the first bytes of the stream (`purpose`, `chunk`).
+    pub(crate) fn fill_bytes(&self, purpose: Purpose, chunk: u32, out: &mut [u8]) {
+        out.fill(0);
+        #[cfg(test)]
+        if self.zero {
+            return;
+        }
+        let mut iv = [0u8; 16];
+        iv[..4].copy_from_slice(&purpose.code().to_be_bytes());
+        iv[4..8].copy_from_slice(&chunk.to_be_bytes());
+        let core: CtrCore<Aes128, Ctr64BE> =
+            CtrCore::inner_iv_init(self.cipher.clone(), &iv.into());
+        debug_assert!(
+            core.remaining_blocks()
+                .is_none_or(|blocks| blocks > out.len() / 16)
+        );
+        StreamCipherCoreWrapper::from_core(core).apply_keystream(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn the_stream_is_aes_ctr() {
+        // First block of stream (Input, chunk 5) = AES-128(key, 00000001 00000005 0..0).
+        use aes::cipher::BlockEncrypt;
+        let prg = Prg::from_key([9; 16]);
+        let mut got = [0u8; 32];
+        prg.fill_bytes(Purpose::Input, 5, &mut got);
+        for (i, part) in got.chunks(16).enumerate() {
+            let mut block = [0u8, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, i as u8].into();
+            Aes128::new(&[9; 16].into()).encrypt_block(&mut block);
+            assert_eq!(part, block.as_slice());
+        }
+    }
+
+    #[test]
+    fn every_name_gives_another_stream() {
+        let mut seen = HashSet::new();
+        for session in [[0; 32], [1; 32]] {
+            let seed = Seed::new(Secret32::new([3; 32]), session);
+            for step in [0, 1, 2, NO_STEP] {
+                let prg = seed.step(step);
+                for purpose in [
+                    Purpose::Input,
+                    Purpose::Tables,
+                    Purpose::BitMasks(0),
+                    Purpose::BitMasks(1),
+                    Purpose::Products(1),
+                    Purpose::Select,
+                    Purpose::Wrap,
+                    Purpose::Pad,
+                ] {
+                    for chunk in 0..3 {
+                        let mut word = [0; 2];
+                        prg.fill(purpose, chunk, &mut word);
+                        assert!(seen.insert(word), "{session:?} {step} {purpose:?} {chunk}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_prefix_does_not_depend_on_the_length() {
+        let prg = Prg::from_key([4; 16]);
+        let (mut long, mut short) = ([0; 1000], [0; 37]);
+        prg.fill(Purpose::Pad, 1, &mut long);
+        prg.fill(Purpose::Pad, 1, &mut short);
+        assert_eq!(long[..37], short);
+    }
+}

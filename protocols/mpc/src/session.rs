@@ -1,0 +1,151 @@
+//! What a session is about, and the interface of the three kinds of machine.
+
+use std::sync::Arc;
+
+use ai_link_program::fixed::Program;
+
+use crate::error::MpcError;
+use crate::party::Party;
+use crate::schedule::Schedule;
+
+/// What all parties of a session agree on beforehand.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// What is evaluated; public.
+    pub program: Arc<Program>,
+    /// Digest of the signed ticket: unique to this job and attempt. It salts every key, so two
+    /// sessions never share masks, even from the same entropy.
+    pub session: [u8; 32],
+    /// Records evaluated together.
+    pub batch: usize,
+}
+
+impl SessionSpec {
+    /// Sizes and rounds of this session.
+    pub fn schedule(&self) -> Result<Schedule, MpcError> {
+        Schedule::new(&self.program, self.batch)
+    }
+}
+
+/// The message that a machine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Who sends it.
+    pub from: Party,
+    /// Its exact size.
+    pub bytes: usize,
+}
+
+/// A message to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// To whom.
+    pub to: Party,
+    /// The message.
+    pub payload: Vec<u8>,
+}
+
+/// One party of a session: takes messages, gives messages, does nothing else.
+///
+/// A machine is made for one session and cannot be rewound or cloned, so its masks are used once.
+/// After an error it stays failed. Computing happens in [`handle`](Self::handle) and
+/// [`poll_transmit`](Self::poll_transmit) (the dealer deals a layer per call, so that only one is in
+/// memory): keep both off threads that must not block.
+pub trait Machine: Send {
+    /// Who this is.
+    fn party(&self) -> Party;
+
+    /// The next message this machine needs; `None` while it needs none.
+    ///
+    /// Empty [`poll_transmit`](Self::poll_transmit) first: what others wait for comes before what
+    /// this one waits for.
+    fn next_expected(&self) -> Option<Expected>;
+
+    /// Takes a message. Anything but the expected one is an error that ends the session.
+    fn handle(&mut self, from: Party, payload: Vec<u8>) -> Result<(), MpcError>;
+
+    /// The next message to send, if there is one.
+    fn poll_transmit(&mut self) -> Option<Transmit>;
+
+    /// Whether everything was received, computed and handed out.
+    fn is_finished(&self) -> bool;
+
+    /// What happened so far.
+    fn stats(&self) -> &Stats;
+}
+
+/// Parts of a session by what the bytes are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The client's seed and masked input.
+    Input,
+    /// Key agreement and dealt corrections: does not depend on data.
+    Dealt,
+    /// Openings between the evaluators.
+    Online,
+    /// Masked output and its mask.
+    Output,
+}
+
+/// Bytes by [`Phase`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PhaseBytes([u64; 4]);
+
+impl PhaseBytes {
+    /// Bytes of one phase.
+    pub fn of(&self, phase: Phase) -> u64 {
+        self.0[phase as usize]
+    }
+
+    /// Bytes of all phases.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(crate) fn add(&mut self, phase: Phase, bytes: usize) {
+        self.0[phase as usize] += bytes as u64;
+    }
+}
+
+/// What a machine did; goes into the receipt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Rounds of opening between the evaluators.
+    pub rounds: u32,
+    /// Payload bytes handed out.
+    pub bytes_sent: PhaseBytes,
+    /// Payload bytes taken in.
+    pub bytes_received: PhaseBytes,
+    /// SHA-256 of the masked input (evaluators), a commitment to the seed (dealer, client).
+    pub input_digest: [u8; 32],
+    /// SHA-256 of the masked output (evaluators, client), a salted digest of its mask (dealer).
+    pub output_digest: [u8; 32],
+}
+
+/// Checks a message against the one that is due.
+pub(crate) fn check_message(
+    party: Party,
+    expected: Option<Expected>,
+    from: Party,
+    bytes: usize,
+) -> Result<(), MpcError> {
+    let Some(expected) = expected else {
+        return Err(MpcError::UnexpectedMessage { party, from, bytes });
+    };
+    if expected.from != from {
+        return Err(MpcError::UnexpectedSender {
+            party,
+            expected: expected.from,
+            from,
+            bytes,
+        });
+    }
+    if expected.bytes != bytes {
+        return Err(MpcError::WrongSize {
+            from,
+            expected: expected.bytes,
+            found: bytes,
+        });
+    }
+    Ok(())
+}

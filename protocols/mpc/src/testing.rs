@@ -1,0 +1,166 @@
+//! All four parties in one process: a hand-driven harness, and links over channels.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::sync::mpsc;
+
+use crate::client::Client;
+use crate::dealer::Dealer;
+use crate::drive::{LinkError, Links};
+use crate::error::MpcError;
+use crate::evaluator::Evaluator;
+use crate::keys::Secret32;
+use crate::party::{EvaluatorIndex, Party};
+use crate::session::{Machine, SessionSpec};
+
+/// A message that was delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Who sent it.
+    pub from: Party,
+    /// Who got it.
+    pub to: Party,
+    /// The message.
+    pub payload: Vec<u8>,
+}
+
+/// The machines of one session and the messages between them.
+pub struct Session {
+    /// The client.
+    pub client: Client,
+    /// The dealer.
+    pub dealer: Dealer,
+    /// Both evaluators.
+    pub evaluators: [Evaluator; 2],
+    queues: HashMap<(Party, Party), VecDeque<Vec<u8>>>,
+    /// Everything delivered so far, in order.
+    pub transcript: Vec<Delivered>,
+}
+
+impl Session {
+    /// All machines of a session; `entropy` makes it reproducible.
+    pub fn new(spec: &SessionSpec, inputs: Vec<Vec<f32>>, entropy: u64) -> Result<Self, MpcError> {
+        let client = Client::new(spec.clone(), inputs, secret(entropy, 0))?;
+        let dealer = Dealer::new(spec.clone(), secret(entropy, 1))?;
+        let evaluator = |i, n| Evaluator::new(spec.clone(), i, secret(entropy, n));
+        let evaluators = [
+            evaluator(EvaluatorIndex::Zero, 2)?,
+            evaluator(EvaluatorIndex::One, 3)?,
+        ];
+        Ok(Self::of(client, dealer, evaluators))
+    }
+
+    /// A session of machines made elsewhere.
+    pub fn of(client: Client, dealer: Dealer, evaluators: [Evaluator; 2]) -> Self {
+        let (queues, transcript) = (HashMap::new(), Vec::new());
+        Self {
+            client,
+            dealer,
+            evaluators,
+            queues,
+            transcript,
+        }
+    }
+
+    /// Delivers messages until everyone is finished.
+    pub fn run(&mut self) -> Result<(), MpcError> {
+        self.run_with(|_| ())
+    }
+
+    /// Like [`run`](Self::run), but `tamper` may change every message before it is delivered.
+    pub fn run_with(&mut self, mut tamper: impl FnMut(&mut Delivered)) -> Result<(), MpcError> {
+        let [evaluator0, evaluator1] = &mut self.evaluators;
+        let mut machines: [&mut dyn Machine; 4] =
+            [&mut self.client, &mut self.dealer, evaluator0, evaluator1];
+        loop {
+            let mut moved = false;
+            for machine in &mut machines {
+                while let Some(sent) = machine.poll_transmit() {
+                    let queue = self.queues.entry((machine.party(), sent.to)).or_default();
+                    queue.push_back(sent.payload);
+                    moved = true;
+                }
+                let Some(expected) = machine.next_expected() else {
+                    continue;
+                };
+                let (from, to) = (expected.from, machine.party());
+                let queue = self.queues.get_mut(&(from, to));
+                let Some(payload) = queue.and_then(VecDeque::pop_front) else {
+                    continue;
+                };
+                let mut message = Delivered { from, to, payload };
+                tamper(&mut message);
+                self.transcript.push(message.clone());
+                machine.handle(message.from, message.payload)?;
+                moved = true;
+            }
+            if machines.iter().all(|machine| machine.is_finished()) {
+                let left = self.queues.values().map(VecDeque::len).sum::<usize>();
+                assert_eq!(left, 0, "messages that nobody wanted");
+                return Ok(());
+            }
+            assert!(moved, "everybody waits");
+        }
+    }
+}
+
+/// Reproducible entropy for a test.
+pub fn secret(entropy: u64, party: u8) -> Secret32 {
+    let mut bytes = [party; 32];
+    bytes[..8].copy_from_slice(&entropy.to_le_bytes());
+    Secret32::new(bytes)
+}
+
+/// One party's links over channels of this process.
+pub struct ChannelLinks {
+    senders: HashMap<Party, mpsc::Sender<Vec<u8>>>,
+    receivers: HashMap<Party, mpsc::Receiver<Vec<u8>>>,
+}
+
+/// Links between all parties, in the order client, dealer, evaluators 0 and 1.
+pub fn channel_links() -> [ChannelLinks; 4] {
+    let parties = [
+        Party::Client,
+        Party::Dealer,
+        Party::Evaluator0,
+        Party::Evaluator1,
+    ];
+    let mut links = parties.map(|_| ChannelLinks {
+        senders: HashMap::new(),
+        receivers: HashMap::new(),
+    });
+    for (i, a) in parties.into_iter().enumerate() {
+        for (j, b) in parties.into_iter().enumerate() {
+            let (sender, receiver) = mpsc::channel(2);
+            links[i].senders.insert(b, sender);
+            links[j].receivers.insert(a, receiver);
+        }
+    }
+    links
+}
+
+impl Links for ChannelLinks {
+    async fn send(&mut self, to: Party, payload: Vec<u8>) -> Result<(), LinkError> {
+        let sender = self
+            .senders
+            .get(&to)
+            .ok_or_else(|| LinkError::new("no such party"))?;
+        sender.send(payload).await.map_err(LinkError::new)
+    }
+
+    async fn recv(&mut self, from: Party, bytes: usize) -> Result<Vec<u8>, LinkError> {
+        let receiver = self.receivers.get_mut(&from);
+        let receiver = receiver.ok_or_else(|| LinkError::new("no such party"))?;
+        let payload = receiver
+            .recv()
+            .await
+            .ok_or_else(|| LinkError::new("closed"))?;
+        match payload.len() == bytes {
+            true => Ok(payload),
+            false => Err(LinkError::new(format!(
+                "{} bytes instead of {bytes}",
+                payload.len()
+            ))),
+        }
+    }
+}
