@@ -17,6 +17,8 @@ mod session;
 mod step;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod uniformity;
 
 pub use client::{Client, PartyDigests};
 pub use dealer::Dealer;
