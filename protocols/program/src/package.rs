@@ -280,11 +280,16 @@ fn decode(body: &[u8]) -> Result<(Package, usize), bincode::error::DecodeError> 
         bincode::serde::decode_from_slice(body, config.with_limit::<N>())
     }
     let config = standard();
-    match body.len().saturating_mul(8) {
-        ..0x1_0000 => within::<0x1_0000>(body, config),
-        ..0x10_0000 => within::<0x10_0000>(body, config),
-        ..0x100_0000 => within::<0x100_0000>(body, config),
-        ..0x1000_0000 => within::<0x1000_0000>(body, config),
-        _ => within::<0x4_0000_0000>(body, config),
+    let claim = body.len().saturating_mul(8);
+    if claim < 0x1_0000 {
+        within::<0x1_0000>(body, config)
+    } else if claim < 0x10_0000 {
+        within::<0x10_0000>(body, config)
+    } else if claim < 0x100_0000 {
+        within::<0x100_0000>(body, config)
+    } else if claim < 0x1000_0000 {
+        within::<0x1000_0000>(body, config)
+    } else {
+        within::<0x4_0000_0000>(body, config)
     }
 }

@@ -76,7 +76,12 @@ fn model(name: &str) {
         );
     }
 
-    let program = compile(&graph, &[inputs.clone()], PlanOptions::default()).unwrap();
+    let program = compile(
+        &graph,
+        std::slice::from_ref(&inputs),
+        PlanOptions::default(),
+    )
+    .unwrap();
     let batch = inputs[0].batch();
     let encoded: Vec<_> = inputs
         .iter()
