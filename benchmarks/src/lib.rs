@@ -1,1 +1,13 @@
-//! Benchmarks and the models they run.
+//! Benchmarks, and the models and records that they and the tests run.
+//!
+//! A number is worth what it is compared with. Every bench here measures the network's own code beside the best
+//! plain alternative on the same machine in the same run (an unencrypted socket, a float matrix product), and
+//! prints the ratio: that ratio is the price of privacy, and it moves less from machine to machine than a time.
+//! `README.md` lists the benches and how to run each.
+//!
+//! [`models`] gives typed access to the two committed models with their calibration and held-out records, so
+//! that no test depends on a working directory or a download.
+
+#![forbid(unsafe_code)]
+
+pub mod models;
