@@ -9,7 +9,6 @@ use crate::error::MpcError;
 use crate::keys::{Ephemeral, PUBLIC_KEY_BYTES, SEED_BYTES, Secret32};
 use crate::memory::Memory;
 use crate::party::{EvaluatorIndex, Party};
-use crate::planes::to_bytes;
 use crate::prg::Seed;
 use crate::schedule::Schedule;
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
@@ -111,7 +110,7 @@ impl Dealer {
         let seed = if self.zero_masks { seed.zeroed() } else { seed };
         let masks = seed.input_masks(self.schedule.input_words());
         self.memory
-            .set_inputs(&self.spec.program, self.spec.batch, &masks);
+            .set_input_masks(&self.spec.program, self.spec.batch, &masks);
         State::Dealing {
             seeds,
             next: 0,
@@ -129,7 +128,7 @@ impl Dealer {
                 continue;
             };
             let prgs = [seeds[0].step(index as u32), seeds[1].step(index as u32)];
-            let operand = zeroize::Zeroizing::new(self.memory.operand(step));
+            let operand = zeroize::Zeroizing::new(self.memory.operand(index, step));
             let (message, masks) = deal(plan, &operand, [&prgs[0], &prgs[1]]);
             self.memory.set_result(index, step, masks);
             if !message.is_empty() {
@@ -142,7 +141,7 @@ impl Dealer {
             }
         }
         self.state = State::Done;
-        let masks = to_bytes(&self.memory.outputs(&program));
+        let masks = self.memory.outputs(&program);
         self.stats.output_digest = salted_digest(&salt, &masks);
         self.count(Party::Client, Phase::Output, masks)
     }

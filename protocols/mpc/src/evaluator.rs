@@ -9,7 +9,6 @@ use crate::error::MpcError;
 use crate::keys::{Ephemeral, PUBLIC_KEY_BYTES, Secret32};
 use crate::memory::Memory;
 use crate::party::{EvaluatorIndex, Party};
-use crate::planes::{from_bytes, to_bytes};
 use crate::prg::Seed;
 use crate::schedule::Schedule;
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
@@ -113,7 +112,7 @@ impl Evaluator {
                 return self.start(seed, index, Vec::new());
             }
         }
-        let output = to_bytes(&self.memory.outputs(&program));
+        let output = self.memory.outputs(&program);
         self.stats.output_digest = Sha256::digest(&output).into();
         self.send(Party::Client, Phase::Output, output);
         State::Done
@@ -124,7 +123,7 @@ impl Evaluator {
             .schedule
             .plan(step)
             .expect("only interactive steps are started, qed");
-        let operand = self.memory.operand(&self.spec.program.steps()[step]);
+        let operand = self.memory.operand(step, &self.spec.program.steps()[step]);
         let prg = seed.step(step as u32);
         let (run, opening) = Run::start(plan.clone(), self.index, prg, dealt, operand);
         self.send(self.index.peer().party(), Phase::Online, opening);
@@ -198,9 +197,8 @@ impl Machine for Evaluator {
             State::Input { seed } => {
                 self.take(Phase::Input, &payload);
                 self.stats.input_digest = Sha256::digest(&payload).into();
-                let words = from_bytes(&payload);
                 self.memory
-                    .set_inputs(&self.spec.program, self.spec.batch, &words);
+                    .set_inputs(&self.spec.program, self.spec.batch, &payload);
                 self.advance(seed, 0)
             }
             State::Dealt { seed, step } => {

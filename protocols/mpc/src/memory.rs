@@ -5,6 +5,7 @@ use ai_link_program::ops::{ConstTerms, apply_linear};
 use zeroize::Zeroizing;
 
 use crate::kernels::VectorKernels;
+use crate::planes::{from_bytes, write_words};
 
 /// Ring vectors by value id; those that no later step reads are wiped and freed.
 pub(crate) struct Memory {
@@ -22,8 +23,18 @@ impl Memory {
         }
     }
 
-    /// Stores all input ports from their concatenation.
-    pub(crate) fn set_inputs(&mut self, program: &Program, batch: usize, mut words: &[u64]) {
+    /// Stores all input ports from the message that concatenates them.
+    pub(crate) fn set_inputs(&mut self, program: &Program, batch: usize, mut bytes: &[u8]) {
+        for port in program.inputs() {
+            let size = 8 * program.value(port.value).elements() * batch;
+            let (this, rest) = bytes.split_at(size);
+            self.set(port.value, from_bytes(this));
+            bytes = rest;
+        }
+    }
+
+    /// Stores all input ports from the concatenation of their masks.
+    pub(crate) fn set_input_masks(&mut self, program: &Program, batch: usize, mut words: &[u64]) {
         for port in program.inputs() {
             let (this, rest) = words.split_at(program.value(port.value).elements() * batch);
             self.set(port.value, this.to_vec());
@@ -63,12 +74,16 @@ impl Memory {
         self.finish(index, step);
     }
 
-    /// The operand of an interactive step: its input, or the difference of two.
-    pub(crate) fn operand(&self, step: &Step) -> Vec<u64> {
+    /// The operand of an interactive step: its input, moved if no one reads it again, or the
+    /// difference of two.
+    pub(crate) fn operand(&mut self, index: usize, step: &Step) -> Vec<u64> {
         match step.inputs.as_slice() {
             [a, b] => {
                 let pairs = self.value(*a).iter().zip(self.value(*b));
                 pairs.map(|(a, b)| a.wrapping_sub(*b)).collect()
+            }
+            [x, ..] if self.last_uses[x.index()] == Some(index) => {
+                std::mem::take(&mut *self.values[x.index()])
             }
             _ => self.value(step.inputs[0]).to_vec(),
         }
@@ -87,11 +102,20 @@ impl Memory {
         self.finish(index, step);
     }
 
-    /// The concatenation of all outputs.
-    pub(crate) fn outputs(&self, program: &Program) -> Vec<u64> {
-        let ports = program.outputs().iter();
-        ports
-            .flat_map(|port| self.value(port.value).iter().copied())
-            .collect()
+    /// The message that concatenates all outputs.
+    pub(crate) fn outputs(&self, program: &Program) -> Vec<u8> {
+        let sizes = program
+            .outputs()
+            .iter()
+            .map(|port| 8 * self.value(port.value).len());
+        let mut bytes = vec![0; sizes.sum()];
+        let mut rest = bytes.as_mut_slice();
+        for port in program.outputs() {
+            let words = self.value(port.value);
+            let (this, after) = rest.split_at_mut(8 * words.len());
+            write_words(words, this);
+            rest = after;
+        }
+        bytes
     }
 }

@@ -104,6 +104,70 @@ impl Session {
     }
 }
 
+/// Feeds arbitrary messages to all machines of a small session; the body of a fuzz target.
+///
+/// Each record of `data` names a machine, a sender, and whether the message has the size that is
+/// due; the bytes that follow are its payload. Whatever comes, machines answer with a value or a
+/// typed error.
+pub fn fuzz_machines(data: &[u8]) {
+    let Ok(spec) = small_spec() else { return };
+    let Ok(mut session) = Session::new(&spec, vec![vec![0.5; 4]], 1) else {
+        return;
+    };
+    let parties = [
+        Party::Client,
+        Party::Dealer,
+        Party::Evaluator0,
+        Party::Evaluator1,
+    ];
+    let [evaluator0, evaluator1] = &mut session.evaluators;
+    let mut machines: [&mut dyn Machine; 4] = [
+        &mut session.client,
+        &mut session.dealer,
+        evaluator0,
+        evaluator1,
+    ];
+    let mut data = data;
+    while let Some((control, rest)) = data.split_first() {
+        let machine = &mut machines[usize::from(control & 3)];
+        while machine.poll_transmit().is_some() {}
+        let due = machine.next_expected();
+        let (from, size) = match due {
+            Some(due) if control & 0x80 == 0 => (due.from, due.bytes),
+            _ => (
+                parties[usize::from(control >> 2 & 3)],
+                usize::from(control >> 4),
+            ),
+        };
+        let mut payload = rest[..size.min(rest.len())].to_vec();
+        data = &rest[payload.len()..];
+        payload.resize(size, *control);
+        // An error is an answer too; the machine must refuse everything afterwards.
+        if machine.handle(from, payload).is_err() {
+            assert!(
+                machine.handle(from, Vec::new()).is_err(),
+                "a failed machine went on"
+            );
+            assert!(!machine.is_finished() || machine.next_expected().is_none());
+        }
+    }
+}
+
+/// A program with every kind of interactive step.
+fn small_spec() -> Result<SessionSpec, ai_link_program::fixed::ProgramError> {
+    let mut b = ai_link_program::fixed::ProgramBuilder::new("fuzz");
+    let x = b.input("x", &[4], 8);
+    let h = b.relu(x, 4);
+    let t = b.trunc(x, 4);
+    let m = b.max(h, t);
+    b.output("m", m);
+    Ok(SessionSpec {
+        program: std::sync::Arc::new(b.finish()?),
+        session: [3; 32],
+        batch: 1,
+    })
+}
+
 /// Reproducible entropy for a test.
 pub fn secret(entropy: u64, party: u8) -> Secret32 {
     let mut bytes = [party; 32];

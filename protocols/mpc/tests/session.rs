@@ -599,3 +599,14 @@ async fn the_drive_loop_says_who_broke_the_session() {
     );
     assert_eq!(error.peer(), Some(Party::Dealer));
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    #[test]
+    fn arbitrary_messages_get_an_answer(
+        data in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+    ) {
+        ai_link_mpc::testing::fuzz_machines(&data);
+    }
+}

@@ -14,9 +14,13 @@ pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
     assert_eq!(tile.len(), MR * NR);
     let mut low = [[_mm256_setzero_si256(); 2]; MR];
     let mut cross = [[_mm256_setzero_si256(); 2]; MR];
-    for (a, b) in a.chunks_exact(2 * MR).zip(b.chunks_exact(NR)) {
-        let (b0, b1) = b.split_at(4);
-        let b = [load(b0), load(b1)];
+    for (a, b) in a
+        .as_chunks::<{ 2 * MR }>()
+        .0
+        .iter()
+        .zip(b.as_chunks::<NR>().0)
+    {
+        let b = [load(&b[..4]), load(&b[4..])];
         let high = [_mm256_srli_epi64::<32>(b[0]), _mm256_srli_epi64::<32>(b[1])];
         for i in 0..MR {
             let al = _mm256_set1_epi64x(a[i] as i64);
@@ -37,6 +41,7 @@ pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
 }
 
 #[target_feature(enable = "avx2")]
+#[inline]
 fn load(words: &[u64]) -> __m256i {
     assert!(words.len() >= 4);
     // SAFETY: the slice has at least 4 words = 32 bytes, and the load needs no alignment.

@@ -19,9 +19,8 @@ pub(super) const MR_IFMA: usize = 6;
 #[target_feature(enable = "avx512f,avx512dq")]
 pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
     let mut acc = [[_mm512_setzero_si512(); 2]; MR];
-    for (a, b) in a.chunks_exact(MR).zip(b.chunks_exact(NR)) {
-        let (b0, b1) = b.split_at(V);
-        let b = [load(b0), load(b1)];
+    for (a, b) in rows::<MR>(a).zip(rows::<NR>(b)) {
+        let b = [load(&b[..V]), load(&b[V..])];
         for i in 0..MR {
             let a = _mm512_set1_epi64(a[i] as i64);
             for j in 0..2 {
@@ -37,9 +36,8 @@ pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
 pub(super) fn tile_narrow_right(a: &[u64], b: &[u64], tile: &mut [u64]) {
     let mut low = [[_mm512_setzero_si512(); 2]; MR_IFMA];
     let mut high = [[_mm512_setzero_si512(); 2]; MR_IFMA];
-    for (a, b) in a.chunks_exact(2 * MR_IFMA).zip(b.chunks_exact(NR)) {
-        let (b0, b1) = b.split_at(V);
-        let b = [load(b0), load(b1)];
+    for (a, b) in rows::<{ 2 * MR_IFMA }>(a).zip(rows::<NR>(b)) {
+        let b = [load(&b[..V]), load(&b[V..])];
         for i in 0..MR_IFMA {
             let al = _mm512_set1_epi64(a[i] as i64);
             let ah = _mm512_set1_epi64(a[MR_IFMA + i] as i64);
@@ -57,12 +55,9 @@ pub(super) fn tile_narrow_right(a: &[u64], b: &[u64], tile: &mut [u64]) {
 pub(super) fn tile_narrow_left(a: &[u64], b: &[u64], tile: &mut [u64]) {
     let mut low = [[_mm512_setzero_si512(); 2]; MR_IFMA];
     let mut high = [[_mm512_setzero_si512(); 2]; MR_IFMA];
-    for (a, b) in a.chunks_exact(MR_IFMA).zip(b.chunks_exact(2 * NR)) {
-        let (bl, bh) = b.split_at(NR);
-        let (l0, l1) = bl.split_at(V);
-        let (h0, h1) = bh.split_at(V);
-        let bl = [load(l0), load(l1)];
-        let bh = [load(h0), load(h1)];
+    for (a, b) in rows::<MR_IFMA>(a).zip(rows::<{ 2 * NR }>(b)) {
+        let bl = [load(&b[..V]), load(&b[V..NR])];
+        let bh = [load(&b[NR..NR + V]), load(&b[NR + V..])];
         for i in 0..MR_IFMA {
             let a = _mm512_set1_epi64(a[i] as i64);
             for j in 0..2 {
@@ -94,6 +89,11 @@ fn store_tile(vectors: &[__m512i], tile: &mut [u64]) {
         // SAFETY: `out` has exactly 8 words = 64 bytes, and the store needs no alignment.
         unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), *vector) };
     }
+}
+
+/// The packed steps of a panel, with a length that the compiler knows.
+fn rows<const N: usize>(panel: &[u64]) -> std::slice::Iter<'_, [u64; N]> {
+    panel.as_chunks().0.iter()
 }
 
 #[target_feature(enable = "avx512f")]

@@ -12,7 +12,7 @@ use super::{PARALLEL_FROM, portable};
 use super::{avx2, avx512};
 
 /// Up to this many rows the weights are read in place, once, instead of being packed.
-const FEW_ROWS: usize = 8;
+const FEW_ROWS: usize = 32;
 /// Rows of the left operand that one task takes at most.
 const ROW_BLOCK: usize = 120;
 
@@ -68,7 +68,7 @@ impl Plan {
                 Form::Whole,
             ),
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Ifma => match (narrow_offset(constants), side) {
+            Kind::Avx512Ifma => match (narrow_offset(isa, constants), side) {
                 (None, _) => (
                     Tile::Avx512,
                     avx512::MR,

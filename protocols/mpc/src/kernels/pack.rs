@@ -1,5 +1,7 @@
 //! Packing operands into the panels that a tile reads front to back.
 
+use super::isa::{Isa, Vectorised, dispatch};
+
 /// Block of the contracted axis: a right-hand panel of 256 x 16 words stays in the first-level cache.
 pub(super) const KC: usize = 256;
 
@@ -115,8 +117,32 @@ pub(super) fn pack_right(
 }
 
 /// If signed `data` spans less than 2^20, its minimum: less that, every element fits 20 bits.
-pub(super) fn narrow_offset(data: &[u64]) -> Option<u64> {
-    let min = data.iter().map(|v| *v as i64).min()?;
-    let max = data.iter().map(|v| *v as i64).max()?;
-    (max.checked_sub(min)? < 1 << 20).then_some(min as u64)
+pub(super) fn narrow_offset(isa: Isa, data: &[u64]) -> Option<u64> {
+    let (mut min, mut max) = (i64::MAX, i64::MIN);
+    for data in data.chunks(4096) {
+        let (low, high) = dispatch(isa, Span { data });
+        (min, max) = (min.min(low), max.max(high));
+        if max.checked_sub(min)? >= 1 << 20 {
+            return None;
+        }
+    }
+    (!data.is_empty()).then_some(min as u64)
+}
+
+/// Signed minimum and maximum.
+struct Span<'a> {
+    data: &'a [u64],
+}
+
+impl Vectorised for Span<'_> {
+    type Output = (i64, i64);
+
+    #[inline(always)]
+    fn run(self) -> (i64, i64) {
+        self.data
+            .iter()
+            .fold((i64::MAX, i64::MIN), |(min, max), v| {
+                (min.min(*v as i64), max.max(*v as i64))
+            })
+    }
 }
