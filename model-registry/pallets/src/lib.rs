@@ -1,1 +1,75 @@
-//! FRAME pallets: models, operators with bonds, escrow and settlement.
+//! The part of AI-LINK that must not depend on anybody's word: who owns a model, who stands behind
+//! a worker with money, and who was paid for which jobs. Three FRAME pallets:
+//!
+//! * [`models`]: names, versions, commitments to weights, prices;
+//! * [`operators`]: workers and coordinators, each a libp2p peer key bound to a chain account that
+//!   holds a bond;
+//! * [`settlement`]: clients pay into escrow once, sign cumulative vouchers off chain for every job,
+//!   and a bonded coordinator turns an epoch of vouchers into payouts with one transaction.
+//!
+//! # Why vouchers
+//!
+//! A transaction per inference would cost more than the inference. A voucher says "this
+//! coordinator may take up to this much of my escrow in all, ever"; only the newest one counts, so
+//! a lost or repeated voucher does no harm. The chain remembers how much of each
+//! (client, coordinator) pair it has paid and pays only the difference.
+//!
+//! # Conventions
+//!
+//! * Keys, commitments and digests are `[u8; 32]` and money is `u128` planck, so that the metadata
+//!   stays plain for clients in any language.
+//! * Everything in storage is bounded; every effect has an event; every refusal has its own error.
+//! * Time is the block's timestamp in milliseconds. A chain that seals on demand lets anybody make
+//!   blocks go by fast, so the number of blocks is no clock.
+//! * Every pallet has `check_state`: the invariants of its storage as a plain function. Tests call
+//!   it after every step; `try-runtime` calls it as the pallet's `try_state` hook.
+//! * Weights ([`weights`]) are derived by counting storage accesses; benchmarks will replace them.
+//!
+//! # What this does not protect
+//!
+//! * The chain sees vouchers and payouts, never jobs. That a payout goes to the workers who did the
+//!   jobs is checked by them, against the receipts under `receipts_root`.
+//! * A coordinator can be paid up to the vouchers it holds, whatever it did for them. A client
+//!   limits its risk by signing a voucher only against a finished job.
+//! * A voucher and a peer-binding proof name no chain. Keys must not be shared between chains.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+#[allow(missing_docs)] // the pallet macro generates undocumented items
+pub mod models;
+#[allow(missing_docs)] // the pallet macro generates undocumented items
+pub mod operators;
+#[allow(missing_docs)] // the pallet macro generates undocumented items
+pub mod settlement;
+pub mod weights;
+
+use frame_support::traits::fungible;
+use sp_runtime::AccountId32;
+
+/// Money in planck.
+pub type Balance = u128;
+
+/// Milliseconds since 1970.
+pub type Moment = u64;
+
+/// Tells the settlement pallet who may settle.
+pub trait BondedCoordinators {
+    /// Whether `account` is a registered coordinator whose bond is held and not on its way out.
+    fn has_bonded_coordinator(account: &AccountId32) -> bool;
+}
+
+/// Money on hold for `reason` summed over `expected`: true if each account holds exactly that much.
+fn holds_match<C>(
+    reason: &C::Reason,
+    expected: &alloc::collections::BTreeMap<AccountId32, Balance>,
+) -> bool
+where
+    C: fungible::InspectHold<AccountId32, Balance = Balance>,
+{
+    expected
+        .iter()
+        .all(|(account, amount)| C::balance_on_hold(reason, account) == *amount)
+}

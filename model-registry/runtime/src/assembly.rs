@@ -32,6 +32,12 @@ mod runtime {
     pub type Balances = pallet_balances;
     #[runtime::pallet_index(3)]
     pub type TransactionPayment = pallet_transaction_payment;
+    #[runtime::pallet_index(10)]
+    pub type Models = ai_link_pallets::models;
+    #[runtime::pallet_index(11)]
+    pub type Operators = ai_link_pallets::operators;
+    #[runtime::pallet_index(12)]
+    pub type Settlement = ai_link_pallets::settlement;
 }
 
 // The trait behind these two is private to the module that the macro expands in.

@@ -18,15 +18,17 @@ use sp_runtime::{
 };
 
 use crate::{
-    AccountId, Balance, Balances, Block, Hash, Nonce, PalletInfo, Runtime, RuntimeCall,
-    RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System,
-    VERSION,
+    AccountId, Balance, Balances, Block, Hash, Moment, Nonce, Operators, PalletInfo, Runtime,
+    RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask,
+    System, Timestamp, UNITS, VERSION,
 };
 
 /// Least balance of an account, planck: an account below it is removed and the rest goes to the
 /// treasury. A millionth of an AIL: small against any price, large enough to make filling the state
 /// with accounts cost something.
 pub const EXISTENTIAL_DEPOSIT: Balance = 1_000_000;
+
+const HOUR: Moment = 60 * 60 * 1_000;
 
 /// Share of a block's weight that ordinary transactions may take; the rest is for operational ones.
 const NORMAL_RATIO: Perbill = Perbill::from_percent(75);
@@ -36,7 +38,13 @@ pub fn treasury_account() -> AccountId {
     PalletId(*b"ailtrsry").into_account_truncating()
 }
 
+/// Account that keeps the escrow of all clients.
+pub fn settlement_pot() -> AccountId {
+    ai_link_pallets::settlement::Pallet::<Runtime>::pot()
+}
+
 parameter_types! {
+    pub const SettlementPalletId: PalletId = PalletId(*b"ailescrw");
     pub const Version: sp_version::RuntimeVersion = VERSION;
     pub RuntimeBlockWeights: BlockWeights = BlockWeights::with_sensible_defaults(
         Weight::from_parts(2 * WEIGHT_REF_TIME_PER_SECOND, u64::MAX),
@@ -71,7 +79,7 @@ impl pallet_timestamp::Config for Runtime {
     // A chain that seals on demand makes blocks as fast as transactions come; their times only have
     // to differ.
     type MinimumPeriod = ConstU64<1>;
-    type Moment = crate::Moment;
+    type Moment = Moment;
     type OnTimestampSet = ();
     type WeightInfo = pallet_timestamp::weights::SubstrateWeight<Runtime>;
 }
@@ -102,6 +110,31 @@ impl pallet_transaction_payment::Config for Runtime {
     type RuntimeEvent = RuntimeEvent;
     type WeightInfo = pallet_transaction_payment::weights::SubstrateWeight<Runtime>;
     type WeightToFee = IdentityFee<Balance>;
+}
+
+impl ai_link_pallets::models::Config for Runtime {
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type ModelDeposit = ConstU128<{ 10 * UNITS }>;
+    type RuntimeHoldReason = RuntimeHoldReason;
+}
+
+impl ai_link_pallets::operators::Config for Runtime {
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type MinCoordinatorBond = ConstU128<{ 1_000 * UNITS }>;
+    type MinWorkerBond = ConstU128<{ 100 * UNITS }>;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type UnbondingDelay = ConstU64<{ 24 * HOUR }>;
+}
+
+impl ai_link_pallets::settlement::Config for Runtime {
+    type Clock = Timestamp;
+    type Coordinators = Operators;
+    type Currency = Balances;
+    type PalletId = SettlementPalletId;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type WithdrawalDelay = ConstU64<HOUR>;
 }
 
 /// Puts fees, tips and dust on the treasury account.

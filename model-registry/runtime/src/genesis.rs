@@ -5,7 +5,7 @@ use sp_core::hex2array as hex;
 use sp_genesis_builder::PresetId;
 
 use crate::{
-    AccountId, Balance, Balances, EXISTENTIAL_DEPOSIT, RuntimeGenesisConfig, UNITS,
+    AccountId, Balance, Balances, EXISTENTIAL_DEPOSIT, RuntimeGenesisConfig, UNITS, settlement_pot,
     treasury_account,
 };
 
@@ -65,8 +65,8 @@ pub(crate) fn check_technical_accounts() -> Result<(), &'static str> {
     Ok(())
 }
 
-fn technical_accounts() -> [AccountId; 1] {
-    [treasury_account()]
+fn technical_accounts() -> [AccountId; 2] {
+    [treasury_account(), settlement_pot()]
 }
 
 const DEV_ACCOUNTS: [[u8; 32]; 6] = [

@@ -1,0 +1,82 @@
+//! What calls cost, by counting.
+//!
+//! Each function lists the storage items that its call reads and writes in the worst case and adds
+//! the computation that does not come from storage. The base cost of a transaction (signature, nonce,
+//! fee) is charged by the runtime besides. Measured benchmarks will replace these numbers; until
+//! then they are upper bounds: items that a batch touches repeatedly are charged every time although
+//! they come from the overlay after the first.
+
+use frame_support::{traits::Get, weights::Weight};
+
+/// Decoding, checks and events of a call: ten microseconds.
+const BASE: Weight = Weight::from_parts(10_000_000, 0);
+
+/// One ed25519 verification through the host: sixty microseconds.
+const VERIFY: Weight = Weight::from_parts(60_000_000, 0);
+
+/// Releasing or placing a hold: account and holds.
+const HOLD: (u64, u64) = (2, 2);
+
+/// `Models::publish`: model, version, time, hold.
+pub fn publish<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(3 + HOLD.0, 2 + HOLD.1))
+}
+
+/// `Models::set_price`: model.
+pub fn set_price<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(1, 1))
+}
+
+/// `Operators::register_worker` and `register_coordinator`: three peer maps, the coordinator map,
+/// time, hold; writes two maps at most.
+pub fn register<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(VERIFY)
+        .saturating_add(access::<T>(5 + HOLD.0, 2 + HOLD.1))
+}
+
+/// `Operators::deregister`: three maps, time; the record moves.
+pub fn deregister<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(4, 3))
+}
+
+/// `Operators::withdraw_bond`: record, time, hold.
+pub fn withdraw_bond<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(2 + HOLD.0, 1 + HOLD.1))
+}
+
+/// `Settlement::deposit`: client, pot with its hold, escrow.
+pub fn deposit<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(2 + HOLD.0, 2 + HOLD.1))
+}
+
+/// `Settlement::request_withdrawal`: escrow, time.
+pub fn request_withdrawal<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(2, 1))
+}
+
+/// `Settlement::withdraw`: escrow, time, client, pot with its hold.
+pub fn withdraw<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(3 + HOLD.0, 2 + HOLD.1))
+}
+
+/// `Settlement::settle`: coordinator, last epoch, time, pot with its hold, epoch record; per voucher
+/// one verification, the settled amount and the escrow; per payout the pot and the payee.
+pub fn settle<T: frame_system::Config>(vouchers: usize, payouts: usize) -> Weight {
+    let (vouchers, payouts) = (vouchers as u64, payouts as u64);
+    BASE.saturating_add(access::<T>(3 + HOLD.0, 2 + HOLD.1))
+        .saturating_add(
+            VERIFY
+                .saturating_add(access::<T>(2, 2))
+                .saturating_add(BASE)
+                .saturating_mul(vouchers),
+        )
+        .saturating_add(
+            access::<T>(2, 2)
+                .saturating_add(BASE)
+                .saturating_mul(payouts),
+        )
+}
+
+fn access<T: frame_system::Config>(reads: u64, writes: u64) -> Weight {
+    T::DbWeight::get().reads_writes(reads, writes)
+}
