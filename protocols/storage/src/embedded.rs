@@ -494,4 +494,11 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// For fuzzing: records parse to what they were made of, or not at all.
+pub(crate) fn parse_record(bytes: &[u8]) {
+    if let Some(record) = ObjectRecord::from_bytes(bytes) {
+        assert_eq!(record.to_bytes(), bytes);
+    }
+}
+
 const _: () = assert!(FRAGMENT_SIZE * crate::layout::DATA_FRAGMENTS as u64 == SEGMENT_SIZE);

@@ -9,6 +9,14 @@ use crate::fid::{ContentHash, Fid};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
+    /// The address of a store cannot be used.
+    #[error("{url:?} is not the address of a store: {reason}")]
+    BaseUrl {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// All slots of the store are taken.
     #[error("the store is busy: all its slots are taken, try again later")]
     Busy,
@@ -103,6 +111,12 @@ pub enum StorageError {
         code: u16,
         /// Its words, cut to a sensible length.
         message: String,
+    },
+    /// The store computes fids in another way.
+    #[error("this store does not compute fids by the rule {rule:?}, only by DeOss")]
+    RuleNotOffered {
+        /// What was asked for.
+        rule: crate::fid::FidRule,
     },
     /// A segment that came back is not the one that belongs there.
     #[error(

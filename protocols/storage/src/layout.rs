@@ -14,7 +14,9 @@ mod hasher;
 #[cfg(test)]
 mod vectors;
 
-pub(crate) use codec::{Codec, EncodedSegment, FragmentSink, RebuildError};
+pub(crate) use codec::{Codec, FragmentSink};
+#[cfg(test)]
+use codec::{EncodedSegment, RebuildError};
 pub use hasher::FidHasher;
 
 /// Size of a segment in bytes (32 MiB).

@@ -199,7 +199,14 @@ fn header(salt: &[u8; 32], commitment: &[u8; 32]) -> [u8; HEADER] {
     header
 }
 
-/// The salt of a header whose commitment fits the key, and the cipher.
+/// A header that `key` fits.
+pub(crate) fn fitting_header(key: &DataKey) -> [u8; HEADER] {
+    let salt = [3; 32];
+    let (_, commitment) = derive(key, &salt);
+    header(&salt, &commitment)
+}
+
+/// The cipher of an object whose header fits the key.
 fn accept(key: &DataKey, header: &[u8; HEADER]) -> Result<StreamBE32<ChaCha20Poly1305>, SealError> {
     if header[..8] != MAGIC {
         return Err(SealError::NotSealed);

@@ -5,8 +5,7 @@ use async_trait::async_trait;
 use crate::error::StorageError;
 use crate::fid::Fid;
 use crate::object::{
-    ByteRange, Deleted, FragmentLocation, ListedObject, ObjectInfo, ObjectName, Page, PutOptions,
-    Stored,
+    ByteRange, Deleted, FragmentLocation, ListedObject, ObjectInfo, Page, PutOptions, Stored,
 };
 use crate::stream::{ByteSource, ObjectStream};
 
@@ -72,8 +71,8 @@ pub trait ObjectStore: Send + Sync {
     /// # Errors
     ///
     /// Those of [`ObjectStore::put`].
-    async fn put_bytes(&self, bytes: &[u8], name: ObjectName) -> Result<Stored, StorageError> {
-        self.put(bytes.into(), PutOptions::named(name)).await
+    async fn put_bytes(&self, bytes: &[u8], options: PutOptions) -> Result<Stored, StorageError> {
+        self.put(bytes.into(), options).await
     }
 
     /// Reads a whole object of at most `limit` bytes into memory.

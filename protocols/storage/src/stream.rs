@@ -46,8 +46,9 @@ impl fmt::Debug for ByteSource<'_> {
     }
 }
 
-/// The bytes of an object, or of a range of it, in order. Every item was verified, but the object
-/// is complete only when the stream ends without an error.
+/// The bytes of an object, or of a range of it, in order. Every item was verified (for one exception
+/// see [`HttpStore`](crate::HttpStore)), but the object is complete only when the stream ends
+/// without an error.
 pub struct ObjectStream {
     size: u64,
     range: Range<u64>,

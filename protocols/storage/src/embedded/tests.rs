@@ -32,6 +32,10 @@ fn name(text: &str) -> ObjectName {
     text.parse().unwrap()
 }
 
+fn options() -> PutOptions {
+    PutOptions::named(name("object"))
+}
+
 fn bytes(length: usize) -> Vec<u8> {
     (0..length as u32)
         .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
@@ -41,7 +45,7 @@ fn bytes(length: usize) -> Vec<u8> {
 async fn put(store: &EmbeddedStore, bytes: &[u8]) -> Stored {
     store
         .for_owner(ALICE)
-        .put_bytes(bytes, name("object"))
+        .put_bytes(bytes, options())
         .await
         .unwrap()
 }
@@ -274,7 +278,7 @@ async fn the_last_owner_takes_the_object_along() {
     let stored = put(&store, &bytes(300)).await;
     let again = store
         .for_owner(BOB)
-        .put_bytes(&bytes(300), name("mine too"))
+        .put_bytes(&bytes(300), options())
         .await
         .unwrap();
     assert_eq!(stored, again);
@@ -346,7 +350,6 @@ async fn what_a_crash_leaves_is_swept() {
 async fn a_failed_or_dropped_put_leaves_nothing() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir).await;
-    let options = || PutOptions::named(name("object"));
 
     let items: [std::io::Result<_>; 2] = [
         Ok(bytes::Bytes::from(bytes(700))),
@@ -397,7 +400,7 @@ async fn a_full_store_refuses_and_recovers() {
     let other: Vec<u8> = bytes(256).iter().map(|byte| byte ^ 0x55).collect();
     let full = store
         .for_owner(BOB)
-        .put_bytes(&other, name("object"))
+        .put_bytes(&other, options())
         .await
         .unwrap_err();
     assert!(
@@ -411,7 +414,7 @@ async fn a_full_store_refuses_and_recovers() {
     );
     let second = store
         .for_owner(BOB)
-        .put_bytes(&other, name("object"))
+        .put_bytes(&other, options())
         .await
         .unwrap();
     assert_eq!(read(&store, second.fid).await.unwrap(), other);

@@ -217,6 +217,14 @@ impl Refusal {
         Self::new(NOT_FOUND, "Not found")
     }
 
+    pub(crate) fn internal() -> Self {
+        Self::new(INTERNAL, "system error")
+    }
+
+    pub(crate) fn is_internal(&self) -> bool {
+        self.code == INTERNAL
+    }
+
     pub(crate) fn timed_out() -> Self {
         Self::new(BAD_REQUEST, "the request took too long")
     }
@@ -245,7 +253,7 @@ impl From<&StorageError> for Refusal {
                 limit: Some(*limit as u64),
                 ..Self::new(BAD_REQUEST, OWNERS_MESSAGE)
             },
-            _ => Self::new(INTERNAL, "system error"),
+            _ => Self::internal(),
         }
     }
 }

@@ -1,0 +1,254 @@
+//! The storage process: a store and its server, from one configuration.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+
+use crate::account::Account;
+use crate::embedded::{EmbeddedStore, OpenError, StoreConfig};
+use crate::http::auth::{Access, Ed25519Authorizer};
+use crate::server::{ServerConfig, serve};
+
+/// Configuration of a storage process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Where to listen; port 0 takes a free one. There is no TLS: beyond one machine put a proxy in
+    /// front.
+    pub listen: SocketAddr,
+    /// Directory of the store; made if it is not there.
+    pub data: PathBuf,
+    /// How this node calls itself when asked where fragments are.
+    #[serde(default = "default_node")]
+    pub node: String,
+    /// Whose objects are taken; anybody's who signs if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<Vec<Account>>,
+    /// Limits; all have defaults.
+    #[serde(default)]
+    pub limits: StorageLimits,
+}
+
+/// Limits of a storage process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageLimits {
+    /// The largest object in bytes; at most 31.25 GiB.
+    pub max_object_bytes: u64,
+    /// How many bytes fragments may take on disk.
+    pub capacity_bytes: u64,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Uploads at a time; each takes up to 32 MiB of memory.
+    pub max_uploads: usize,
+    /// Downloads at a time; each takes up to 16 MiB of memory.
+    pub max_downloads: usize,
+    /// How long an upload may take, in milliseconds.
+    pub upload_timeout_ms: u64,
+    /// How long a connection may stand still, in milliseconds.
+    pub idle_timeout_ms: u64,
+}
+
+/// Why a storage process did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {listen}: choose another address or stop what uses it")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the operating system reports.
+        #[source]
+        source: io::Error,
+    },
+    /// A limit is zero, so that nothing could ever be done.
+    #[error("the limit {0} is zero: nothing could ever be done")]
+    Zero(&'static str),
+    /// The store cannot be opened.
+    #[error("the store cannot be opened")]
+    Store(#[from] OpenError),
+}
+
+impl StorageConfig {
+    /// Listens on `listen` and keeps objects in `data`, with the usual limits, for anybody.
+    pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
+        Self {
+            listen,
+            data: data.into(),
+            node: default_node(),
+            accounts: None,
+            limits: StorageLimits::default(),
+        }
+    }
+}
+
+impl Default for StorageLimits {
+    fn default() -> Self {
+        let (store, server) = (StoreConfig::default(), ServerConfig::default());
+        Self {
+            max_object_bytes: store.max_object,
+            capacity_bytes: store.capacity,
+            max_connections: server.max_connections,
+            max_uploads: server.max_uploads,
+            max_downloads: server.max_downloads,
+            upload_timeout_ms: server.upload_timeout.as_millis() as u64,
+            idle_timeout_ms: server.idle_timeout.as_millis() as u64,
+        }
+    }
+}
+
+/// Runs a storage process until `shutdown` ends. Calls `ready` with the address once requests are
+/// taken.
+///
+/// # Errors
+///
+/// See [`RunError`]; all of them come before `ready` is called.
+pub async fn run(
+    config: StorageConfig,
+    ready: impl FnOnce(SocketAddr),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let StorageConfig {
+        listen,
+        data,
+        node,
+        accounts,
+        limits,
+    } = config;
+    for (limit, value) in [
+        ("max_connections", limits.max_connections as u64),
+        ("max_uploads", limits.max_uploads as u64),
+        ("max_downloads", limits.max_downloads as u64),
+        ("upload_timeout_ms", limits.upload_timeout_ms),
+        ("idle_timeout_ms", limits.idle_timeout_ms),
+    ] {
+        if value == 0 {
+            return Err(RunError::Zero(limit));
+        }
+    }
+    let store = StoreConfig {
+        max_object: limits.max_object_bytes,
+        capacity: limits.capacity_bytes,
+        max_puts: limits.max_uploads,
+        node,
+        ..StoreConfig::default()
+    };
+    let store = EmbeddedStore::open(data, store).await?;
+    let failed = |source| RunError::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let access = accounts.map_or(Access::Anyone, Access::Only);
+    let server = ServerConfig {
+        max_connections: limits.max_connections,
+        max_uploads: limits.max_uploads,
+        max_downloads: limits.max_downloads,
+        upload_timeout: Duration::from_millis(limits.upload_timeout_ms),
+        idle_timeout: Duration::from_millis(limits.idle_timeout_ms),
+        ..ServerConfig::default()
+    };
+    tracing::info!(%address, occupied = store.occupied(), "storage is ready");
+    ready(address);
+    serve(
+        store,
+        Ed25519Authorizer::new(access),
+        listener,
+        server,
+        shutdown,
+    )
+    .await;
+    tracing::info!("storage stopped");
+    Ok(())
+}
+
+fn default_node() -> String {
+    StoreConfig::default().node
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::client::HttpStore;
+    use crate::contract::signer;
+    use crate::http::auth::RequestSigner;
+    use crate::object::PutOptions;
+    use crate::store::ObjectStore;
+
+    #[test]
+    fn files_are_read_strictly() {
+        let config: StorageConfig =
+            toml::from_str("listen = '127.0.0.1:0'\ndata = 'd'\n[limits]\nmax_uploads = 2")
+                .unwrap();
+        let mut expected = StorageConfig::new(config.listen, "d");
+        expected.limits.max_uploads = 2;
+        assert_eq!(config, expected);
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<StorageConfig>(&text).unwrap(), config);
+        let error =
+            toml::from_str::<StorageConfig>("listen = '127.0.0.1:0'\ndata = 'd'\nquota = 1");
+        assert!(error.unwrap_err().message().contains("quota"));
+        let error = toml::from_str::<StorageConfig>(
+            "listen = '127.0.0.1:0'\ndata = 'd'\naccounts = ['nobody']",
+        );
+        assert!(error.unwrap_err().message().contains("SS58"));
+    }
+
+    #[tokio::test]
+    async fn the_process_starts_serves_at_real_sizes_and_stops() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut config = StorageConfig::new(([127, 0, 0, 1], 0).into(), dir.path());
+        config.accounts = Some(vec![signer(1).account()]);
+        let (ready, address) = tokio::sync::oneshot::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(run(
+            config,
+            move |address| ready.send(address).unwrap(),
+            async move { stopped.await.unwrap() },
+        ));
+        let url = format!("http://{}", address.await.unwrap());
+        let store = HttpStore::new(&url).unwrap().with_signer(signer(1));
+        let model: Vec<u8> = (0..20_000_u32).map(|i| (i * i >> 7) as u8).collect();
+        let options = || PutOptions::named("model.package".parse().unwrap());
+        let stored = store.put_bytes(&model, options()).await.unwrap();
+        let reader = HttpStore::new(&url).unwrap();
+        assert_eq!(reader.get_bytes(stored.fid, 20_000).await.unwrap(), model);
+        let range = (100..200).try_into().unwrap();
+        let part = reader
+            .get(stored.fid, Some(range))
+            .await
+            .unwrap()
+            .into_vec(100)
+            .await
+            .unwrap();
+        assert_eq!(part, model[100..200]);
+        let stranger = HttpStore::new(&url).unwrap().with_signer(signer(2));
+        let error = stranger.put_bytes(&model, options()).await.unwrap_err();
+        assert!(error.to_string().contains("may not write"), "{error}");
+        stop.send(()).unwrap();
+        running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_work_is_said_at_once() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut config = StorageConfig::new(([127, 0, 0, 1], 0).into(), dir.path());
+        config.limits.max_uploads = 0;
+        let not_ready = |_| panic!("it must not start");
+        let error = run(config.clone(), not_ready, std::future::pending())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RunError::Zero("max_uploads")), "{error:?}");
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        config = StorageConfig::new(taken.local_addr().unwrap(), dir.path());
+        let error = run(config, not_ready, std::future::pending())
+            .await
+            .unwrap_err();
+        assert!(matches!(error, RunError::Listen { .. }), "{error:?}");
+    }
+}

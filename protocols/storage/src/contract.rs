@@ -1,0 +1,424 @@
+//! What every [`ObjectStore`] must do. Each kind of store runs all of it.
+#![allow(clippy::unwrap_used)]
+
+use ed25519_dalek::{Signer, SigningKey};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::account::Account;
+use crate::client::{HttpStore, HttpStoreConfig};
+use crate::embedded::{EmbeddedStore, StoreConfig};
+use crate::error::StorageError;
+use crate::fid::{Fid, FidRule};
+use crate::http::auth::{Ed25519Authorizer, RequestSigner, SignWith};
+use crate::layout::{FRAGMENTS, FidHasher, Geometry};
+use crate::object::{ByteRange, Deleted, FragmentState, Page, PutOptions};
+use crate::server::{ServerConfig, serve};
+use crate::store::ObjectStore;
+use crate::stream::ByteSource;
+
+/// Fragments of 1 KiB, segments of 4 KiB.
+pub(crate) const GEOMETRY: Geometry = Geometry::with_fragment(1 << 10);
+/// Limits of the stores under test.
+const MAX_OBJECT: u64 = 100_000;
+const CAPACITY: u64 = 1_000_000;
+
+/// A store and what keeps it alive.
+pub(crate) struct Bench {
+    pub(crate) dir: TempDir,
+    pub(crate) embedded: EmbeddedStore,
+    pub(crate) url: String,
+    _stop: oneshot::Sender<()>,
+}
+
+/// Signs for a made-up account.
+pub(crate) fn signer(seed: u8) -> impl RequestSigner + 'static {
+    let key = SigningKey::from_bytes(&[seed; 32]);
+    let account = Account(key.verifying_key().to_bytes());
+    SignWith::new(account, move |message: &[u8]| key.sign(message).to_bytes())
+}
+
+pub(crate) fn store_config() -> StoreConfig {
+    StoreConfig {
+        geometry: GEOMETRY,
+        max_object: MAX_OBJECT,
+        capacity: CAPACITY,
+        ..StoreConfig::default()
+    }
+}
+
+pub(crate) fn options(name: &str) -> PutOptions {
+    PutOptions::named(name.parse().unwrap())
+}
+
+pub(crate) fn bytes(length: usize, seed: u8) -> Vec<u8> {
+    let mut state = u32::from(seed) + 1;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(length)
+    .collect()
+}
+
+impl Bench {
+    pub(crate) async fn new() -> Self {
+        Self::with(store_config(), ServerConfig::default()).await
+    }
+
+    pub(crate) async fn with(store: StoreConfig, server: ServerConfig) -> Self {
+        let dir = TempDir::new().unwrap();
+        let embedded = EmbeddedStore::open(dir.path(), store).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = embedded.clone();
+        tokio::spawn(async move {
+            let stopped = async {
+                let _ = stopped.await;
+            };
+            serve(
+                served,
+                Ed25519Authorizer::default(),
+                listener,
+                server,
+                stopped,
+            )
+            .await;
+        });
+        Self {
+            dir,
+            embedded,
+            url,
+            _stop: stop,
+        }
+    }
+
+    pub(crate) fn http(&self) -> HttpStore {
+        let config = HttpStoreConfig {
+            geometry: GEOMETRY,
+            ..HttpStoreConfig::default()
+        };
+        HttpStore::with_config(&self.url, config).unwrap()
+    }
+}
+
+/// The same tests for every kind of store: a function that makes two handles of one store, for two
+/// accounts.
+macro_rules! contract {
+    ($($test:ident),* $(,)?) => {
+        mod embedded {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let bench = super::Bench::new().await;
+                    let store = |seed| {
+                        use super::RequestSigner;
+                        bench.embedded.for_owner(super::signer(seed).account())
+                    };
+                    super::$test(&store(1), &store(2)).await;
+                }
+            )*
+        }
+
+        mod http {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let bench = super::Bench::new().await;
+                    let store = |seed| bench.http().with_signer(super::signer(seed));
+                    super::$test(&store(1), &store(2)).await;
+                }
+            )*
+        }
+    };
+}
+
+contract!(
+    objects_come_back_whole,
+    ranges_come_back_exactly,
+    fids_are_those_of_the_layout,
+    unknown_objects_are_not_found,
+    empty_objects_are_refused,
+    too_large_objects_are_refused,
+    a_full_store_refuses,
+    failing_sources_store_nothing,
+    owners_share_and_only_owners_delete,
+    lists_are_paged_and_ordered,
+    fragments_are_located,
+    reads_are_limited,
+    stores_work_side_by_side,
+);
+
+async fn objects_come_back_whole(store: &dyn ObjectStore, other: &dyn ObjectStore) {
+    for length in [1, 1023, 1024, 4095, 4096, 4097, 8192, 50_000] {
+        let object = bytes(length, length as u8);
+        let stored = store.put_bytes(&object, options("object")).await.unwrap();
+        assert_eq!(stored.size, length as u64);
+        for reader in [store, other] {
+            assert_eq!(
+                reader.get_bytes(stored.fid, length as u64).await.unwrap(),
+                object
+            );
+        }
+        let info = other.stat(stored.fid).await.unwrap();
+        assert_eq!((info.fid, info.size), (stored.fid, length as u64));
+        assert_eq!(info.segments, Some(stored.segments));
+        assert_eq!(info.owners.len(), 1);
+        assert_eq!(info.owners[0].name.as_str(), "object");
+    }
+}
+
+async fn ranges_come_back_exactly(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    let object = bytes(10_000, 3);
+    let fid = store
+        .put_bytes(&object, options("object"))
+        .await
+        .unwrap()
+        .fid;
+    let edges = [
+        0, 1, 1023, 1024, 1025, 4095, 4096, 4097, 8191, 8192, 9_998, 9_999,
+    ];
+    for start in edges {
+        for end in edges.into_iter().chain([10_000, 10_001, u64::MAX]) {
+            let Ok(range) = ByteRange::try_from(start..end) else {
+                continue;
+            };
+            let stream = store.get(fid, Some(range)).await.unwrap();
+            assert_eq!(stream.object_size(), 10_000);
+            let end = end.min(10_000);
+            assert_eq!(stream.range(), start..end);
+            let part = stream.into_vec(10_000).await.unwrap();
+            assert_eq!(part, object[start as usize..end as usize], "{start}..{end}");
+        }
+    }
+    for start in [10_000, 10_001, u64::MAX - 1] {
+        let range = ByteRange::try_from(start..u64::MAX).unwrap();
+        let error = store.get(fid, Some(range)).await.unwrap_err();
+        assert!(
+            matches!(error, StorageError::RangeNotSatisfiable { size: 10_000, start: s, .. } if s == start),
+            "{error:?}"
+        );
+    }
+}
+
+async fn fids_are_those_of_the_layout(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    for length in [10, 4096, 4097, 20_000] {
+        let object = bytes(length, 5);
+        let mut hasher = FidHasher::with_geometry(GEOMETRY);
+        hasher.update(&object);
+        let segments = hasher.finish();
+        let stored = store.put_bytes(&object, options("object")).await.unwrap();
+        assert_eq!(stored.segments, segments);
+        assert_eq!(Some(stored.fid), FidRule::DeOss.fid(&segments));
+    }
+}
+
+async fn unknown_objects_are_not_found(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    let fid = Fid([9; 32]);
+    let not_found = |error| matches!(error, StorageError::NotFound { fid: f } if f == fid);
+    assert!(not_found(store.get(fid, None).await.unwrap_err()));
+    assert!(not_found(store.stat(fid).await.unwrap_err()));
+    assert!(not_found(store.delete(fid).await.unwrap_err()));
+    assert!(not_found(store.locate(fid).await.unwrap_err()));
+    assert_eq!(store.list(Page::first()).await.unwrap(), []);
+}
+
+async fn empty_objects_are_refused(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    let error = store.put_bytes(b"", options("object")).await.unwrap_err();
+    assert!(matches!(error, StorageError::Empty), "{error:?}");
+}
+
+async fn too_large_objects_are_refused(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    let largest = bytes(MAX_OBJECT as usize, 1);
+    // Three times the size, and it fits.
+    let stored = store.put_bytes(&largest, options("object")).await.unwrap();
+    assert_eq!(
+        store.get_bytes(stored.fid, MAX_OBJECT).await.unwrap(),
+        largest
+    );
+    let larger = bytes(MAX_OBJECT as usize + 1, 1);
+    let error = store
+        .put_bytes(&larger, options("object"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, StorageError::TooLarge { limit: MAX_OBJECT }),
+        "{error:?}"
+    );
+    assert_eq!(store.list(Page::first()).await.unwrap().len(), 1);
+}
+
+async fn a_full_store_refuses(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    let mut stored = Vec::new();
+    let error = loop {
+        let object = bytes(90_000, stored.len() as u8);
+        match store.put_bytes(&object, options("object")).await {
+            Ok(object) => stored.push(object.fid),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(error, StorageError::Full { capacity: CAPACITY }),
+        "{error:?}"
+    );
+    assert_eq!(stored.len(), 3);
+    assert_eq!(store.delete(stored[0]).await.unwrap(), Deleted::Removed);
+    store
+        .put_bytes(&bytes(90_000, 77), options("object"))
+        .await
+        .unwrap();
+}
+
+async fn failing_sources_store_nothing(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    let items: [std::io::Result<_>; 2] = [
+        Ok(bytes::Bytes::from(bytes(9_000, 1))),
+        Err(std::io::ErrorKind::ConnectionReset.into()),
+    ];
+    let source = tokio_util::io::StreamReader::new(futures::stream::iter(items));
+    let error = store
+        .put(ByteSource::new(source), options("object"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, StorageError::Source(e) if e.kind() == std::io::ErrorKind::ConnectionReset),
+        "{error:?}"
+    );
+    assert_eq!(store.list(Page::first()).await.unwrap(), []);
+}
+
+async fn owners_share_and_only_owners_delete(store: &dyn ObjectStore, other: &dyn ObjectStore) {
+    let object = bytes(5_000, 1);
+    let fid = store.put_bytes(&object, options("mine")).await.unwrap().fid;
+    let error = other.delete(fid).await.unwrap_err();
+    assert!(
+        matches!(error, StorageError::NoPermission { .. }),
+        "{error:?}"
+    );
+    assert_eq!(
+        other
+            .put_bytes(&object, options("also mine"))
+            .await
+            .unwrap()
+            .fid,
+        fid
+    );
+    assert_eq!(other.stat(fid).await.unwrap().owners.len(), 2);
+    assert_eq!(store.delete(fid).await.unwrap(), Deleted::Released);
+    let error = store.delete(fid).await.unwrap_err();
+    assert!(
+        matches!(error, StorageError::NoPermission { .. }),
+        "{error:?}"
+    );
+    assert_eq!(store.get_bytes(fid, 5_000).await.unwrap(), object);
+    assert_eq!(other.delete(fid).await.unwrap(), Deleted::Removed);
+    let error = store.get(fid, None).await.unwrap_err();
+    assert!(matches!(error, StorageError::NotFound { .. }), "{error:?}");
+}
+
+async fn lists_are_paged_and_ordered(store: &dyn ObjectStore, other: &dyn ObjectStore) {
+    let mut fids = Vec::new();
+    for seed in 0..5 {
+        let name = format!("object {seed} ü%?");
+        let object = bytes(10 + usize::from(seed), seed);
+        fids.push(store.put_bytes(&object, options(&name)).await.unwrap().fid);
+    }
+    other
+        .put_bytes(&bytes(100, 99), options("another's"))
+        .await
+        .unwrap();
+    let all = store.list(Page::first()).await.unwrap();
+    assert!(all.is_sorted_by_key(|object| object.fid));
+    for (seed, fid) in fids.iter().enumerate() {
+        let listed = all.iter().find(|object| object.fid == *fid).unwrap();
+        assert_eq!(listed.size, 10 + seed as u64);
+        assert_eq!(
+            listed.name.as_ref().unwrap().as_str(),
+            format!("object {seed} ü%?")
+        );
+    }
+    let mut paged = Vec::new();
+    loop {
+        let after = paged
+            .last()
+            .map(|object: &crate::object::ListedObject| object.fid);
+        let page = store.list(Page { after, limit: 2 }).await.unwrap();
+        assert!(page.len() <= 2);
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    assert_eq!(all.len(), 5);
+}
+
+async fn fragments_are_located(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    // The second segment has 100 bytes in its first fragment and zeros in the next three.
+    let fid = store
+        .put_bytes(&bytes(4096 + 100, 1), options("object"))
+        .await
+        .unwrap()
+        .fid;
+    let locations = store.locate(fid).await.unwrap();
+    let places: Vec<_> = locations
+        .iter()
+        .map(|at| (at.segment, usize::from(at.index)))
+        .collect();
+    let expected: Vec<_> = (0..2)
+        .flat_map(|segment| (0..FRAGMENTS).map(move |index| (segment, index)))
+        .collect();
+    assert_eq!(places, expected);
+    for at in &locations {
+        let zero = at.segment == 1 && (1..4).contains(&at.index);
+        let state = if zero {
+            FragmentState::Zero
+        } else {
+            FragmentState::Present
+        };
+        assert_eq!(at.state, state, "{at:?}");
+        assert_eq!(at.node, "embedded");
+    }
+}
+
+async fn reads_are_limited(store: &dyn ObjectStore, _: &dyn ObjectStore) {
+    let fid = store
+        .put_bytes(&bytes(5_000, 1), options("object"))
+        .await
+        .unwrap()
+        .fid;
+    let error = store.get_bytes(fid, 4_999).await.unwrap_err();
+    assert!(
+        matches!(error, StorageError::TooLarge { limit: 4_999 }),
+        "{error:?}"
+    );
+}
+
+async fn stores_work_side_by_side(store: &dyn ObjectStore, other: &dyn ObjectStore) {
+    let puts = (0..4).map(|seed| async move {
+        let object = bytes(9_000, seed % 2);
+        let who = if seed < 2 { store } else { other };
+        let fid = who.put_bytes(&object, options("object")).await.unwrap().fid;
+        assert_eq!(who.get_bytes(fid, 9_000).await.unwrap(), object);
+        fid
+    });
+    let fids = futures::future::join_all(puts).await;
+    assert_eq!(fids[..2], fids[2..]);
+    let deletes = fids
+        .iter()
+        .zip([store, store, other, other])
+        .map(|(fid, who)| who.delete(*fid));
+    let deleted: Vec<_> = futures::future::join_all(deletes)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(
+        deleted
+            .iter()
+            .filter(|deleted| **deleted == Deleted::Removed)
+            .count(),
+        2
+    );
+}
