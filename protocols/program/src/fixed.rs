@@ -13,6 +13,7 @@
 
 mod builder;
 mod check;
+mod display;
 mod error;
 mod io;
 mod op;

@@ -57,6 +57,8 @@ fn agrees(model: &str, record_dims: &[i64], classes: usize) {
         package.calibration
     );
 
+    println!("{}{:?}", package.program, package.calibration);
+
     // What a worker loads is what the owner built.
     let bytes = package.to_bytes();
     let package = Package::from_bytes(&bytes, PackageLimits::default()).unwrap();

@@ -147,6 +147,11 @@ fn other_reasons() {
     assert!(matches!(pool(&[5, 5], &[0; 4]), Why::Shape { .. }));
     // The first window would see nothing but padding.
     assert!(matches!(pool(&[2, 2], &[2, 2, 0, 0]), Why::Shape { .. }));
+    // No elements, but an axis that would take a list of 2^40 positions to slice.
+    let hollow = one("Relu", &[3], &[], vec![])
+        .ints("i", &[0, 1 << 40])
+        .node("ConstantOfShape", &["i"], "c", vec![]);
+    assert!(matches!(why(hollow), Why::Shape { .. }));
     let mut foreign = one("Relu", &[3], &[], vec![]);
     foreign.graph.node[0].domain = Some("com.example".into());
     assert_eq!(why(foreign), Why::Domain("com.example".into()));
@@ -183,6 +188,14 @@ fn files_that_cannot_be_used() {
         import(short),
         Err(ImportError::Initializer {
             source: TensorProblem::TooLarge { .. },
+            ..
+        })
+    ));
+    let hollow = relu().floats("c", &[0, 1 << 40], &[]);
+    assert!(matches!(
+        import(hollow),
+        Err(ImportError::Initializer {
+            source: TensorProblem::Shape(_),
             ..
         })
     ));

@@ -75,6 +75,7 @@ pub(super) struct Import {
 impl Import {
     /// Accounts for a tensor of `dims` before it is made; returns its number of elements.
     pub(super) fn reserve(&mut self, dims: &[usize]) -> Result<usize, Why> {
+        no_empty_axes(dims)?;
         let too_large = || Why::TooLarge {
             dims: dims.to_vec(),
         };
@@ -313,6 +314,14 @@ fn within(what: &'static str, have: usize, limit: usize) -> Result<(), ImportErr
     match have <= limit {
         true => Ok(()),
         false => Err(ImportError::TooLarge { what, have, limit }),
+    }
+}
+
+/// Refuses shapes like `[0, 2^40]`: no elements, yet axes of any length. An empty list `[0]` is fine.
+pub(super) fn no_empty_axes(dims: &[usize]) -> Result<(), Why> {
+    match dims.len() > 1 && dims.contains(&0) {
+        true => Err(shape_error(&[dims], "empty tensors are not supported")),
+        false => Ok(()),
     }
 }
 

@@ -16,7 +16,10 @@ pub(super) fn read(t: &TensorProto, import: &ImportLimits) -> Result<Const, Tens
         return Err(shape());
     }
     let dims: Option<Vec<usize>> = t.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
-    let dims = dims.ok_or_else(shape)?;
+    // An empty list is fine, `[0, 2^40]` is not: no elements, yet an axis of any length.
+    let dims = dims
+        .filter(|d| d.len() <= 1 || !d.contains(&0))
+        .ok_or_else(shape)?;
     let limit = import.tensor_elements;
     let want = elements(&dims)
         .filter(|n| *n <= limit)

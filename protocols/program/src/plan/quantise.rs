@@ -30,6 +30,9 @@ pub(super) fn bits(magnitude: f64) -> Bits {
     if magnitude == 0.0 {
         return Bits(-64);
     }
+    if !magnitude.is_finite() {
+        return Bits(i32::from(u16::MAX / 2));
+    }
     // log2 of a power of two is exact, so the floor is never one too small for those.
     Bits(magnitude.abs().log2().floor() as i32 + 1)
 }
@@ -57,7 +60,11 @@ pub(super) fn quantise(values: impl IntoIterator<Item = f64>, fraction: u8) -> (
         .into_iter()
         .map(|v| {
             let q = (v * scale).round_ties_even();
-            largest = largest.max(q.abs());
+            largest = if q.is_finite() {
+                largest.max(q.abs())
+            } else {
+                f64::INFINITY
+            };
             q as i64
         })
         .collect();
@@ -81,6 +88,12 @@ mod tests {
         ] {
             assert_eq!(bits(v).into_i32(), n, "{v}");
         }
+    }
+
+    #[test]
+    fn what_is_not_finite_never_fits() {
+        assert!(quantise([f64::INFINITY], 0).1 > WEIGHT_BITS);
+        assert!(bits(f64::NAN).at_least_zero() > WEIGHT_BITS);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Operators that move elements: for constants they are carried out, for secrets they become index maps.
 
 use super::super::error::Why;
-use super::super::import::{FixedBatch, Import, shape_error};
+use super::super::import::{FixedBatch, Import, no_empty_axes, shape_error};
 use super::super::node::{OnnxNode, axis};
 use super::super::value::{Const, ConstData, Int, Secret, Value};
 use super::elementwise;
@@ -27,6 +27,7 @@ pub(super) fn reshape(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why
         }
         Value::Const(c) => {
             let dims = constant_shape(&target, &c.dims, zero_copies)?;
+            no_empty_axes(&dims)?;
             Ok(Value::Const(c.reshaped(dims)))
         }
         Value::Refused => Err(Why::DataType("an operand was refused")),
@@ -370,6 +371,9 @@ fn range(start: i64, end: i64, step: i64, size: usize) -> Result<Sources, Why> {
         problem: "must not be 0",
     };
     let n = i64::try_from(size).map_err(|_| bad.clone())?;
+    if n == 0 {
+        return Ok(Vec::new());
+    }
     let wrap = |v: i64| if v < 0 { v.saturating_add(n) } else { v };
     let (mut at, end) = match step.signum() {
         0 => return Err(bad),
