@@ -233,7 +233,7 @@ impl DevChain {
             url,
             handle,
             node,
-            sealing,
+            sealing: Some(sealing),
             stop,
         })
     }
@@ -244,7 +244,8 @@ pub struct Serving {
     url: String,
     handle: ServerHandle,
     node: Arc<Node>,
-    sealing: JoinHandle<Result<(), SealError>>,
+    /// Gone once [`Self::failed`] has told how it ended.
+    sealing: Option<JoinHandle<Result<(), SealError>>>,
     stop: oneshot::Sender<()>,
 }
 
@@ -254,9 +255,14 @@ impl Serving {
         &self.url
     }
 
-    /// Completes when the chain cannot make blocks any more.
+    /// Completes when the chain cannot make blocks any more, and only once.
     pub async fn failed(&mut self) -> ServeError {
-        match (&mut self.sealing).await {
+        let Some(sealing) = &mut self.sealing else {
+            return std::future::pending().await;
+        };
+        let ended = sealing.await;
+        self.sealing = None;
+        match ended {
             Ok(Err(error)) => error.into(),
             // The task ends without an error only when `stop` is used, which takes `self`.
             Ok(Ok(())) => std::future::pending().await,
@@ -279,7 +285,10 @@ impl Serving {
             ..
         } = self;
         drop(stop);
-        let sealed = sealing.await.map_err(ServeError::Task);
+        let sealed = match sealing {
+            Some(sealing) => sealing.await.map_err(ServeError::Task),
+            None => Ok(Ok(())),
+        };
         // It may have been told to stop already, which is as good.
         let _ = handle.stop();
         let alive = Arc::downgrade(&node);
@@ -320,7 +329,14 @@ async fn produce(
             Ok::<(), SealError>(())
         });
         match sealed.await {
-            Ok(result) => result?,
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "no block can be made"
+                );
+                return Err(error);
+            }
             // Not from a panic of the runtime, those are errors: this is a defect, and going on
             // would serve a chain in a state nobody thought of.
             Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -216,22 +216,47 @@ fn bad_transactions_are_refused_with_the_reason() {
 fn a_transaction_that_became_invalid_leaves_the_pool_and_the_block_untouched() {
     let directory = tempfile::tempdir().unwrap();
     let mut chain = open(directory.path());
-    // Valid now, but the first one takes all the money, so that the second cannot pay its fee.
-    let all = transfer(&chain, "alice", 0, "carol", RICH - UNITS / 1000);
+    // Each is valid by itself, but after the first one alice cannot pay for the second.
+    let probe = transfer(&chain, "alice", 0, "carol", RICH);
+    let info = [probe.clone(), u32::try_from(probe.len()).unwrap().encode()].concat();
+    let info = chain
+        .call(chain.head_hash(), "TransactionPaymentApi_query_info", &info)
+        .unwrap();
+    let fee = Balance::decode(&mut &info[info.len() - 16..]).unwrap();
+    assert!(fee > 0);
+    let most = transfer(&chain, "alice", 0, "carol", RICH - fee - fee / 2);
     let next = transfer(&chain, "alice", 1, "carol", 1);
-    chain.submit(all).unwrap();
+    let first = chain.submit(most).unwrap();
     let broke = chain.submit(next).unwrap();
     let before = issuance(&chain);
     let sealed = chain.seal(1, Empty::Skip).unwrap();
-    if sealed.lost.is_empty() {
-        // The fee was small enough after all: then both must be in.
-        assert_eq!(sealed.block.unwrap().included.len(), 2);
-    } else {
-        assert_eq!(sealed.lost, [(broke.hash, Loss::Invalid)]);
-        assert_eq!(sealed.block.unwrap().included.len(), 1);
-    }
+    assert_eq!(sealed.lost, [(broke.hash, Loss::Invalid)]);
+    let block = sealed.block.unwrap();
+    assert_eq!(block.included, [first.hash]);
+    assert_eq!(chain.body(block.hash).unwrap().unwrap().len(), 2);
     assert_eq!(chain.pending(), 0);
     assert_eq!(issuance(&chain), before);
+    assert_eq!(free(&chain, block.hash, "carol"), RICH - fee - fee / 2);
+}
+
+#[test]
+fn altered_transactions_are_refused_and_harmless() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut chain = open(directory.path());
+    let good = transfer(&chain, "alice", 0, "carol", UNITS);
+    for at in 0..good.len() {
+        assert!(chain.submit(good[..at].to_vec()).is_err(), "cut at {at}");
+        for bit in [0, 3, 7] {
+            let mut altered = good.clone();
+            altered[at] ^= 1 << bit;
+            assert!(chain.submit(altered).is_err(), "bit {bit} of byte {at}");
+        }
+    }
+    let longer = [good.clone(), vec![0]].concat();
+    assert!(chain.submit(longer).is_err());
+    assert_eq!(chain.pending(), 0);
+    chain.submit(good).unwrap();
+    assert_eq!(seal(&mut chain).included.len(), 1);
 }
 
 #[test]

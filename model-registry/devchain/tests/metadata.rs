@@ -10,10 +10,16 @@ fn metadata_is_current() {
     let versions = ai_link_runtime::api::dispatch("Metadata_metadata_versions", &[]).unwrap();
     let versions = Vec::<u32>::decode(&mut versions.as_slice()).unwrap();
     // The greatest number marks a version that is still being worked on.
-    let newest = versions.into_iter().filter(|version| *version != u32::MAX).max().unwrap();
+    let newest = versions
+        .into_iter()
+        .filter(|version| *version != u32::MAX)
+        .max()
+        .unwrap();
     let answer =
         ai_link_runtime::api::dispatch("Metadata_metadata_at_version", &newest.encode()).unwrap();
-    let current = Option::<Vec<u8>>::decode(&mut answer.as_slice()).unwrap().unwrap();
+    let current = Option::<Vec<u8>>::decode(&mut answer.as_slice())
+        .unwrap()
+        .unwrap();
 
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry/metadata/ai_link.scale");
     if std::env::var_os("UPDATE").is_some() {

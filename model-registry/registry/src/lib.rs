@@ -52,6 +52,6 @@ pub use error::{BatchError, CallError, ConnectError, DispatchFailure, QueryError
 pub use registry::{QUERY_DEADLINE, Registry};
 pub use types::{
     BalanceInfo, BlockHash, BondMinimums, CoordinatorStanding, EpochInfo, EscrowInfo, Finalised,
-    Levels, MAX_PAYOUTS, MAX_VOUCHERS, ModelInfo, NewModel, OperatorInfo, SettlementBatch,
-    TransactionHash, VersionInfo,
+    ESCROW_POT, Levels, MAX_PAYOUTS, MAX_VOUCHERS, ModelInfo, NewModel, OperatorInfo, SettlementBatch,
+    TREASURY, TransactionHash, VersionInfo,
 };

@@ -36,6 +36,14 @@ pub struct Registry {
     online: OnlineClient<SubstrateConfig>,
 }
 
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry")
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Registry {
     /// Connects to the chain at `url`, such as `ws://127.0.0.1:9944`.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {

@@ -75,6 +75,28 @@ impl fmt::Debug for Levels {
     }
 }
 
+/// The account that transaction fees and dust go to: the pallet account `ailtrsry` of the runtime
+/// (`"modl"`, the id, zeros).
+pub const TREASURY: AccountId = pallet_account(*b"ailtrsry");
+
+/// The account that escrow is kept in: the pallet account `ailescrw` of the runtime.
+pub const ESCROW_POT: AccountId = pallet_account(*b"ailescrw");
+
+const fn pallet_account(id: [u8; 8]) -> AccountId {
+    let mut account = [0; 32];
+    let prefix = *b"modl";
+    let mut i = 0;
+    while i < 4 {
+        account[i] = prefix[i];
+        i += 1;
+    }
+    while i < 12 {
+        account[i] = id[i - 4];
+        i += 1;
+    }
+    AccountId(account)
+}
+
 /// A version of a model to be published. The first to publish a name owns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewModel {
