@@ -7,8 +7,9 @@
 //! * nothing longer than the [`Limit`] is looked at, or produced;
 //! * bytes left over after the value are an error, so one value has one encoding per length;
 //! * memory grows with the bytes that arrived: texts and byte strings are taken out of the input,
-//!   lists grow item by item, and bincode's own limit is set from the input's length, so a length
-//!   prefix of 2^60 in a short message is refused, not allocated.
+//!   lists of messages grow item by item (a bare `Vec` reserves at most 1 MiB ahead), and bincode's
+//!   own limit is set from the input's length, so a length prefix of 2^60 in a short message is
+//!   refused, not allocated.
 
 use std::io;
 

@@ -32,6 +32,8 @@
 mod bounded;
 pub mod clock;
 pub mod codec;
+#[doc(hidden)]
+pub mod fuzz_entry;
 pub mod identity;
 pub mod ids;
 pub mod messages;
@@ -47,7 +49,7 @@ pub use identity::{Identity, IdentityError, SignatureBytes};
 pub use ids::{
     AccountId, Commitment, Digest, Fid, JobId, ModelId, ParseIdError, PeerKey, PeerKeyError,
 };
-pub use libp2p::{Multiaddr, PeerId};
+pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use messages::{
     AlreadyKnown, AttemptStatus, CandidateRefusal, ControlRequest, ControlResponse,
     CoordinatorInfo, JobState, JobStatus, Refusal, RefusalReason,

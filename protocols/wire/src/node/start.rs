@@ -1,5 +1,6 @@
 //! Making a node: transports, swarm, and the tasks that serve it.
 
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,6 +116,7 @@ async fn listen_on(
 ) -> Result<Vec<Multiaddr>, NodeError> {
     let mut waiting = Vec::new();
     for address in addresses {
+        refuse_taken_port(&address)?;
         let listener = swarm
             .listen_on(address.clone())
             .map_err(|error| NodeError::Listen {
@@ -162,6 +164,28 @@ async fn listen_on(
         }
     }
     Ok(listening)
+}
+
+/// libp2p binds TCP ports so that several sockets can share one. A second process on the same port
+/// would then silently take half of the first one's connections; better that it does not start.
+fn refuse_taken_port(address: &Multiaddr) -> Result<(), NodeError> {
+    let mut parts = address.iter();
+    let ip: IpAddr = match parts.next() {
+        Some(Protocol::Ip4(ip)) => ip.into(),
+        Some(Protocol::Ip6(ip)) => ip.into(),
+        _ => return Ok(()),
+    };
+    match parts.next() {
+        Some(Protocol::Tcp(port)) if port != 0 => {
+            TcpListener::bind((ip, port))
+                .map(drop)
+                .map_err(|error| NodeError::Listen {
+                    address: address.clone(),
+                    why: error.to_string(),
+                })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn with_peer(address: Multiaddr) -> Result<(PeerId, Multiaddr), NodeError> {

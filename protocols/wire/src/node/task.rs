@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -18,7 +19,6 @@ use super::behaviour::{Behaviour, BehaviourEvent};
 use super::capture::CaptureFile;
 use super::{AddressFailure, ConnectError, IncomingRequest, KAD_PROTOCOL, RequestError, Shared};
 use crate::{CodecError, ControlRequest, ControlResponse, Limit, Refusal, WorkerRecord, codec};
-use std::sync::Arc;
 
 /// Connections being made at a time for this process.
 const MAX_DIALS: usize = 128;

@@ -1,0 +1,233 @@
+use ai_link_wire::*;
+
+use crate::samples::{Cast, T0, T1};
+
+#[test]
+fn an_honest_trail_holds() {
+    let cast = Cast::new();
+    let mut receipt = cast.job_receipt();
+    receipt.workers.reverse();
+    let verified = JobReceipt::check(&cast.countersign(receipt)).unwrap();
+    assert_eq!(verified.job(), JobId([7; 16]));
+    assert_eq!(verified.ticket(), &cast.ticket());
+    assert_eq!(verified.ticket_digest(), cast.signed_ticket().digest());
+    assert_eq!(verified.price(), Planck(100));
+    assert_eq!(verified.finished(), T1);
+    let roles: Vec<_> = verified
+        .workers()
+        .iter()
+        .map(|worker| worker.role)
+        .collect();
+    assert_eq!(roles, Role::ALL);
+}
+
+fn refusal(change: impl FnOnce(&Cast, &mut JobReceipt)) -> ReceiptError {
+    let cast = Cast::new();
+    let mut receipt = cast.job_receipt();
+    change(&cast, &mut receipt);
+    JobReceipt::check(&cast.countersign(receipt)).unwrap_err()
+}
+
+/// A trail that is honest but for its ticket, which the coordinator signed like this.
+fn ticket_refusal(change: impl FnOnce(&mut Ticket)) -> TicketError {
+    let cast = Cast::new();
+    let mut ticket = cast.ticket();
+    change(&mut ticket);
+    let signed = Signed::sign(&cast.coordinator, ticket, T0, T1).unwrap();
+    let receipt = cast.countersign(cast.job_receipt_for(signed));
+    match JobReceipt::check(&receipt).unwrap_err() {
+        ReceiptError::Ticket(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The receipt of one worker is changed before that worker signs it.
+fn worker_refusal(role: Role, change: impl FnOnce(&mut WorkerReceipt)) -> ReceiptError {
+    refusal(|cast, receipt| {
+        let mut body = cast.worker_receipt(role, &receipt.ticket);
+        change(&mut body);
+        let signed = Signed::sign(&cast.workers[role.index()], body, T0, T1).unwrap();
+        receipt.workers[role.index()] = signed;
+    })
+}
+
+/// Breaks the signature of a record.
+fn forge<T: Record>(signed: &Signed<T>) -> Signed<T> {
+    let mut json = serde_json::to_value(signed).unwrap();
+    let expires = json["expires"].as_u64().unwrap();
+    json["expires"] = (expires + 1).into();
+    serde_json::from_value(json).unwrap()
+}
+
+#[test]
+fn broken_signatures_are_told_apart() {
+    let cast = Cast::new();
+    let receipt = forge(&cast.countersign(cast.job_receipt()));
+    let error = JobReceipt::check(&receipt).unwrap_err();
+    assert!(matches!(
+        error,
+        ReceiptError::Countersignature(SignedError::BadSignature { .. })
+    ));
+    let error = refusal(|_, receipt| receipt.ticket = forge(&receipt.ticket));
+    assert!(matches!(
+        error,
+        ReceiptError::TicketSignature(SignedError::BadSignature { .. })
+    ));
+    for role in Role::ALL {
+        let error = refusal(|_, receipt| {
+            let worker = &mut receipt.workers[role.index()];
+            *worker = forge(worker);
+        });
+        assert!(
+            matches!(error, ReceiptError::WorkerSignature { role: found, .. } if found == role),
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn the_right_parties_must_have_signed() {
+    let cast = Cast::new();
+    let mallory = Identity::derive(b"samples", "mallory");
+    let receipt = Signed::sign(&mallory, cast.job_receipt(), T0, T1).unwrap();
+    let error = JobReceipt::check(&receipt).unwrap_err();
+    assert!(
+        matches!(error, ReceiptError::NotByClient { found, .. } if found == mallory.peer_key())
+    );
+
+    let error = refusal(|cast, receipt| {
+        receipt.ticket = Signed::sign(&mallory, cast.ticket(), T0, T1).unwrap();
+    });
+    assert!(
+        matches!(error, ReceiptError::NotByCoordinator { found, .. } if found == mallory.peer_key())
+    );
+    let error = refusal(|cast, receipt| {
+        let body = cast.worker_receipt(Role::Dealer, &receipt.ticket);
+        receipt.workers[2] = Signed::sign(&mallory, body, T0, T1).unwrap();
+    });
+    assert!(matches!(
+        error,
+        ReceiptError::WorkerMissing {
+            role: Role::Dealer,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn every_worker_signs_once_for_its_own_part() {
+    let error = refusal(|_, receipt| drop(receipt.workers.pop()));
+    assert!(matches!(
+        error,
+        ReceiptError::WorkerCount {
+            expected: 3,
+            found: 2
+        }
+    ));
+    let error = refusal(|_, receipt| receipt.workers[1] = receipt.workers[0].clone());
+    assert!(matches!(
+        error,
+        ReceiptError::WorkerMissing {
+            role: Role::Evaluator1,
+            ..
+        }
+    ));
+    let error = worker_refusal(Role::Evaluator0, |receipt| receipt.role = Role::Dealer);
+    assert!(matches!(
+        error,
+        ReceiptError::Role {
+            ticket: Role::Evaluator0,
+            receipt: Role::Dealer,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn worker_receipts_are_about_this_ticket_and_model() {
+    let error = worker_refusal(Role::Dealer, |receipt| receipt.ticket = Digest([0; 32]));
+    assert!(matches!(
+        error,
+        ReceiptError::OtherTicket {
+            role: Role::Dealer,
+            ..
+        }
+    ));
+    let error = worker_refusal(Role::Dealer, |receipt| {
+        receipt.commitment = Commitment([0; 32])
+    });
+    assert!(matches!(
+        error,
+        ReceiptError::OtherModel {
+            role: Role::Dealer,
+            ..
+        }
+    ));
+    let error = worker_refusal(Role::Evaluator1, |receipt| receipt.started.0 = T1.0 + 1);
+    assert!(matches!(
+        error,
+        ReceiptError::Times {
+            role: Role::Evaluator1,
+            ..
+        }
+    ));
+    // A receipt of the same workers for another attempt.
+    let error = refusal(|cast, receipt| {
+        let ticket = Ticket {
+            attempt: 1,
+            ..cast.ticket()
+        };
+        receipt.ticket = Signed::sign(&cast.coordinator, ticket, T0, T1).unwrap();
+    });
+    assert!(matches!(error, ReceiptError::OtherTicket { .. }));
+}
+
+#[test]
+fn money_adds_up() {
+    let error = refusal(|_, receipt| receipt.price = Planck(99));
+    assert!(matches!(
+        error,
+        ReceiptError::Price {
+            ticket: Planck(100),
+            receipt: Planck(99)
+        }
+    ));
+    let error = ticket_refusal(|ticket| ticket.payouts[0].amount = Planck(31));
+    assert_eq!(
+        error,
+        TicketError::Payouts {
+            payouts: Some(Planck(101)),
+            price: Planck(100)
+        }
+    );
+    let error = ticket_refusal(|ticket| {
+        ticket.payouts[0].amount = Planck(u128::MAX);
+    });
+    assert_eq!(
+        error,
+        TicketError::Payouts {
+            payouts: None,
+            price: Planck(100)
+        }
+    );
+}
+
+#[test]
+fn no_one_has_two_parts_in_a_group() {
+    let error = ticket_refusal(|ticket| ticket.group[1].operator = ticket.group[0].operator);
+    assert!(matches!(error, TicketError::SameOperator { .. }));
+    let error = ticket_refusal(|ticket| ticket.group[2].peer = ticket.group[0].peer);
+    assert!(matches!(error, TicketError::SamePeer { .. }));
+    let error = ticket_refusal(|ticket| ticket.group.swap(0, 1));
+    assert!(matches!(
+        error,
+        TicketError::Group {
+            level: Level::Mpc,
+            ..
+        }
+    ));
+    let error = ticket_refusal(|ticket| drop(ticket.group.pop()));
+    assert!(matches!(error, TicketError::Group { .. }));
+    let error = ticket_refusal(|ticket| ticket.batch = 0);
+    assert_eq!(error, TicketError::EmptyBatch);
+}

@@ -1,0 +1,241 @@
+//! One honest job, from the request to the receipt.
+
+use ai_link_wire::*;
+
+pub const T0: UnixMillis = UnixMillis(1_700_000_000_000);
+pub const T1: UnixMillis = UnixMillis(1_700_000_600_000);
+
+/// The keys of all parties of one job.
+pub struct Cast {
+    pub client: Identity,
+    pub coordinator: Identity,
+    /// In the order of [`Role::ALL`].
+    pub workers: [Identity; 3],
+}
+
+impl Cast {
+    pub fn new() -> Self {
+        let of = |role| Identity::derive(b"samples", role);
+        Self {
+            client: of("client"),
+            coordinator: of("coordinator"),
+            workers: [of("evaluator0"), of("evaluator1"), of("dealer")],
+        }
+    }
+
+    pub fn operator(&self, role: Role) -> AccountId {
+        AccountId([100 + role.index() as u8; 32])
+    }
+
+    pub fn ticket(&self) -> Ticket {
+        let pay = |account, amount, reason| Payout {
+            account,
+            amount: Planck(amount),
+            reason,
+        };
+        Ticket {
+            job: JobId([7; 16]),
+            attempt: 0,
+            client: self.client.account(),
+            coordinator: self.coordinator.account(),
+            model: ModelName::new("digits-cnn").unwrap(),
+            version: ModelVersion(1),
+            commitment: Commitment([3; 32]),
+            manifest: Fid([4; 32]),
+            level: Level::Mpc,
+            batch: 10,
+            group: Role::ALL
+                .iter()
+                .map(|&role| GroupMember {
+                    role,
+                    peer: self.workers[role.index()].peer_key(),
+                    operator: self.operator(role),
+                    addresses: vec!["/ip4/127.0.0.1/tcp/4001".parse().unwrap()],
+                })
+                .collect(),
+            price: Planck(100),
+            payouts: vec![
+                pay(self.operator(Role::Evaluator0), 30, PayoutReason::Evaluator),
+                pay(self.operator(Role::Evaluator1), 30, PayoutReason::Evaluator),
+                pay(self.operator(Role::Dealer), 20, PayoutReason::Dealer),
+                pay(AccountId([9; 32]), 15, PayoutReason::ModelOwner),
+                pay(self.coordinator.account(), 5, PayoutReason::Coordinator),
+            ],
+            deadline: T1,
+        }
+    }
+
+    pub fn signed_ticket(&self) -> Signed<Ticket> {
+        Signed::sign(&self.coordinator, self.ticket(), T0, T1).unwrap()
+    }
+
+    pub fn worker_receipt(&self, role: Role, ticket: &Signed<Ticket>) -> WorkerReceipt {
+        WorkerReceipt {
+            ticket: ticket.digest(),
+            role,
+            commitment: Commitment([3; 32]),
+            input: Digest::of(b"masked input"),
+            output: Digest::of(b"masked output"),
+            bytes_sent: Bytes(1000),
+            bytes_received: Bytes(2000),
+            rounds: 12,
+            started: T0,
+            finished: T1,
+        }
+    }
+
+    pub fn job_receipt(&self) -> JobReceipt {
+        self.job_receipt_for(self.signed_ticket())
+    }
+
+    pub fn job_receipt_for(&self, ticket: Signed<Ticket>) -> JobReceipt {
+        let workers = Role::ALL
+            .iter()
+            .map(|&role| {
+                let receipt = self.worker_receipt(role, &ticket);
+                Signed::sign(&self.workers[role.index()], receipt, T0, T1).unwrap()
+            })
+            .collect();
+        JobReceipt {
+            ticket,
+            workers,
+            price: Planck(100),
+            finished: T1,
+        }
+    }
+
+    pub fn countersign(&self, receipt: JobReceipt) -> Signed<JobReceipt> {
+        Signed::sign(&self.client, receipt, T0, T1).unwrap()
+    }
+
+    pub fn worker_record(&self) -> WorkerRecord {
+        WorkerRecord {
+            peer: self.workers[0].peer_key(),
+            operator: self.operator(Role::Evaluator0),
+            addresses: vec!["/ip4/127.0.0.1/udp/4001/quic-v1".parse().unwrap()],
+            roles: RoleSet::ALL,
+            levels: vec![Level::Mpc, Level::Sealed],
+            regions: vec![Region::new("eu").unwrap(), Region::new("eu-de").unwrap()],
+            cores: 8,
+            memory: Bytes::mib(4096),
+            cached_models: vec![Commitment([3; 32])],
+            price_per_job: Planck(30),
+            software: "ai-link 0.1.0".into(),
+        }
+    }
+
+    pub fn job_request(&self) -> JobRequest {
+        JobRequest {
+            job: JobId([7; 16]),
+            attempt: 0,
+            client: self.client.account(),
+            model: ModelName::new("digits-cnn").unwrap(),
+            version: None,
+            level: Level::Mpc,
+            batch: 10,
+            max_price: Planck::ail(1),
+            regions: vec![],
+            exclude: vec![PeerKey([1; 32])],
+            deadline: T1,
+        }
+    }
+
+    /// A message of every kind.
+    pub fn requests(&self) -> Vec<ControlRequest> {
+        let worker = &self.workers[0];
+        let heartbeat = Heartbeat {
+            peer: worker.peer_key(),
+            active_jobs: 1,
+            capacity: 4,
+            cached_models: vec![Commitment([3; 32])],
+        };
+        let culprits = vec![worker.peer_key()];
+        let failure = JobFailure::new(
+            JobId([7; 16]),
+            0,
+            self.client.account(),
+            culprits,
+            "no answer",
+        );
+        vec![
+            ControlRequest::Register(Signed::sign(worker, self.worker_record(), T0, T1).unwrap()),
+            ControlRequest::Heartbeat(Signed::sign(worker, heartbeat, T0, T1).unwrap()),
+            ControlRequest::Match(Signed::sign(&self.client, self.job_request(), T0, T1).unwrap()),
+            ControlRequest::Complete {
+                receipt: self.countersign(self.job_receipt()),
+                voucher: Voucher::sign(&self.client, self.coordinator.account(), Planck(100)),
+            },
+            ControlRequest::Fail(Signed::sign(&self.client, failure, T0, T1).unwrap()),
+            ControlRequest::Job(JobId([7; 16])),
+            ControlRequest::Info,
+        ]
+    }
+
+    /// An answer of every kind.
+    pub fn responses(&self) -> Vec<ControlResponse> {
+        let reasons = [
+            RefusalReason::NotRegisteredOnChain,
+            RefusalReason::BondTooLow {
+                have: Planck(1),
+                need: Planck(2),
+            },
+            RefusalReason::Stale {
+                last_seen_ms: 90_000,
+            },
+            RefusalReason::AtCapacity {
+                active: 4,
+                capacity: 4,
+            },
+            RefusalReason::PriceTooHigh {
+                have: Planck(3),
+                max: Planck(2),
+            },
+        ];
+        vec![
+            ControlResponse::Registered {
+                heartbeat_every_ms: 1000,
+            },
+            ControlResponse::HeartbeatOk,
+            ControlResponse::Ticket(self.signed_ticket()),
+            ControlResponse::NoMatch {
+                reasons: reasons
+                    .into_iter()
+                    .map(|reason| CandidateRefusal {
+                        peer: self.workers[0].peer_key(),
+                        operator: self.operator(Role::Dealer),
+                        reason,
+                    })
+                    .collect(),
+            },
+            ControlResponse::Completed {
+                already: AlreadyKnown::Yes,
+            },
+            ControlResponse::FailureNoted,
+            ControlResponse::Job(None),
+            ControlResponse::Job(Some(JobStatus {
+                job: JobId([7; 16]),
+                state: JobState::Settled { epoch: 3 },
+                attempts: vec![AttemptStatus {
+                    attempt: 0,
+                    group: self.workers.iter().map(Identity::peer_key).collect(),
+                    state: JobState::Refunded {
+                        why: "no answer".into(),
+                    },
+                    matched_at: T0,
+                }],
+                price: Planck(100),
+            })),
+            ControlResponse::Info(CoordinatorInfo {
+                account: self.coordinator.account(),
+                fee: Planck(5),
+                voucher_cumulative: Planck(100),
+                workers: 3,
+            }),
+            ControlResponse::Refused(Refusal::InsufficientEscrow {
+                have: Planck(1),
+                need: Planck(u128::MAX),
+            }),
+            ControlResponse::Refused(Refusal::malformed("x".repeat(1000))),
+        ]
+    }
+}
