@@ -213,7 +213,7 @@ mod tests {
         ));
         let url = format!("http://{}", address.await.unwrap());
         let store = HttpStore::new(&url).unwrap().with_signer(signer(1));
-        let model: Vec<u8> = (0..20_000_u32).map(|i| (i * i >> 7) as u8).collect();
+        let model: Vec<u8> = (0..20_000_u32).map(|i| ((i * i) >> 7) as u8).collect();
         let options = || PutOptions::named("model.package".parse().unwrap());
         let stored = store.put_bytes(&model, options()).await.unwrap();
         let reader = HttpStore::new(&url).unwrap();

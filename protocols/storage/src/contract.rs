@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::account::Account;
 use crate::client::{HttpStore, HttpStoreConfig};
-use crate::embedded::{EmbeddedStore, StoreConfig};
+use crate::embedded::{Durability, EmbeddedStore, StoreConfig};
 use crate::error::StorageError;
 use crate::fid::{Fid, FidRule};
 use crate::http::auth::{Ed25519Authorizer, RequestSigner, SignWith};
@@ -42,6 +42,7 @@ pub(crate) fn signer(seed: u8) -> impl RequestSigner + 'static {
 pub(crate) fn store_config() -> StoreConfig {
     StoreConfig {
         geometry: GEOMETRY,
+        durability: Durability::Lazy,
         max_object: MAX_OBJECT,
         capacity: CAPACITY,
         ..StoreConfig::default()

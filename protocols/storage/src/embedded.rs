@@ -33,6 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
+pub(crate) use self::files::Durability;
 use self::files::Files;
 use self::index::{Index, Release};
 use self::record::ObjectRecord;
@@ -65,6 +66,7 @@ pub struct StoreConfig {
     /// How this store calls itself when asked where fragments are.
     pub node: String,
     pub(crate) geometry: Geometry,
+    pub(crate) durability: Durability,
 }
 
 impl Default for StoreConfig {
@@ -76,6 +78,7 @@ impl Default for StoreConfig {
             max_reads: 4,
             node: "embedded".to_owned(),
             geometry: Geometry::CESS,
+            durability: Durability::Forced,
         }
     }
 }
@@ -379,7 +382,7 @@ impl Inner {
             .map_err(StorageError::io("made its directory"))
             .map_err(failed)?;
         let index = Index::open(&dir, config.geometry)?;
-        let files = Files::open(&dir).map_err(failed)?;
+        let files = Files::open(&dir, config.durability).map_err(failed)?;
         files
             .sweep(|hash| index.is_referenced(hash))
             .map_err(failed)?;

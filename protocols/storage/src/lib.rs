@@ -1,4 +1,56 @@
-//! CESS storage: segments, fragments, fids, the embedded store and client-side encryption.
+//! Storage as CESS does it: models and encrypted inputs are published here, workers pull them.
+//!
+//! # What there is
+//!
+//! An [`ObjectStore`] keeps immutable objects and names each by a [`Fid`] that follows from its
+//! bytes. Two stores are here, and one contract test-suite holds for both:
+//!
+//! - [`EmbeddedStore`], a directory: objects are cut, coded and named exactly as in the CESS network
+//!   ([`layout`]), so that a fid computed here is the fid there. It survives being killed at any
+//!   instruction, and the loss or change of any 8 of each segment's 12 fragments.
+//! - [`HttpStore`], a client of the HTTP interface of DeOSS gateways, v0.4. [`serve`] offers an
+//!   embedded store over that interface, and [`run`] is the whole storage process.
+//!
+//! [`seal`] encrypts objects before they leave their owner's process. CESS's own encryption options
+//! are not used: one has no authentication and shows the key to the gateway, the other loses data.
+//!
+//! ```
+//! # use ai_link_storage::{*, seal};
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! # let dir = tempfile::TempDir::new()?;
+//! let store = EmbeddedStore::open(dir.path(), StoreConfig::default()).await?;
+//! let store = store.for_owner(Account([1; 32]));
+//!
+//! let (key, sealed) = seal::seal_object(b"an input")?;
+//! let stored = store.put_bytes(&sealed, PutOptions::named("input.sealed".parse()?)).await?;
+//!
+//! let sealed = store.get_bytes(stored.fid, 1 << 20).await?;
+//! assert_eq!(*seal::open_object(&key, &sealed)?, b"an input");
+//! # Ok::<_, Box<dyn std::error::Error>>(()) }).unwrap();
+//! ```
+//!
+//! # What a store need not be trusted with
+//!
+//! *Confidentiality*: sealed objects show their size and nothing else. *Integrity*: what is read is
+//! hashed and held against the fid before it is used, so a store can refuse an object or lose it,
+//! but not change it. Upwards the same holds: what is stored is hashed on the way, and the fid in
+//! the answer must agree.
+//!
+//! # What is not protected
+//!
+//! - **The size of an object is not covered by its fid.** CESS pads the last segment with zeros and
+//!   hashes that, so a store can add or remove zeros at the end. By the Merkle rule it can also
+//!   repeat last segments (`[a]` and `[a, a]` have one fid), because an odd node is paired with
+//!   itself. Whoever cares must have the size from elsewhere: sealed objects and model packages
+//!   refuse added and missing bytes.
+//! - **Availability.** The embedded store is one process on one disk; its 12 fragments protect from
+//!   decay, not from the loss of the machine. Placement on several nodes with location rules, proofs
+//!   of possession and the CD2N client will implement the same trait.
+//! - **The network.** There is no TLS. Signatures on requests cannot be used for other requests
+//!   when the client is [`HttpStore`], but for ten minutes they can be repeated for the same one;
+//!   bodies are not signed (the fid is compared instead).
+//! - **Who reads what.** Reading needs no account. Objects are public or sealed.
+
 #![forbid(unsafe_code)]
 
 mod account;

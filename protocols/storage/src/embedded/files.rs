@@ -14,11 +14,26 @@ pub(crate) struct Files {
     dir: PathBuf,
     fragments: PathBuf,
     staging: PathBuf,
+    durability: Durability,
     next: AtomicU64,
 }
 
+/// Whether files are forced to the disk before they are relied upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// They are: nothing that was acknowledged is lost when the machine stops.
+    #[default]
+    Forced,
+    /// They are not, which makes tests with thousands of files quick.
+    #[cfg(test)]
+    Lazy,
+}
+
 /// A fresh directory for files that are not in place yet; removed when dropped.
-pub(crate) struct StagingDir(PathBuf);
+pub(crate) struct StagingDir {
+    path: PathBuf,
+    durability: Durability,
+}
 
 /// What a fragment file holds.
 #[derive(Debug)]
@@ -32,16 +47,20 @@ pub(crate) enum Content {
 }
 
 impl Files {
-    pub(crate) fn open(dir: &Path) -> Result<Self, StorageError> {
+    pub(crate) fn open(dir: &Path, durability: Durability) -> Result<Self, StorageError> {
         let files = Self {
             dir: dir.to_owned(),
             fragments: dir.join("fragments"),
             staging: dir.join("staging"),
+            durability,
             next: AtomicU64::new(0),
         };
         for dir in [&files.fragments, &files.staging] {
             fs::create_dir_all(dir).map_err(StorageError::io("made its directories"))?;
         }
+        durability
+            .force_dir(dir)
+            .map_err(StorageError::io("made its directories"))?;
         Ok(files)
     }
 
@@ -110,7 +129,10 @@ impl Files {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = self.staging.join(number.to_string());
         fs::create_dir(&dir)?;
-        Ok(StagingDir(dir))
+        Ok(StagingDir {
+            path: dir,
+            durability: self.durability,
+        })
     }
 
     /// Moves synced files to where fragments belong, replacing what is there (it has the same
@@ -132,10 +154,10 @@ impl Files {
             shelves.insert(shelf);
         }
         for shelf in &shelves {
-            sync_dir(shelf)?;
+            self.durability.force_dir(shelf)?;
         }
         if new_shelves {
-            sync_dir(&self.fragments)?;
+            self.durability.force_dir(&self.fragments)?;
         }
         Ok(())
     }
@@ -151,7 +173,7 @@ impl Files {
 
 impl StagingDir {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     pub(crate) fn create(&self, name: &str) -> io::Result<File> {
@@ -161,24 +183,39 @@ impl StagingDir {
             .open(self.path(name))
     }
 
+    /// Forces a file of this directory to the disk.
+    pub(crate) fn force(&self, file: &File) -> io::Result<()> {
+        match self.durability {
+            Durability::Forced => file.sync_all(),
+            #[cfg(test)]
+            Durability::Lazy => Ok(()),
+        }
+    }
+
     /// Writes and syncs a whole file and returns its path.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<PathBuf> {
         let mut file = self.create(name)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        self.force(&file)?;
         Ok(self.path(name))
     }
 }
 
 impl Drop for StagingDir {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(dir = %self.0.display(), %error, "a staging directory was left behind");
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(dir = %self.path.display(), %error, "a staging directory was left behind");
         }
     }
 }
 
-/// Makes renames in a directory durable.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+impl Durability {
+    /// Forces renames in a directory to the disk.
+    fn force_dir(self, dir: &Path) -> io::Result<()> {
+        match self {
+            Self::Forced => File::open(dir)?.sync_all(),
+            #[cfg(test)]
+            Self::Lazy => Ok(()),
+        }
+    }
 }

@@ -135,7 +135,7 @@ impl Staging {
                 continue;
             }
             file.set_len(length)
-                .and_then(|()| file.sync_all())
+                .and_then(|()| self.dir.force(file))
                 .map_err(StorageError::io(doing))?;
             self.fragments.insert(hash, (path, length));
             self.bytes += length;

@@ -491,9 +491,15 @@ fn acknowledged_objects_survive_a_kill() {
         .unwrap();
     if let Some(dir) = std::env::var_os(VARIABLE) {
         return runtime.block_on(async {
-            let store = EmbeddedStore::open(PathBuf::from(dir), small())
-                .await
-                .unwrap();
+            let store = EmbeddedStore::open(
+                PathBuf::from(dir),
+                StoreConfig {
+                    durability: Durability::Forced,
+                    ..small()
+                },
+            )
+            .await
+            .unwrap();
             for seed in 0..100_000_u32 {
                 let object: Vec<u8> = bytes(700).iter().map(|b| b ^ seed as u8).collect();
                 let object = [&seed.to_le_bytes()[..], &object].concat();

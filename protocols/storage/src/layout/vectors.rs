@@ -277,7 +277,7 @@ fn stripes_join_up() {
     let size = 100_003;
     let codec = Codec::new(Geometry::with_fragment(size));
     let segment: Vec<u8> = (0..3 * size as u32 + 77)
-        .map(|i| (i * 2_654_435_761 >> 24) as u8)
+        .map(|i| ((i * 2_654_435_761) >> 24) as u8)
         .collect();
     let (encoded, kept) = encode(&codec, &segment);
     for (index, expected) in naive(&segment, size).iter().enumerate() {

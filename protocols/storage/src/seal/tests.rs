@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use super::*;
 
 fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i * 131 >> 3) as u8).collect()
+    (0..length).map(|i| ((i * 131) >> 3) as u8).collect()
 }
 
 /// Three full chunks and a short one.

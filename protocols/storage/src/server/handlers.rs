@@ -280,11 +280,7 @@ async fn download_fragment(
         .fragment(query.fid, query.fragment)
         .await
         .map_err(told)?;
-    Ok(binary(
-        StatusCode::OK,
-        bytes.len() as u64,
-        Body::from(bytes),
-    )?)
+    binary(StatusCode::OK, bytes.len() as u64, Body::from(bytes))
 }
 
 /// Sends an object or a range of it.
