@@ -138,6 +138,7 @@ models!(
     cnn,
     conv1d,
     conv_auto_pad,
+    dropped_window,
     fixed_batch,
     layout,
     mlp,

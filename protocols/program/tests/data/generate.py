@@ -212,5 +212,12 @@ b = m("MatMul", b, c)
 b = m("Add", b, d)
 m.write({b: T.FLOAT})
 
+# The last window would start in the padding, so it is dropped; an activation that is pooled and used elsewhere.
+m = Model("dropped_window", {"x": [2, 4, 7]}, opset=19)
+a = m("Relu", "x")
+b = m("MaxPool", a, kernel_shape=[2, 2], strides=[3, 2], pads=[1, 0, 1, 0], ceil_mode=1)
+c = m("AveragePool", a, kernel_shape=[2, 2], strides=[3, 2], pads=[1, 0, 1, 0], ceil_mode=1, count_include_pad=1)
+m.write({a: T.FLOAT, b: T.FLOAT, c: T.FLOAT}, batch=2)
+
 total = sum(f.stat().st_size for f in HERE.glob("*.*"))
 print(f"{len(list(HERE.glob('*.onnx')))} models, {total} bytes in all")
