@@ -1,1 +1,38 @@
-//! Worker node: engines, model cache and job execution.
+//! A worker: the machine of a GPU owner, in the network.
+//!
+//! It joins coordinators (`announce`), and waits for streams. A stream starts with a coordinator's signed
+//! ticket; [`session`] decides whether it is to be believed, collects the streams of a session, marks the
+//! session as used ([`used`]), and hands it to an [`engine`]. Models are pulled from storage, checked against
+//! their commitment on chain, and kept within a bound ([`cache`]). Where kernels run is a [`device`].
+//!
+//! # What a worker sees
+//!
+//! As evaluator: masked tensors, dealt correlations, and its peer's openings, each uniformly random on its own.
+//! As dealer: a seed of masks, never a masked value. In every part: who asks for which model, when, and for how
+//! many records. With `capture` set it writes all of this down, decrypted, for inspection.
+#![forbid(unsafe_code)]
+
+mod announce;
+pub mod cache;
+mod config;
+mod coordinators;
+pub mod device;
+pub mod engine;
+pub mod session;
+pub mod used;
+mod worker;
+
+pub use config::{Part, WorkerConfig};
+pub use worker::{Serving, WorkerError, run};
+
+/// An error with its causes, for the one line that leaves this process.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,1 +1,48 @@
-//! SDK and gateway: what applications talk to.
+//! What applications use: the SDK ([`Client`]) and the gateway ([`gateway`]).
+//!
+//! Everything that is secret lives here and nowhere else. A record is encoded, masked with fresh randomness,
+//! and sent as shares that mean nothing alone; shares of the answer come back and are put together here. So the
+//! gateway runs on the application's own machine, and the rest of the network need not be trusted with data.
+//!
+//! One call of [`Client::infer`]:
+//!
+//! 1. asks a coordinator for a group ([`ai_link_wire::JobRequest`] → [`ai_link_wire::Ticket`]);
+//! 2. checks the ticket against the chain ([`ticket`]): the coordinator is not trusted either;
+//! 3. opens a stream to each of the three workers and evaluates (`attempt`);
+//! 4. if a worker is lost, tells the coordinator whom, and tries another group with fresh masks;
+//! 5. countersigns the receipt, keeps it ([`receipts`]), and pays by voucher ([`wallet`]).
+//!
+//! # What this does not protect
+//!
+//! Two of the three workers of a group together can learn input and output; they belong to distinct operators on
+//! chain, and nothing shows that distinct operators do not talk. Coordinator and workers learn who asks for
+//! which model, when, and for how many records. Evaluators that deviate can spoil an answer: they are caught if
+//! they disagree, not if they agree on a lie.
+#![forbid(unsafe_code)]
+
+mod attempt;
+mod client;
+mod config;
+pub mod gateway;
+mod models;
+mod payments;
+pub mod receipts;
+pub mod ticket;
+pub mod wallet;
+
+pub use attempt::AttemptError;
+pub use client::{Client, InferError, InferJob, Inference, StartError};
+pub use config::{ClientConfig, GatewayConfig};
+pub use models::{Model, ModelError};
+
+use ai_link_mpc::Secret32;
+
+/// Fresh randomness for the masks of one attempt.
+pub(crate) fn entropy() -> Result<Secret32, getrandom::Error> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    // Moved into a secret that wipes itself; what is left here is wiped by hand.
+    let secret = Secret32::new(bytes);
+    zeroize::Zeroize::zeroize(&mut bytes);
+    Ok(secret)
+}

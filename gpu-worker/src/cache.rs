@@ -1,0 +1,214 @@
+//! Models on this worker: pulled from storage by fid, checked against the commitment, kept within a bound.
+//!
+//! Two tiers: packages on disk (bounded in bytes, least recently used goes first) and parsed programs in memory
+//! (bounded in number). A package is hashed again whenever it is read from disk, so what runs is always what
+//! the chain commits to.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ai_link_program::{Package, PackageError, PackageLimits, fixed::Program};
+use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
+use ai_link_wire::{Bytes, Commitment, Fid};
+use tokio::sync::Mutex;
+
+/// Programs kept parsed in memory.
+const MAX_LOADED: usize = 8;
+/// Announced to the coordinator; the record's own bound.
+const MAX_ANNOUNCED: usize = 64;
+
+/// The bounded cache of models.
+#[derive(Debug)]
+pub struct ModelCache {
+    dir: PathBuf,
+    /// Bytes of packages on disk.
+    limit: Bytes,
+    storage: HttpStore,
+    /// Most recently used last. The lock is held across a load, so that a model asked for twice at once is
+    /// pulled once.
+    loaded: Mutex<Vec<(Commitment, Arc<Program>)>>,
+}
+
+impl ModelCache {
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn open(dir: PathBuf, limit: Bytes, storage: HttpStore) -> Result<Self, CacheError> {
+        fs::create_dir_all(&dir).map_err(|source| CacheError::Io { path: dir.clone(), source })?;
+        Ok(Self { dir, limit, storage, loaded: Mutex::new(Vec::new()) })
+    }
+
+    /// The program with this commitment: from memory, from disk, or pulled from storage as `manifest`.
+    ///
+    /// # Errors
+    /// [`CacheError`]; a package that does not hash to `commitment` is never returned.
+    pub async fn load(
+        &self,
+        commitment: Commitment,
+        manifest: Fid,
+    ) -> Result<Arc<Program>, CacheError> {
+        let mut loaded = self.loaded.lock().await;
+        if let Some(at) = loaded.iter().position(|(c, _)| *c == commitment) {
+            let entry = loaded.remove(at);
+            let program = Arc::clone(&entry.1);
+            loaded.push(entry);
+            return Ok(program);
+        }
+        let bytes = match self.read(commitment) {
+            Some(bytes) => bytes,
+            None => self.pull(commitment, manifest).await?,
+        };
+        let package = tokio::task::spawn_blocking(move || {
+            Package::from_bytes(&bytes, PackageLimits::default())
+        })
+        .await
+        .map_err(|_| CacheError::Cancelled)?
+        .map_err(|source| CacheError::Package { commitment, source })?;
+        let program = Arc::new(package.program);
+        if loaded.len() >= MAX_LOADED {
+            loaded.remove(0);
+        }
+        loaded.push((commitment, Arc::clone(&program)));
+        Ok(program)
+    }
+
+    /// What is on disk, for announcements.
+    pub fn commitments(&self) -> Vec<Commitment> {
+        self.files()
+            .into_iter()
+            .filter_map(|f| f.path.file_stem()?.to_str()?.parse().ok())
+            .take(MAX_ANNOUNCED)
+            .collect()
+    }
+
+    fn path(&self, commitment: Commitment) -> PathBuf {
+        self.dir.join(format!("{commitment}.package"))
+    }
+
+    /// From disk, if it is there and still hashes to its name; a damaged file is removed.
+    fn read(&self, commitment: Commitment) -> Option<Vec<u8>> {
+        let path = self.path(commitment);
+        let bytes = fs::read(&path).ok()?;
+        if Package::commitment_of(&bytes) == commitment.0 {
+            // Recency is the file's modification time; failing to set it only makes the cache less clever.
+            let _ = fs::File::open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+            return Some(bytes);
+        }
+        tracing::warn!(%commitment, "cached model is damaged; pulling it again");
+        let _ = fs::remove_file(path);
+        None
+    }
+
+    async fn pull(&self, commitment: Commitment, manifest: Fid) -> Result<Vec<u8>, CacheError> {
+        let pull = |source| CacheError::Pull { manifest, source };
+        let fid = ai_link_storage::Fid(manifest.0);
+        let size = self.storage.stat(fid).await.map_err(pull)?.size;
+        if size > self.limit.0 {
+            return Err(CacheError::TooLarge { size: Bytes(size), limit: self.limit });
+        }
+        let bytes = self.storage.get_bytes(fid, size).await.map_err(pull)?;
+        let found = Commitment(Package::commitment_of(&bytes));
+        if found != commitment {
+            return Err(CacheError::CommitmentMismatch { wanted: commitment, found });
+        }
+        self.store(commitment, &bytes)
+            .map_err(|source| CacheError::Io { path: self.path(commitment), source })?;
+        Ok(bytes)
+    }
+
+    fn store(&self, commitment: Commitment, bytes: &[u8]) -> io::Result<()> {
+        self.make_room(bytes.len() as u64);
+        let path = self.path(commitment);
+        let temporary = path.with_extension("part");
+        fs::write(&temporary, bytes)?;
+        fs::rename(temporary, path)
+    }
+
+    fn make_room(&self, wanted: u64) {
+        let mut files = self.files();
+        files.sort_by_key(|f| f.used);
+        let mut held: u64 = files.iter().map(|f| f.size).sum();
+        for file in files {
+            if held.saturating_add(wanted) <= self.limit.0 {
+                break;
+            }
+            if fs::remove_file(&file.path).is_ok() {
+                held -= file.size;
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<CachedFile> {
+        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
+        entries.flatten().filter_map(|e| CachedFile::of(&e.path())).collect()
+    }
+}
+
+struct CachedFile {
+    path: PathBuf,
+    size: u64,
+    used: SystemTime,
+}
+
+impl CachedFile {
+    fn of(path: &Path) -> Option<Self> {
+        if path.extension()? != "package" {
+            return None;
+        }
+        let meta = fs::metadata(path).ok()?;
+        Some(Self { path: path.into(), size: meta.len(), used: meta.modified().ok()? })
+    }
+}
+
+/// Why a model could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The worker is stopping.
+    #[error("the worker stopped while the model was being read")]
+    Cancelled,
+    /// What storage returned is not what the chain commits to.
+    #[error("the stored package has commitment {found}, the chain says {wanted}; the model was not run")]
+    CommitmentMismatch {
+        /// On the ticket and on the chain.
+        wanted: Commitment,
+        /// Of the bytes that storage returned.
+        found: Commitment,
+    },
+    /// The cache's directory failed.
+    #[error("the model cache failed at {path}", path = .path.display())]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The package has the right hash and is not a package this version reads.
+    #[error("the package {commitment} cannot be read by this version")]
+    Package {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: PackageError,
+    },
+    /// Storage did not deliver.
+    #[error("cannot pull the model {manifest} from storage")]
+    Pull {
+        /// Its fid.
+        manifest: Fid,
+        /// What storage says.
+        #[source]
+        source: StorageError,
+    },
+    /// Larger than the whole cache.
+    #[error("the model has {size}, the cache is limited to {limit}; raise `cache` in the worker's configuration")]
+    TooLarge {
+        /// As storage states it.
+        size: Bytes,
+        /// `cache` in the configuration.
+        limit: Bytes,
+    },
+}

@@ -1,0 +1,87 @@
+//! What an operator configures.
+
+use std::path::PathBuf;
+
+use ai_link_wire::{Bytes, Multiaddr, Planck, Region, RoleSet};
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceKind;
+
+/// Configuration of a worker, in TOML. Unknown keys are errors: a typo must not silently mean the default.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    /// Key file of this worker's peer identity.
+    pub identity: PathBuf,
+    /// Key file of the operator's account. With it, a worker that is not on chain yet registers itself;
+    /// without it, the operator must have registered it.
+    #[serde(default)]
+    pub operator: Option<PathBuf>,
+    /// Bond that is held when the worker registers itself.
+    pub bond: Planck,
+    /// Where to listen, e.g. `/ip4/0.0.0.0/tcp/7070` and `/ip4/0.0.0.0/udp/7070/quic-v1`.
+    pub listen: Vec<Multiaddr>,
+    /// Coordinators to offer this worker to, each ending in `/p2p/PEER`.
+    pub coordinators: Vec<Multiaddr>,
+    /// WebSocket URL of the chain.
+    pub chain: String,
+    /// HTTP URL of the storage gateway that models are pulled from.
+    pub storage: String,
+    /// Directory of this worker's state: used sessions, model cache.
+    pub data: PathBuf,
+    /// What this worker offers to be: `["dealer", "evaluator"]` by default.
+    #[serde(default = "every_part")]
+    pub roles: Vec<Part>,
+    /// Where it is. Self-declared.
+    #[serde(default)]
+    pub regions: Vec<Region>,
+    /// Asked for each job, whatever its role.
+    pub price_per_job: Planck,
+    /// Sessions at once; one more is refused as busy.
+    #[serde(default = "default_capacity")]
+    pub capacity: u16,
+    /// Bytes of models kept on disk.
+    #[serde(default = "default_cache")]
+    pub cache: Bytes,
+    /// Where to compute.
+    #[serde(default)]
+    pub device: DeviceKind,
+    /// Diagnostic: append every decrypted frame this process sends or receives to files in this directory.
+    /// It shows what this worker sees, and nothing that it could not see anyway.
+    #[serde(default)]
+    pub capture: Option<PathBuf>,
+}
+
+/// What a worker can offer to be.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Makes the masks.
+    Dealer,
+    /// Either evaluator.
+    Evaluator,
+}
+
+impl WorkerConfig {
+    /// `roles` as the announcement has it.
+    pub fn role_set(&self) -> RoleSet {
+        self.roles.iter().fold(RoleSet::NONE, |set, part| {
+            set.union(match part {
+                Part::Dealer => RoleSet::DEALER,
+                Part::Evaluator => RoleSet::EVALUATOR,
+            })
+        })
+    }
+}
+
+fn every_part() -> Vec<Part> {
+    vec![Part::Dealer, Part::Evaluator]
+}
+
+fn default_capacity() -> u16 {
+    8
+}
+
+fn default_cache() -> Bytes {
+    Bytes(8 << 30)
+}

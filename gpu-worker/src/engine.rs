@@ -1,0 +1,58 @@
+//! What computes. One engine per privacy level, behind one trait; `mpc` is the first.
+
+mod mpc;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use ai_link_program::Program;
+use ai_link_session::links::SessionLinks;
+use ai_link_wire::{Bytes, Digest, Level, Role};
+use tokio::time::Instant;
+
+pub use mpc::{EngineError, MpcEngine};
+
+/// What a worker is to do in a session.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The model, already checked against its commitment.
+    pub program: Arc<Program>,
+    /// Digest of the signed ticket: names the session, and is bound into every derived key.
+    pub session: Digest,
+    /// Records.
+    pub batch: u32,
+    /// This worker's part.
+    pub role: Role,
+    /// When the answer is of no more use.
+    pub deadline: Instant,
+}
+
+/// What a worker can attest after a session.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Outcome {
+    /// SHA-256 of what came in from the client.
+    pub input: Digest,
+    /// SHA-256 of what went out to the client.
+    pub output: Digest,
+    /// Payload bytes to all parties.
+    pub bytes_sent: Bytes,
+    /// Payload bytes from all parties.
+    pub bytes_received: Bytes,
+    /// Rounds between the evaluators.
+    pub rounds: u32,
+}
+
+/// An engine.
+pub trait Engine {
+    /// The level that it implements.
+    const LEVEL: Level;
+    /// Why it fails.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Plays the assigned part to the end.
+    fn evaluate(
+        &self,
+        assignment: Assignment,
+        links: &mut SessionLinks,
+    ) -> impl Future<Output = Result<Outcome, Self::Error>> + Send;
+}

@@ -1,0 +1,247 @@
+//! The running worker.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ai_link_registry::{CallError, ConnectError, QueryError, Registry, RegistryClient};
+use ai_link_storage::{HttpStore, StorageError};
+use ai_link_wire::multiaddr::Protocol;
+use ai_link_wire::node::{Incoming, Node, NodeConfig, NodeError, NodeLimits};
+use ai_link_wire::{
+    AccountId, ControlResponse, Identity, IdentityError, Multiaddr, PeerKey, Refusal,
+};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::announce::{self, Coordinator};
+use crate::cache::{CacheError, ModelCache};
+use crate::config::WorkerConfig;
+use crate::coordinators::Coordinators;
+use crate::device::{self, Device, DeviceError};
+use crate::session::board::Board;
+use crate::session::{self, Seat};
+use crate::used::{UsedError, UsedSessions};
+
+/// Streams handled at once, beyond which new ones wait in libp2p's own bounded queues.
+const MAX_STREAMS: usize = 256;
+/// After the signal to stop, sessions in flight may take this long.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Everything the parts of a worker share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) identity: Identity,
+    /// The account that is paid.
+    pub(crate) operator: AccountId,
+    pub(crate) config: WorkerConfig,
+    pub(crate) device: Arc<dyn Device>,
+    pub(crate) node: Node,
+    pub(crate) registry: Registry,
+    pub(crate) cache: ModelCache,
+    pub(crate) used: UsedSessions,
+    /// Sessions whose streams are not all here yet.
+    pub(crate) board: Mutex<Board<Seat>>,
+    /// One permit a session.
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) coordinators: Coordinators,
+}
+
+impl Worker {
+    /// Where others can dial us.
+    pub(crate) fn addresses(&self) -> Vec<Multiaddr> {
+        let mut addresses = self.node.listen_addrs();
+        addresses.truncate(ai_link_wire::WorkerRecord::MAX_ADDRESSES);
+        addresses
+    }
+
+    /// Sessions that run now.
+    pub(crate) fn active(&self) -> u16 {
+        let free = self.permits.available_permits();
+        self.config.capacity.saturating_sub(u16::try_from(free).unwrap_or(u16::MAX))
+    }
+}
+
+/// Who and where a worker is, once it serves.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Its key.
+    pub peer: PeerKey,
+    /// The account that is paid.
+    pub operator: AccountId,
+    /// Where it listens.
+    pub addresses: Vec<Multiaddr>,
+}
+
+/// Runs a worker until `shutdown` resolves. `ready` is told when it serves.
+///
+/// # Errors
+/// [`WorkerError`] when it cannot start.
+pub async fn run(
+    config: WorkerConfig,
+    ready: impl FnOnce(Serving),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), WorkerError> {
+    let identity = Identity::load(&config.identity).map_err(WorkerError::Identity)?;
+    let device = device::open(config.device).map_err(WorkerError::Device)?;
+    std::fs::create_dir_all(&config.data)
+        .map_err(|source| WorkerError::Data { path: config.data.clone(), source })?;
+    let used = UsedSessions::open(&config.data.join("used-sessions.redb"))
+        .map_err(WorkerError::Used)?;
+    let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
+    let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
+        .map_err(WorkerError::Cache)?;
+    let registry = Registry::connect(&config.chain).await.map_err(WorkerError::Connect)?;
+    let operator = registered(&registry, &identity, &config).await?;
+    let coordinators = config
+        .coordinators
+        .iter()
+        .map(parse)
+        .collect::<Result<Vec<_>, _>>()?;
+    let (node, incoming) = Node::start(NodeConfig {
+        identity: identity.clone(),
+        listen: config.listen.clone(),
+        limits: NodeLimits::default(),
+        bootstrap: config.coordinators.clone(),
+        capture: config.capture.clone(),
+    })
+    .await
+    .map_err(WorkerError::Node)?;
+    tracing::info!(device = device.description(), "worker starts");
+    let worker = Arc::new(Worker {
+        permits: Arc::new(Semaphore::new(config.capacity.into())),
+        identity,
+        operator,
+        config,
+        device,
+        node,
+        registry,
+        cache,
+        used,
+        board: Mutex::default(),
+        coordinators: Coordinators::default(),
+    });
+    let mut tasks = JoinSet::new();
+    for coordinator in coordinators {
+        tasks.spawn(announce::announce(Arc::clone(&worker), coordinator));
+    }
+    tasks.spawn(session::sweep(Arc::clone(&worker)));
+    ready(Serving {
+        peer: worker.identity.peer_key(),
+        operator: worker.operator,
+        addresses: worker.addresses(),
+    });
+    tokio::select! {
+        () = serve(&worker, incoming) => {}
+        () = shutdown => {}
+    }
+    drain(&worker).await;
+    tasks.shutdown().await;
+    worker.node.clone().shutdown().await;
+    Ok(())
+}
+
+async fn serve(worker: &Arc<Worker>, mut incoming: Incoming) {
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = incoming.streams.recv(), if streams.len() < MAX_STREAMS => {
+                let Some((peer, stream)) = stream else { return };
+                streams.spawn(session::incoming(Arc::clone(worker), peer, stream));
+            }
+            request = incoming.requests.recv() => {
+                let Some(request) = request else { return };
+                let refusal = Refusal::malformed("this is a worker; ask a coordinator");
+                let _ = request.reply.send(ControlResponse::Refused(refusal));
+            }
+            Some(_) = streams.join_next() => {}
+        }
+    }
+}
+
+async fn drain(worker: &Worker) {
+    let capacity = u32::from(worker.config.capacity);
+    let idle = worker.permits.acquire_many(capacity);
+    let _ = tokio::time::timeout(DRAIN_WITHIN, idle).await;
+}
+
+/// The operator on chain, after registering this worker if it is not there and the operator's key is.
+async fn registered(
+    registry: &Registry,
+    identity: &Identity,
+    config: &WorkerConfig,
+) -> Result<AccountId, WorkerError> {
+    let peer = identity.peer_key();
+    if let Some(info) = registry.worker(peer).await.map_err(WorkerError::Chain)? {
+        return Ok(info.operator);
+    }
+    let path = config.operator.as_ref().ok_or(WorkerError::NotRegistered { peer })?;
+    let operator = Identity::load(path).map_err(WorkerError::Identity)?;
+    let account = operator.account();
+    RegistryClient::new(registry.clone(), operator)
+        .register_worker(identity, config.bond)
+        .await
+        .map_err(WorkerError::Register)?;
+    Ok(account)
+}
+
+fn parse(address: &Multiaddr) -> Result<Coordinator, WorkerError> {
+    let mut bare = address.clone();
+    match bare.pop() {
+        Some(Protocol::P2p(peer)) => Ok(Coordinator { peer, addresses: vec![bare] }),
+        _ => Err(WorkerError::CoordinatorAddress { address: address.clone() }),
+    }
+}
+
+/// Why a worker does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The model cache.
+    #[error("cannot open the model cache")]
+    Cache(#[source] CacheError),
+    /// The chain.
+    #[error("cannot use the chain")]
+    Chain(#[source] QueryError),
+    /// The chain is not there.
+    #[error("cannot reach the chain")]
+    Connect(#[source] ConnectError),
+    /// An address without a peer.
+    #[error("the coordinator address {address} must end in /p2p/ and a peer id")]
+    CoordinatorAddress {
+        /// As configured.
+        address: Multiaddr,
+    },
+    /// The data directory.
+    #[error("cannot create {path}", path = .path.display())]
+    Data {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The device.
+    #[error("cannot use the configured device")]
+    Device(#[source] DeviceError),
+    /// A key file.
+    #[error("cannot use a key file")]
+    Identity(#[source] IdentityError),
+    /// The network.
+    #[error("cannot start the network node")]
+    Node(#[source] NodeError),
+    /// Not on chain, and no key to put it there.
+    #[error("worker {peer} is not registered on chain; register it, or set `operator` to the operator's key file")]
+    NotRegistered {
+        /// This worker.
+        peer: PeerKey,
+    },
+    /// The chain did not take the registration.
+    #[error("cannot register this worker on chain")]
+    Register(#[source] CallError),
+    /// The storage URL.
+    #[error("cannot use the storage gateway")]
+    Storage(#[source] StorageError),
+    /// The record of used sessions.
+    #[error("cannot open the record of used sessions; no session may run without it")]
+    Used(#[source] UsedError),
+}

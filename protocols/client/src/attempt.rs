@@ -1,0 +1,192 @@
+//! One attempt: three streams, one evaluation, three receipts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ai_link_mpc::{
+    Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, SessionSpec, Stats,
+    drive,
+};
+use ai_link_program::{OutputTensor, Program};
+use ai_link_session::hello::{self, HelloError};
+use ai_link_session::links::{SessionError, SessionLinks};
+use ai_link_session::parties;
+use ai_link_wire::node::{FrameKind, Node};
+use ai_link_wire::{
+    CodecError, JobReceipt, Limit, PeerKey, Signed, Ticket, UnixMillis, WorkerReceipt, codec,
+};
+use futures::future::join_all;
+use tokio::time::Instant;
+
+/// How long a worker may take to accept a session: it may have to pull the model first.
+const ACCEPT_WITHIN: Duration = Duration::from_secs(15);
+/// A signed [`WorkerReceipt`].
+const RECEIPT: Limit = Limit::bytes(4096);
+
+/// What an attempt needs.
+#[derive(Debug)]
+pub(crate) struct Attempt<'a> {
+    pub(crate) node: &'a Node,
+    pub(crate) signed: &'a Signed<Ticket>,
+    pub(crate) ticket: &'a Ticket,
+    pub(crate) program: Arc<Program>,
+    /// One tensor per input port, batch first.
+    pub(crate) inputs: Vec<Vec<f32>>,
+    pub(crate) deadline: Instant,
+}
+
+/// What an attempt gives.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) outputs: Vec<OutputTensor>,
+    pub(crate) stats: Stats,
+    /// Not countersigned yet.
+    pub(crate) receipt: JobReceipt,
+}
+
+impl Attempt<'_> {
+    /// Runs the attempt.
+    ///
+    /// # Errors
+    /// [`AttemptError`], which knows whom to leave out next time.
+    pub(crate) async fn run(self) -> Result<Delivered, AttemptError> {
+        let entropy = crate::entropy()?;
+        let spec = SessionSpec {
+            program: Arc::clone(&self.program),
+            session: self.signed.digest().0,
+            batch: self.ticket.batch as usize,
+        };
+        // The record is checked against the model before anyone is bothered with it.
+        let machine =
+            ClientMachine::new(spec, self.inputs.clone(), entropy).map_err(AttemptError::Input)?;
+        let mut links = self.open().await?;
+        let outcome = self.evaluate(machine, &mut links).await;
+        links.close().await;
+        outcome
+    }
+
+    async fn open(&self) -> Result<SessionLinks, AttemptError> {
+        let within = ACCEPT_WITHIN.min(self.deadline.saturating_duration_since(Instant::now()));
+        let opening = self.ticket.group.iter().map(|member| async move {
+            hello::open(self.node, self.signed, Party::Client, member, within)
+                .await
+                .map(|stream| (parties::party_of(member.role), member.peer, stream))
+        });
+        let mut streams = Vec::new();
+        let mut errors = Vec::new();
+        for outcome in join_all(opening).await {
+            match outcome {
+                Ok(stream) => streams.push(stream),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(SessionLinks::new(streams)) } else { Err(AttemptError::Open(errors)) }
+    }
+
+    async fn evaluate(
+        &self,
+        machine: ClientMachine,
+        links: &mut SessionLinks,
+    ) -> Result<Delivered, AttemptError> {
+        let machine = drive(machine, links, self.deadline.into_std()).await.map_err(AttemptError::Drive)?;
+        let mut workers = Vec::with_capacity(self.ticket.group.len());
+        for member in &self.ticket.group {
+            let party = parties::party_of(member.role);
+            let receiving = links.recv_frame(party, FrameKind::Receipt, RECEIPT.get());
+            let bytes = tokio::time::timeout_at(self.deadline, receiving)
+                .await
+                .map_err(|_| AttemptError::NoReceipt { peer: member.peer })?
+                .map_err(AttemptError::Session)?;
+            let signed: Signed<WorkerReceipt> = codec::decode(&bytes, RECEIPT)
+                .map_err(|source| AttemptError::Receipt { peer: member.peer, source })?;
+            let receipt = signed
+                .verify_at_any_time()
+                .map_err(|_| AttemptError::FalseReceipt { peer: member.peer })?;
+            // What it signs for must be what this side sent and got.
+            let seen = PartyDigests { input: receipt.input.0, output: receipt.output.0 };
+            if machine.digests_of(party) != Some(seen) {
+                return Err(AttemptError::FalseReceipt { peer: member.peer });
+            }
+            workers.push(signed);
+        }
+        let stats = machine.stats().clone();
+        let outputs = machine.into_outputs().map_err(AttemptError::Output)?;
+        let receipt = JobReceipt {
+            ticket: self.signed.clone(),
+            workers,
+            price: self.ticket.price,
+            finished: UnixMillis::now(),
+        };
+        Ok(Delivered { outputs, stats, receipt })
+    }
+}
+
+/// Why an attempt gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// The evaluation broke off.
+    #[error("the evaluation did not finish")]
+    Drive(#[source] DriveError),
+    /// The operating system gave no randomness; nothing was sent.
+    #[error("the operating system gave no randomness, so nothing was masked and nothing was sent")]
+    Entropy(#[from] getrandom::Error),
+    /// A receipt for something else than was exchanged.
+    #[error("worker {peer} signed a receipt for something else than was exchanged")]
+    FalseReceipt {
+        /// The worker.
+        peer: PeerKey,
+    },
+    /// The record does not fit the model; nothing was sent.
+    #[error("the input does not fit the model")]
+    Input(#[source] MpcError),
+    /// A worker delivered its share and no receipt.
+    #[error("worker {peer} sent no receipt in time")]
+    NoReceipt {
+        /// The worker.
+        peer: PeerKey,
+    },
+    /// Some of the group cannot be had.
+    #[error("{} of the group cannot be had: {}", .0.len(), list(.0))]
+    Open(Vec<HelloError>),
+    /// What came back is not an answer.
+    #[error("the shares that came back are not an answer")]
+    Output(#[source] MpcError),
+    /// A receipt that cannot be read.
+    #[error("worker {peer} sent something that is no receipt")]
+    Receipt {
+        /// The worker.
+        peer: PeerKey,
+        /// What is wrong with it.
+        #[source]
+        source: CodecError,
+    },
+    /// A stream broke after the evaluation.
+    #[error("a worker was lost before its receipt came")]
+    Session(#[source] SessionError),
+}
+
+impl AttemptError {
+    /// Workers to leave out of the next group.
+    pub fn culprits(&self, ticket: &Ticket) -> Vec<PeerKey> {
+        match self {
+            Self::Drive(error) => ai_link_session::blame::culprits(error, ticket),
+            Self::Entropy(_) | Self::Input(_) => Vec::new(),
+            Self::FalseReceipt { peer } | Self::NoReceipt { peer } | Self::Receipt { peer, .. } => {
+                vec![*peer]
+            }
+            Self::Open(errors) => errors.iter().map(HelloError::culprit).collect(),
+            // The two evaluators disagree, and only a third opinion could tell which one is wrong.
+            Self::Output(_) => ticket.group.iter().map(|m| m.peer).collect(),
+            Self::Session(error) => error.culprit().into_iter().collect(),
+        }
+    }
+
+    /// Whether another group could help.
+    pub fn is_the_callers(&self) -> bool {
+        matches!(self, Self::Entropy(_) | Self::Input(_))
+    }
+}
+
+fn list(errors: &[HelloError]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,617 @@
+//! The SDK: one call from tensors to tensors.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ai_link_mpc::Stats;
+use ai_link_program::{OutputTensor, Program};
+use ai_link_registry::{ConnectError, QueryError, Registry};
+use ai_link_storage::{HttpStore, StorageError};
+use ai_link_wire::multiaddr::Protocol;
+use ai_link_wire::node::{Node, NodeConfig, NodeError, RequestError};
+use ai_link_wire::{
+    AccountId, CandidateRefusal, ControlRequest, ControlResponse, Identity, IdentityError, JobFailure,
+    JobId, JobReceipt, JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId, PeerKey, Planck,
+    Refusal, Signed, Ticket, UnixMillis,
+};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::attempt::{Attempt, AttemptError, Delivered};
+use crate::config::ClientConfig;
+use crate::models::{Model, ModelError, Models};
+use crate::payments::Payments;
+use crate::receipts::{ReceiptFileError, Receipts};
+use crate::ticket::{self, ChainFacts, TicketProblem};
+use crate::wallet::{Wallet, WalletError};
+
+/// One answer of a coordinator; matching takes it milliseconds.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Between tries while the coordinator is away or no group is free.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// An application's connection to the network. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    identity: Identity,
+    config: ClientConfig,
+    node: Node,
+    registry: Registry,
+    models: Models,
+    coordinators: Arc<[Coordinator]>,
+    wallet: Arc<Wallet>,
+    receipts: Receipts,
+    /// Told when a payment was enqueued.
+    wake: Arc<Notify>,
+    payments: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.payments.abort();
+    }
+}
+
+/// A coordinator from the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Coordinator {
+    pub(crate) peer: PeerId,
+    pub(crate) account: AccountId,
+    pub(crate) addresses: Vec<Multiaddr>,
+}
+
+/// What an application asks for.
+#[derive(Clone, Debug)]
+pub struct InferJob {
+    /// The model.
+    pub model: ModelName,
+    /// Its version; the latest if `None`.
+    pub version: Option<ModelVersion>,
+    /// The privacy level. It is never lowered.
+    pub level: Level,
+    /// Records.
+    pub batch: u32,
+    /// One tensor per input, in the model's order, row-major, batch first.
+    pub inputs: Vec<Vec<f32>>,
+}
+
+/// What it gets.
+#[derive(Debug)]
+pub struct Inference {
+    /// The job, and the name of its receipt.
+    pub job: JobId,
+    /// One per output, batch first.
+    pub outputs: Vec<OutputTensor>,
+    /// The model's version that answered.
+    pub version: ModelVersion,
+    /// What the application's machine sent and received, by phase.
+    pub stats: Stats,
+    /// Attempts, the delivered one included.
+    pub attempts: u32,
+    /// What it costs.
+    pub price: Planck,
+    /// Countersigned; kept on disk too.
+    pub receipt: Signed<JobReceipt>,
+}
+
+impl Client {
+    /// Connects to chain and storage, starts a libp2p node that dials only, and resumes unfinished payments.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(config: ClientConfig) -> Result<Self, StartError> {
+        let identity = Identity::load(&config.identity).map_err(StartError::Identity)?;
+        std::fs::create_dir_all(&config.data)
+            .map_err(|source| StartError::Data { path: config.data.clone(), source })?;
+        let coordinators: Arc<[Coordinator]> =
+            config.coordinators.iter().map(Coordinator::parse).collect::<Result<_, _>>()?;
+        if coordinators.is_empty() {
+            return Err(StartError::NoCoordinator);
+        }
+        let registry = Registry::connect(&config.chain).await.map_err(StartError::Connect)?;
+        let storage = HttpStore::new(&config.storage).map_err(StartError::Storage)?;
+        let wallet = Arc::new(
+            Wallet::open(&config.data.join("wallet.redb")).map_err(StartError::Wallet)?,
+        );
+        for coordinator in coordinators.iter() {
+            let settled = registry
+                .settled(identity.account(), coordinator.account)
+                .await
+                .map_err(StartError::Chain)?;
+            wallet.start_from(coordinator.account, settled).map_err(StartError::Wallet)?;
+        }
+        let receipts = Receipts::open(config.data.join("receipts")).map_err(StartError::Receipts)?;
+        let node_config = NodeConfig::client(identity.clone());
+        let (node, _) = Node::start(node_config).await.map_err(StartError::Node)?;
+        let wake = Arc::new(Notify::new());
+        let payments = tokio::spawn(
+            Payments {
+                identity: identity.clone(),
+                node: node.clone(),
+                wallet: Arc::clone(&wallet),
+                coordinators: Arc::clone(&coordinators),
+                wake: Arc::clone(&wake),
+            }
+            .run(),
+        );
+        Ok(Self {
+            inner: Arc::new(Inner {
+                models: Models::new(registry.clone(), storage),
+                identity,
+                config,
+                node,
+                registry,
+                coordinators,
+                wallet,
+                receipts,
+                wake,
+                payments,
+            }),
+        })
+    }
+
+    /// The account that pays.
+    pub fn account(&self) -> AccountId {
+        self.inner.identity.account()
+    }
+
+    /// A model's version (the latest if `None`), with its program.
+    ///
+    /// # Errors
+    /// [`ModelError`].
+    pub async fn model(
+        &self,
+        name: &ModelName,
+        version: Option<ModelVersion>,
+    ) -> Result<Model, ModelError> {
+        self.inner.models.get(name, version).await
+    }
+
+    /// Names of the models on the chain.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn models(&self) -> Result<Vec<ModelName>, QueryError> {
+        Ok(self.inner.registry.models().await?.into_iter().map(|m| m.name).collect())
+    }
+
+    /// Evaluates a model on private inputs. A worker that is lost costs another attempt with another group
+    /// and fresh masks; the application sees one call.
+    ///
+    /// # Errors
+    /// [`InferError`] when the request cannot be served, or no group delivered before the deadline.
+    pub async fn infer(&self, job: InferJob) -> Result<Inference, InferError> {
+        if job.level != Level::Mpc {
+            return Err(InferError::LevelNotServed { level: job.level });
+        }
+        let inner = &*self.inner;
+        inner.wallet.check_room().map_err(InferError::Wallet)?;
+        let model = inner.models.get(&job.model, job.version).await.map_err(InferError::Model)?;
+        check_inputs(&model.program, &job)?;
+        let id = JobId::random().map_err(|e| InferError::Attempt(AttemptError::Entropy(e)))?;
+        Running {
+            inner,
+            model: &model,
+            job: &job,
+            id,
+            deadline: Instant::now() + inner.config.deadline(),
+            deadline_at: UnixMillis::now().saturating_add(inner.config.deadline()),
+            exclude: Vec::new(),
+        }
+        .run()
+        .await
+    }
+}
+
+/// A job that is being worked on.
+struct Running<'a> {
+    inner: &'a Inner,
+    model: &'a Model,
+    job: &'a InferJob,
+    id: JobId,
+    deadline: Instant,
+    deadline_at: UnixMillis,
+    /// Workers that failed this job.
+    exclude: Vec<PeerKey>,
+}
+
+impl Running<'_> {
+    async fn run(mut self) -> Result<Inference, InferError> {
+        let mut attempt = 0;
+        loop {
+            let request = self.request(attempt)?;
+            let (coordinator, signed) = self.matched(&request).await?;
+            let facts = self.facts(coordinator, &signed).await?;
+            let ticket = ticket::check(&signed, &request, &facts, UnixMillis::now())
+                .map_err(InferError::Ticket)?;
+            let running = Attempt {
+                node: &self.inner.node,
+                signed: &signed,
+                ticket,
+                program: Arc::clone(&self.model.program),
+                inputs: self.job.inputs.clone(),
+                deadline: self.deadline,
+            };
+            attempt += 1;
+            match running.run().await {
+                Ok(delivered) => return self.keep(delivered, attempt),
+                Err(error) => {
+                    let culprits = error.culprits(ticket);
+                    self.report(coordinator, ticket, &culprits, &error).await;
+                    if error.is_the_callers()
+                        || attempt >= self.inner.config.attempts
+                        || Instant::now() >= self.deadline
+                    {
+                        return Err(InferError::Attempt(error));
+                    }
+                    tracing::warn!(
+                        job = %self.id, attempt, error = &error as &dyn std::error::Error,
+                        "attempt failed; trying another group"
+                    );
+                    self.exclude.extend(culprits);
+                    self.exclude.truncate(JobRequest::MAX_EXCLUDED);
+                }
+            }
+        }
+    }
+
+    fn request(&self, attempt: u32) -> Result<JobRequest, InferError> {
+        let max_price = self
+            .inner
+            .config
+            .max_price_per_record
+            .checked_mul(u64::from(self.job.batch))
+            .ok_or(InferError::Batch { batch: self.job.batch })?;
+        Ok(JobRequest {
+            job: self.id,
+            attempt,
+            client: self.inner.identity.account(),
+            model: self.model.name.clone(),
+            version: Some(self.model.version),
+            level: self.job.level,
+            batch: self.job.batch,
+            max_price,
+            regions: self.inner.config.regions.clone(),
+            exclude: self.exclude.clone(),
+            deadline: self.deadline_at,
+        })
+    }
+
+    /// Asks the coordinators in turn until one gives a ticket. One that is away or busy is asked again
+    /// until the deadline: it may be restarting, and the application need not know.
+    async fn matched(
+        &self,
+        request: &JobRequest,
+    ) -> Result<(&Coordinator, Signed<Ticket>), InferError> {
+        let signed = Signed::sign(
+            &self.inner.identity,
+            request.clone(),
+            UnixMillis::now(),
+            self.deadline_at,
+        )
+        .map_err(InferError::Sign)?;
+        loop {
+            let mut last = InferError::Deadline;
+            for coordinator in self.inner.coordinators.iter() {
+                let ask = ControlRequest::Match(signed.clone());
+                let answer = self
+                    .inner
+                    .node
+                    .request(coordinator.peer, &coordinator.addresses, ask, ANSWER_WITHIN)
+                    .await;
+                last = match answer {
+                    Ok(ControlResponse::Ticket(ticket)) => return Ok((coordinator, ticket)),
+                    Ok(ControlResponse::NoMatch { reasons }) => InferError::NoMatch { reasons },
+                    Ok(ControlResponse::Refused(refusal)) => InferError::Refused(refusal),
+                    Ok(_) => InferError::Protocol,
+                    Err(error) => InferError::Coordinator(error),
+                };
+                if !last.may_pass() {
+                    return Err(last);
+                }
+            }
+            if Instant::now() + RETRY_EVERY >= self.deadline {
+                return Err(last);
+            }
+            sleep(RETRY_EVERY).await;
+        }
+    }
+
+    async fn facts(
+        &self,
+        coordinator: &Coordinator,
+        signed: &Signed<Ticket>,
+    ) -> Result<ChainFacts, InferError> {
+        let registry = &self.inner.registry;
+        let bonded = registry.coordinator(coordinator.account).await.map_err(InferError::Chain)?;
+        let mut operators = HashMap::new();
+        if let Ok(ticket) = signed.verify_at_any_time() {
+            for member in &ticket.group {
+                if let Some(info) = registry.worker(member.peer).await.map_err(InferError::Chain)? {
+                    operators.insert(member.peer, info.operator);
+                }
+            }
+        }
+        Ok(ChainFacts {
+            coordinator: bonded.map(|_| coordinator.account),
+            operators,
+            version: self.model.version,
+            commitment: self.model.commitment,
+            manifest: self.model.manifest,
+        })
+    }
+
+    /// Countersigns, keeps, and queues the payment. The answer is not given out before the promise is on disk.
+    fn keep(&self, delivered: Delivered, attempts: u32) -> Result<Inference, InferError> {
+        let now = UnixMillis::now();
+        let price = delivered.receipt.price;
+        let version = self.model.version;
+        let receipt = Signed::sign(
+            &self.inner.identity,
+            delivered.receipt,
+            now,
+            now.saturating_add(RECEIPT_VALID),
+        )
+        .map_err(InferError::Sign)?;
+        JobReceipt::check(&receipt).map_err(|e| InferError::Receipt(Box::new(e)))?;
+        self.inner.receipts.save(self.id, &receipt).map_err(InferError::Keep)?;
+        self.inner.wallet.enqueue(&receipt).map_err(InferError::Wallet)?;
+        self.inner.wake.notify_one();
+        Ok(Inference {
+            job: self.id,
+            outputs: delivered.outputs,
+            version,
+            stats: delivered.stats,
+            attempts,
+            price,
+            receipt,
+        })
+    }
+
+    /// Tells the coordinator that an attempt failed, so that its reserve is free and the worker's standing
+    /// falls. Best effort: an attempt that nobody reports expires by itself.
+    async fn report(
+        &self,
+        coordinator: &Coordinator,
+        ticket: &Ticket,
+        culprits: &[PeerKey],
+        error: &AttemptError,
+    ) {
+        let failure = JobFailure::new(
+            self.id,
+            ticket.attempt,
+            self.inner.identity.account(),
+            culprits.to_vec(),
+            error.to_string(),
+        );
+        let now = UnixMillis::now();
+        let until = now.saturating_add(ANSWER_WITHIN);
+        let Ok(signed) = Signed::sign(&self.inner.identity, failure, now, until) else { return };
+        let ask = ControlRequest::Fail(signed);
+        let _ = self
+            .inner
+            .node
+            .request(coordinator.peer, &coordinator.addresses, ask, ANSWER_WITHIN)
+            .await;
+    }
+}
+
+/// Nominal: receipts are evidence about the past and verify at any time.
+const RECEIPT_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+impl Coordinator {
+    fn parse(address: &Multiaddr) -> Result<Self, StartError> {
+        let invalid = || StartError::CoordinatorAddress { address: address.clone() };
+        let mut bare = address.clone();
+        let Some(Protocol::P2p(peer)) = bare.pop() else { return Err(invalid()) };
+        let key = PeerKey::try_from(peer).map_err(|_| invalid())?;
+        Ok(Self { peer, account: key.account(), addresses: vec![bare] })
+    }
+}
+
+fn check_inputs(program: &Program, job: &InferJob) -> Result<(), InferError> {
+    let ports = program.inputs();
+    if ports.len() != job.inputs.len() {
+        return Err(InferError::InputCount { found: job.inputs.len(), wanted: ports.len() });
+    }
+    let most = program.max_batch();
+    if job.batch == 0 || job.batch as usize > most {
+        return Err(InferError::BatchRange { batch: job.batch, most });
+    }
+    for (port, data) in ports.iter().zip(&job.inputs) {
+        let dims = &program.value(port.value).dims;
+        let wanted = dims.iter().product::<usize>() * job.batch as usize;
+        if data.len() != wanted {
+            return Err(InferError::InputShape {
+                input: port.name.clone(),
+                found: data.len(),
+                dims: dims.clone(),
+                batch: job.batch,
+            });
+        }
+        if let Some(at) = data.iter().position(|v| !v.is_finite()) {
+            return Err(InferError::NotFinite { input: port.name.clone(), at });
+        }
+    }
+    Ok(())
+}
+
+/// Why the SDK cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The chain is not there.
+    #[error("cannot ask the chain")]
+    Chain(#[source] QueryError),
+    /// The chain is not there.
+    #[error("cannot reach the chain")]
+    Connect(#[source] ConnectError),
+    /// An address without a peer.
+    #[error("the coordinator address {address} must end in /p2p/ and an ed25519 peer id")]
+    CoordinatorAddress {
+        /// As configured.
+        address: Multiaddr,
+    },
+    /// The data directory.
+    #[error("cannot create {path}", path = .path.display())]
+    Data {
+        /// The directory.
+        path: std::path::PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The key file.
+    #[error("cannot use the application's key")]
+    Identity(#[source] IdentityError),
+    /// Nobody to ask.
+    #[error("no coordinator is configured")]
+    NoCoordinator,
+    /// The network.
+    #[error("cannot start the network node")]
+    Node(#[source] NodeError),
+    /// The receipts directory.
+    #[error("cannot keep receipts")]
+    Receipts(#[source] ReceiptFileError),
+    /// The storage URL.
+    #[error("cannot use the storage gateway")]
+    Storage(#[source] StorageError),
+    /// The wallet.
+    #[error("cannot open the wallet")]
+    Wallet(#[source] WalletError),
+}
+
+/// Why an inference was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum InferError {
+    /// The last attempt.
+    #[error("no group delivered an answer")]
+    Attempt(#[source] AttemptError),
+    /// The price overflows.
+    #[error("a batch of {batch} records costs more than can be counted")]
+    Batch {
+        /// Records.
+        batch: u32,
+    },
+    /// Nothing, or too much.
+    #[error("a batch of {batch} records cannot be evaluated; send 1 to {most}")]
+    BatchRange {
+        /// Records.
+        batch: u32,
+        /// Most that the program's sizes allow.
+        most: usize,
+    },
+    /// The chain did not answer.
+    #[error("cannot check the ticket on the chain")]
+    Chain(#[source] QueryError),
+    /// No coordinator answered.
+    #[error("no coordinator answered")]
+    Coordinator(#[source] RequestError),
+    /// Out of time before anyone was asked.
+    #[error("the deadline passed")]
+    Deadline,
+    /// Too many or too few tensors.
+    #[error("{found} inputs were given, the model has {wanted}")]
+    InputCount {
+        /// Given.
+        found: usize,
+        /// The model's.
+        wanted: usize,
+    },
+    /// A tensor of the wrong size.
+    #[error("input {input} has {found} elements; {batch} records of {dims:?} are needed")]
+    InputShape {
+        /// The input.
+        input: String,
+        /// Elements.
+        found: usize,
+        /// Shape of one record.
+        dims: Vec<usize>,
+        /// Records.
+        batch: u32,
+    },
+    /// The receipt cannot be kept, so the answer is not given out.
+    #[error("cannot keep the receipt")]
+    Keep(#[source] ReceiptFileError),
+    /// This build does not serve the level, and no other level is taken instead.
+    #[error("level {level} is not served; this version serves mpc")]
+    LevelNotServed {
+        /// As asked.
+        level: Level,
+    },
+    /// No such model, or its package is not to be had.
+    #[error("cannot use the model")]
+    Model(#[source] ModelError),
+    /// No group fits.
+    #[error("no group of workers fits: {}", listed(.reasons))]
+    NoMatch {
+        /// Why each candidate was left out.
+        reasons: Vec<CandidateRefusal>,
+    },
+    /// NaN or infinity.
+    #[error("element {at} of input {input} is not a finite number")]
+    NotFinite {
+        /// The input.
+        input: String,
+        /// Which element.
+        at: usize,
+    },
+    /// An answer to another question.
+    #[error("the coordinator's answer does not fit the question")]
+    Protocol,
+    /// The workers' receipts do not add up.
+    #[error("the workers' receipts do not verify")]
+    Receipt(#[source] Box<ai_link_wire::ReceiptError>),
+    /// The coordinator refused.
+    #[error("the coordinator refuses: {0}")]
+    Refused(Refusal),
+    /// A record too large to sign.
+    #[error("cannot sign a record")]
+    Sign(#[source] ai_link_wire::SignError),
+    /// The coordinator's ticket is not believed.
+    #[error("the coordinator's ticket is not believed")]
+    Ticket(#[source] TicketProblem),
+    /// The wallet.
+    #[error("the wallet cannot take another promise")]
+    Wallet(#[source] WalletError),
+}
+
+impl InferError {
+    /// Whether asking again may help: the coordinator is away or busy, or workers are.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Coordinator(_) | Self::Deadline => true,
+            Self::NoMatch { reasons } => {
+                reasons.is_empty() || reasons.iter().any(|r| passing(&r.reason))
+            }
+            Self::Refused(refusal) => matches!(
+                refusal,
+                Refusal::Busy { .. }
+                    | Refusal::Internal(_)
+                    | Refusal::NotEnoughWorkers { .. }
+                    | Refusal::TooManyJobs { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+fn passing(reason: &ai_link_wire::RefusalReason) -> bool {
+    use ai_link_wire::RefusalReason as R;
+    matches!(reason, R::AtCapacity { .. } | R::Stale { .. })
+}
+
+fn listed(reasons: &[CandidateRefusal]) -> String {
+    if reasons.is_empty() {
+        return "no worker is registered with the coordinator".into();
+    }
+    let each: Vec<String> =
+        reasons.iter().map(|r| format!("{}: {}", r.peer, r.reason)).collect();
+    each.join("; ")
+}

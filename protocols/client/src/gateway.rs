@@ -1,0 +1,124 @@
+//! The gateway: plain HTTP on the application's own machine, masks outwards.
+//!
+//! Open Inference Protocol v2 (KServe, Triton): health, metadata, inference, with JSON and with the binary
+//! tensor extension, so that existing clients work unchanged:
+//!
+//! ```text
+//! GET  /v2                                      GET  /v2/models/{model}[/versions/{version}]
+//! GET  /v2/health/live                          GET  /v2/models/{model}[/versions/{version}]/ready
+//! GET  /v2/health/ready                         POST /v2/models/{model}[/versions/{version}]/infer
+//! POST /v2/repository/index
+//! ```
+//!
+//! The answer's `parameters` name what was paid for: `level`, `receipt`, `attempts`, `price`, `rounds`.
+
+mod errors;
+mod infer;
+mod metadata;
+pub mod oip;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+pub use errors::GatewayError;
+
+use crate::{Client, GatewayConfig, StartError};
+
+/// After the signal to stop, requests in flight may take this long.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+struct Gateway {
+    client: Client,
+    /// One permit a request: an application that sends more is told to wait, not queued without bound.
+    permits: Arc<Semaphore>,
+    concurrency: usize,
+    body_bytes: usize,
+}
+
+/// Serves until `shutdown` resolves. `ready` is told the bound address.
+///
+/// # Errors
+/// [`ServeError`].
+pub async fn run(
+    config: GatewayConfig,
+    ready: impl FnOnce(SocketAddr, ai_link_wire::AccountId),
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    let client = Client::start(config.client).await.map_err(ServeError::Client)?;
+    let bind = |source| ServeError::Bind { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
+    let account = client.account();
+    let gateway = Gateway {
+        client,
+        permits: Arc::new(Semaphore::new(config.concurrency)),
+        concurrency: config.concurrency,
+        body_bytes: config.body_bytes,
+    };
+    ready(address, account);
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let serving = axum::serve(listener, router(gateway)).with_graceful_shutdown(async move {
+        shutdown.await;
+        let _ = stopping.send(());
+    });
+    tokio::select! {
+        served = async { serving.await } => served.map_err(ServeError::Serve),
+        () = async {
+            // Ends only after the signal; without it, serving decides.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(DRAIN_WITHIN).await;
+        } => Ok(()),
+    }
+}
+
+fn router(gateway: Gateway) -> Router {
+    let model = |path: &str| format!("/v2/models/{{model}}{path}");
+    let versioned = |path: &str| format!("/v2/models/{{model}}/versions/{{version}}{path}");
+    let limit = DefaultBodyLimit::max(gateway.body_bytes);
+    Router::new()
+        .route("/v2", get(metadata::server))
+        .route("/v2/", get(metadata::server))
+        .route("/v2/health/live", get(metadata::live))
+        .route("/v2/health/ready", get(metadata::ready))
+        .route("/v2/repository/index", post(metadata::index))
+        .route(&model(""), get(metadata::model))
+        .route(&model("/ready"), get(metadata::model_ready))
+        .route(&model("/infer"), post(infer::infer))
+        .route(&versioned(""), get(metadata::model))
+        .route(&versioned("/ready"), get(metadata::model_ready))
+        .route(&versioned("/infer"), post(infer::infer))
+        .layer(limit)
+        .with_state(gateway)
+}
+
+/// Why the gateway stopped or did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}; choose another address with `listen`")]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The SDK did not start.
+    #[error("cannot join the network")]
+    Client(#[source] StartError),
+    /// The server failed.
+    #[error("the HTTP server failed")]
+    Serve(#[source] std::io::Error),
+}

@@ -1,0 +1,160 @@
+//! Inference.
+
+use ai_link_program::{OutputData, OutputTensor, Program};
+use ai_link_wire::Level;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, json};
+
+use super::metadata::{ModelPath, with_batch};
+use super::oip::{self, Answer, AnswerTensor, InferRequest, RequestedOutput, Values};
+use super::{Gateway, GatewayError};
+use crate::{InferJob, Inference};
+
+const HEADER_LENGTH: &str = "inference-header-content-length";
+
+pub(super) async fn infer(
+    State(gateway): State<Gateway>,
+    Path(path): Path<ModelPath>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, GatewayError> {
+    let limit = gateway.body_bytes;
+    let body = body.map_err(|_| GatewayError::BodyTooLarge { limit })?;
+    let _permit = gateway
+        .permits
+        .try_acquire()
+        .map_err(|_| GatewayError::Busy { limit: gateway.concurrency })?;
+    let (name, version) = path.parse()?;
+    let json_length = json_length(&headers)?;
+    let request = InferRequest::parse(&body, json_length).map_err(GatewayError::Request)?;
+    let model = gateway.client.model(&name, version).await.map_err(GatewayError::Model)?;
+    let (batch, inputs) = arrange(&model.program, &request)?;
+    let wanted = wanted(&model.program, &request)?;
+    let job = InferJob {
+        model: name.clone(),
+        version: Some(model.version),
+        level: Level::Mpc,
+        batch,
+        inputs,
+    };
+    let inference = gateway.client.infer(job).await.map_err(GatewayError::Infer)?;
+    let answer = answer(name.to_string(), request.id, &wanted, inference);
+    respond(&answer)
+}
+
+fn json_length(headers: &HeaderMap) -> Result<Option<usize>, GatewayError> {
+    let invalid = GatewayError::Header { name: HEADER_LENGTH };
+    match headers.get(HEADER_LENGTH) {
+        None => Ok(None),
+        Some(value) => match value.to_str().ok().and_then(|v| v.parse().ok()) {
+            Some(length) => Ok(Some(length)),
+            None => Err(invalid),
+        },
+    }
+}
+
+/// Inputs in the model's order, and the number of records.
+fn arrange(
+    program: &Program,
+    request: &InferRequest,
+) -> Result<(u32, Vec<Vec<f32>>), GatewayError> {
+    let known = || program.inputs().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    if let Some(stranger) =
+        request.inputs.iter().find(|i| !program.inputs().iter().any(|p| p.name == i.name))
+    {
+        return Err(GatewayError::NoSuchInput { name: stranger.name.clone(), known: known() });
+    }
+    let mut batch = None;
+    let mut inputs = Vec::with_capacity(program.inputs().len());
+    for port in program.inputs() {
+        let input = request
+            .inputs
+            .iter()
+            .find(|i| i.name == port.name)
+            .ok_or_else(|| GatewayError::MissingInput { name: port.name.clone() })?;
+        let dims = &program.value(port.value).dims;
+        let records = match input.dims.split_first() {
+            Some((records, rest)) if rest == dims => u32::try_from(*records).ok(),
+            _ => None,
+        };
+        match records {
+            Some(records) if batch.is_none_or(|b| b == records) => batch = Some(records),
+            _ => {
+                return Err(GatewayError::Shape {
+                    name: port.name.clone(),
+                    found: input.dims.clone(),
+                    wanted: with_batch(dims),
+                });
+            }
+        }
+        inputs.push(input.data.clone());
+    }
+    Ok((batch.unwrap_or(0), inputs))
+}
+
+/// The outputs to send and how; all of them if the request names none.
+fn wanted(
+    program: &Program,
+    request: &InferRequest,
+) -> Result<Vec<RequestedOutput>, GatewayError> {
+    let Some(outputs) = &request.outputs else {
+        let all = program.outputs().iter();
+        return Ok(all
+            .map(|p| RequestedOutput { name: p.name.clone(), encoding: request.default_encoding })
+            .collect());
+    };
+    match outputs.iter().find(|o| !program.outputs().iter().any(|p| p.name == o.name)) {
+        Some(stranger) => Err(GatewayError::NoSuchOutput { name: stranger.name.clone() }),
+        None => Ok(outputs.clone()),
+    }
+}
+
+fn answer(
+    model: String,
+    id: Option<String>,
+    wanted: &[RequestedOutput],
+    inference: Inference,
+) -> Answer {
+    let mut parameters = Map::new();
+    parameters.insert("level".into(), json!(Level::Mpc.to_string()));
+    parameters.insert("receipt".into(), json!(inference.job.to_string()));
+    parameters.insert("attempts".into(), json!(inference.attempts));
+    parameters.insert("price".into(), json!(inference.price.to_string()));
+    let tensor = |name: &str, encoding| {
+        let output = inference.outputs.iter().find(|o| o.name == name)?;
+        Some(AnswerTensor {
+            name: output.name.clone(),
+            dims: output.dims.clone(),
+            values: values(output),
+            encoding,
+        })
+    };
+    let outputs = wanted.iter().filter_map(|w| tensor(&w.name, w.encoding)).collect();
+    Answer { model, version: inference.version.to_string(), id, parameters, outputs }
+}
+
+fn values(output: &OutputTensor) -> Values {
+    match &output.data {
+        OutputData::F32(v) => Values::F32(v.clone()),
+        OutputData::I64(v) => Values::I64(v.clone()),
+    }
+}
+
+fn respond(answer: &Answer) -> Result<Response, GatewayError> {
+    let body = oip::encode_answer(answer).map_err(GatewayError::Encode)?;
+    let mut response = body.bytes.into_response();
+    let headers = response.headers_mut();
+    let content_type = match body.json_length {
+        None => "application/json",
+        Some(length) => {
+            headers.insert(HEADER_LENGTH, HeaderValue::from(length));
+            "application/octet-stream"
+        }
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(response)
+}

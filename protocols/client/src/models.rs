@@ -1,0 +1,171 @@
+//! Models as the application sees them: what the chain says, and the program to mask inputs for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ai_link_program::{Package, PackageError, PackageLimits, Program};
+use ai_link_registry::{QueryError, Registry};
+use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
+use ai_link_wire::{AccountId, Commitment, Fid, ModelName, ModelVersion, Planck};
+use tokio::sync::Mutex;
+
+/// Packages kept in memory.
+const MAX_LOADED: usize = 16;
+/// Largest package that is fetched.
+const MAX_PACKAGE: u64 = 2 << 30;
+
+/// One version of a model, fetched and checked.
+#[derive(Debug)]
+pub struct Model {
+    /// Its name.
+    pub name: ModelName,
+    /// Its version.
+    pub version: ModelVersion,
+    /// Who owns it.
+    pub owner: AccountId,
+    /// The owner's price of one record.
+    pub price_per_record: Planck,
+    /// What workers must load.
+    pub commitment: Commitment,
+    /// Where it is stored.
+    pub manifest: Fid,
+    /// What is evaluated.
+    pub program: Arc<Program>,
+}
+
+/// Looks up models on the chain and fetches their packages.
+#[derive(Debug)]
+pub(crate) struct Models {
+    registry: Registry,
+    storage: HttpStore,
+    /// By commitment: a package never changes. The lock is held across a fetch, so that a model asked for
+    /// by many requests at once is fetched once.
+    loaded: Mutex<HashMap<Commitment, Arc<Program>>>,
+}
+
+impl Models {
+    pub(crate) fn new(registry: Registry, storage: HttpStore) -> Self {
+        Self { registry, storage, loaded: Mutex::default() }
+    }
+
+    /// The named version, or the latest.
+    pub(crate) async fn get(
+        &self,
+        name: &ModelName,
+        version: Option<ModelVersion>,
+    ) -> Result<Model, ModelError> {
+        let info = self
+            .registry
+            .model(name)
+            .await
+            .map_err(ModelError::Chain)?
+            .ok_or_else(|| ModelError::Unknown { name: name.clone() })?;
+        let version = version.unwrap_or(info.latest);
+        let release = self
+            .registry
+            .version(name, version)
+            .await
+            .map_err(ModelError::Chain)?
+            .ok_or_else(|| ModelError::UnknownVersion { name: name.clone(), version })?;
+        let program = self.program(release.commitment, release.manifest).await?;
+        Ok(Model {
+            name: name.clone(),
+            version,
+            owner: info.owner,
+            price_per_record: info.price_per_record,
+            commitment: release.commitment,
+            manifest: release.manifest,
+            program,
+        })
+    }
+
+    async fn program(
+        &self,
+        commitment: Commitment,
+        manifest: Fid,
+    ) -> Result<Arc<Program>, ModelError> {
+        let mut loaded = self.loaded.lock().await;
+        if let Some(program) = loaded.get(&commitment) {
+            return Ok(Arc::clone(program));
+        }
+        let fid = ai_link_storage::Fid(manifest.0);
+        let fetch = |source| ModelError::Fetch { manifest, source };
+        let size = self.storage.stat(fid).await.map_err(fetch)?.size;
+        if size > MAX_PACKAGE {
+            return Err(ModelError::TooLarge { size, limit: MAX_PACKAGE });
+        }
+        let bytes = self.storage.get_bytes(fid, size).await.map_err(fetch)?;
+        let found = Commitment(Package::commitment_of(&bytes));
+        if found != commitment {
+            return Err(ModelError::Commitment { chain: commitment, found });
+        }
+        let package = Package::from_bytes(&bytes, PackageLimits::default())
+            .map_err(|source| ModelError::Package { commitment, source })?;
+        let program = Arc::new(package.program);
+        if loaded.len() >= MAX_LOADED {
+            // Any one will do: a package that is needed again is fetched again.
+            let any = loaded.keys().next().copied();
+            if let Some(any) = any {
+                loaded.remove(&any);
+            }
+        }
+        loaded.insert(commitment, Arc::clone(&program));
+        Ok(program)
+    }
+}
+
+/// Why there is no such model.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The chain did not answer.
+    #[error("cannot look the model up on the chain")]
+    Chain(#[source] QueryError),
+    /// Storage returned something else.
+    #[error("storage returned a package with commitment {found}, the chain has {chain}")]
+    Commitment {
+        /// On the chain.
+        chain: Commitment,
+        /// Of what came.
+        found: Commitment,
+    },
+    /// Storage did not deliver.
+    #[error("cannot fetch the package {manifest} from storage")]
+    Fetch {
+        /// Its fid.
+        manifest: Fid,
+        /// What storage says.
+        #[source]
+        source: StorageError,
+    },
+    /// Right hash, unreadable.
+    #[error("the package {commitment} cannot be read by this version")]
+    Package {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: PackageError,
+    },
+    /// Larger than this side takes.
+    #[error("the package has {size} bytes, at most {limit} are fetched")]
+    TooLarge {
+        /// As storage says.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not on the chain.
+    #[error("there is no model {name} on the chain; `ai-link model list` shows those there are")]
+    Unknown {
+        /// As asked.
+        name: ModelName,
+    },
+    /// The model is, the version is not.
+    #[error("model {name} has no version {version}; `ai-link model show {name}` lists them")]
+    UnknownVersion {
+        /// As asked.
+        name: ModelName,
+        /// As asked.
+        version: ModelVersion,
+    },
+}

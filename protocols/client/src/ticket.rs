@@ -1,0 +1,261 @@
+//! What an application checks before it believes a ticket.
+//!
+//! A coordinator matches, it is not trusted: it could name workers of its own as a group, another model, or
+//! another price. Everything that can be compared with the request and the chain is compared, before a byte
+//! of the input leaves, masked or not.
+
+use std::collections::HashMap;
+
+use ai_link_wire::{
+    AccountId, Commitment, Fid, JobRequest, ModelVersion, PeerKey, Planck, Signed, SignedError, Ticket,
+    TicketError, UnixMillis,
+};
+
+/// What the chain says about what a ticket names.
+#[derive(Clone, Debug)]
+pub struct ChainFacts {
+    /// Coordinators that are registered and bonded.
+    pub coordinator: Option<AccountId>,
+    /// Operators of the workers, by peer key; absent when not registered.
+    pub operators: HashMap<PeerKey, AccountId>,
+    /// The model's version: what the workers must load, and where it is.
+    pub version: ModelVersion,
+    /// Commitment of that version.
+    pub commitment: Commitment,
+    /// Its package in storage.
+    pub manifest: Fid,
+}
+
+/// Checks a ticket against the request that it answers and against the chain.
+///
+/// # Errors
+/// [`TicketProblem`]: the first thing that is wrong.
+pub fn check<'t>(
+    signed: &'t Signed<Ticket>,
+    request: &JobRequest,
+    facts: &ChainFacts,
+    now: UnixMillis,
+) -> Result<&'t Ticket, TicketProblem> {
+    let ticket = signed.verify(now).map_err(TicketProblem::Signature)?;
+    ticket.check().map_err(TicketProblem::Malformed)?;
+    if signed.signer().account() != ticket.coordinator
+        || facts.coordinator != Some(ticket.coordinator)
+    {
+        return Err(TicketProblem::Coordinator { named: ticket.coordinator });
+    }
+    let same_job = ticket.job == request.job
+        && ticket.attempt == request.attempt
+        && ticket.client == request.client
+        && ticket.model == request.model
+        && ticket.level == request.level
+        && ticket.batch == request.batch
+        && ticket.deadline <= request.deadline;
+    if !same_job {
+        return Err(TicketProblem::OtherJob);
+    }
+    if ticket.version != facts.version
+        || ticket.commitment != facts.commitment
+        || ticket.manifest != facts.manifest
+    {
+        return Err(TicketProblem::OtherModel { named: ticket.commitment, chain: facts.commitment });
+    }
+    if ticket.price > request.max_price {
+        return Err(TicketProblem::Price { price: ticket.price, limit: request.max_price });
+    }
+    for member in &ticket.group {
+        if facts.operators.get(&member.peer) != Some(&member.operator) {
+            return Err(TicketProblem::Worker { peer: member.peer, named: member.operator });
+        }
+        if request.exclude.contains(&member.peer) {
+            return Err(TicketProblem::Excluded { peer: member.peer });
+        }
+    }
+    Ok(ticket)
+}
+
+/// Why a ticket is not believed. The coordinator is at fault in every case.
+#[derive(Debug, thiserror::Error)]
+pub enum TicketProblem {
+    /// Not signed by the coordinator it names, or that one is not bonded.
+    #[error("{named} did not sign the ticket or is no bonded coordinator")]
+    Coordinator {
+        /// As on the ticket.
+        named: AccountId,
+    },
+    /// A worker that the application excluded.
+    #[error("the ticket names {peer}, which this request excludes")]
+    Excluded {
+        /// The worker.
+        peer: PeerKey,
+    },
+    /// Group or sums are impossible.
+    #[error("the ticket contradicts itself")]
+    Malformed(#[source] TicketError),
+    /// For another request.
+    #[error("the ticket is for another job than was asked for")]
+    OtherJob,
+    /// Not the model on the chain.
+    #[error("the ticket names the model {named}, the chain has {chain}")]
+    OtherModel {
+        /// As on the ticket.
+        named: Commitment,
+        /// As on the chain.
+        chain: Commitment,
+    },
+    /// Too dear.
+    #[error("the ticket costs {price}, the limit is {limit}")]
+    Price {
+        /// As on the ticket.
+        price: Planck,
+        /// As asked.
+        limit: Planck,
+    },
+    /// Expired, or not signed.
+    #[error("the ticket's signature does not hold")]
+    Signature(#[source] SignedError),
+    /// A worker that is not that operator's.
+    #[error("worker {peer} is not registered on chain for operator {named}")]
+    Worker {
+        /// The worker.
+        peer: PeerKey,
+        /// As on the ticket.
+        named: AccountId,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ai_link_wire::{GroupMember, Identity, JobId, Level, Payout, PayoutReason, Role};
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
+
+    struct Case {
+        coordinator: Identity,
+        ticket: Ticket,
+        request: JobRequest,
+        facts: ChainFacts,
+    }
+
+    fn case() -> Case {
+        let coordinator = Identity::derive(b"test", "coordinator");
+        let client = Identity::derive(b"test", "client").account();
+        let group: Vec<GroupMember> = Role::ALL
+            .iter()
+            .enumerate()
+            .map(|(i, role)| GroupMember {
+                role: *role,
+                peer: Identity::derive(b"test", &format!("worker-{i}")).peer_key(),
+                operator: AccountId([i as u8 + 10; 32]),
+                addresses: vec![],
+            })
+            .collect();
+        let request = JobRequest {
+            job: JobId([1; 16]),
+            attempt: 0,
+            client,
+            model: "digits".parse().unwrap(),
+            version: None,
+            level: Level::Mpc,
+            batch: 2,
+            max_price: Planck(100),
+            regions: vec![],
+            exclude: vec![],
+            deadline: UnixMillis(NOW.0 + 1000),
+        };
+        let facts = ChainFacts {
+            coordinator: Some(coordinator.account()),
+            operators: group.iter().map(|m| (m.peer, m.operator)).collect(),
+            version: ModelVersion(3),
+            commitment: Commitment([4; 32]),
+            manifest: Fid([5; 32]),
+        };
+        let ticket = Ticket {
+            job: request.job,
+            attempt: 0,
+            client,
+            coordinator: coordinator.account(),
+            model: request.model.clone(),
+            version: facts.version,
+            commitment: facts.commitment,
+            manifest: facts.manifest,
+            level: Level::Mpc,
+            batch: 2,
+            group,
+            price: Planck(100),
+            payouts: vec![Payout {
+                account: AccountId([9; 32]),
+                amount: Planck(100),
+                reason: PayoutReason::ModelOwner,
+            }],
+            deadline: request.deadline,
+        };
+        Case { coordinator, ticket, request, facts }
+    }
+
+    fn problem(change: impl FnOnce(&mut Case)) -> TicketProblem {
+        let mut case = case();
+        change(&mut case);
+        let until = UnixMillis(NOW.0 + 1000);
+        let signed = Signed::sign(&case.coordinator, case.ticket, NOW, until).unwrap();
+        check(&signed, &case.request, &case.facts, NOW).unwrap_err()
+    }
+
+    #[test]
+    fn a_right_ticket_is_believed() {
+        let Case { coordinator, ticket, request, facts } = case();
+        let until = UnixMillis(NOW.0 + 1000);
+        let signed = Signed::sign(&coordinator, ticket.clone(), NOW, until).unwrap();
+        assert_eq!(check(&signed, &request, &facts, NOW).unwrap(), &ticket);
+        let late = UnixMillis(NOW.0 + 10_000_000);
+        assert!(matches!(
+            check(&signed, &request, &facts, late),
+            Err(TicketProblem::Signature(_))
+        ));
+    }
+
+    #[test]
+    fn everything_a_coordinator_could_slip_in_is_seen() {
+        use TicketProblem as P;
+        let stranger = Identity::derive(b"test", "stranger");
+        assert!(matches!(problem(|c| c.coordinator = stranger), P::Coordinator { .. }));
+        assert!(matches!(problem(|c| c.facts.coordinator = None), P::Coordinator { .. }));
+        assert!(matches!(problem(|c| c.ticket.job = JobId([2; 16])), P::OtherJob));
+        assert!(matches!(problem(|c| c.ticket.attempt = 1), P::OtherJob));
+        assert!(matches!(problem(|c| c.ticket.batch = 3), P::OtherJob));
+        assert!(matches!(
+            problem(|c| {
+                c.ticket.level = Level::Sealed;
+                c.ticket.group.truncate(1);
+            }),
+            P::OtherJob
+        ));
+        assert!(matches!(
+            problem(|c| c.ticket.commitment = Commitment([0; 32])),
+            P::OtherModel { .. }
+        ));
+        assert!(matches!(problem(|c| c.ticket.manifest = Fid([0; 32])), P::OtherModel { .. }));
+        assert!(matches!(problem(|c| c.request.max_price = Planck(99)), P::Price { .. }));
+        assert!(matches!(
+            problem(|c| c.ticket.group[1].operator = AccountId([99; 32])),
+            P::Worker { .. }
+        ));
+        assert!(matches!(
+            problem(|c| {
+                let peer = c.ticket.group[0].peer;
+                c.facts.operators.remove(&peer);
+            }),
+            P::Worker { .. }
+        ));
+        assert!(matches!(
+            problem(|c| c.request.exclude = vec![c.ticket.group[2].peer]),
+            P::Excluded { .. }
+        ));
+        assert!(matches!(
+            problem(|c| c.ticket.group[1].operator = c.ticket.group[0].operator),
+            P::Malformed(TicketError::SameOperator { .. })
+        ));
+        assert!(matches!(problem(|c| c.ticket.payouts.clear()), P::Malformed(_)));
+    }
+}

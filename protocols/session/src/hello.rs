@@ -1,0 +1,156 @@
+//! The first frames of a stream: the ticket, and the answer to it.
+
+use std::time::Duration;
+
+use ai_link_mpc::Party;
+use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
+use ai_link_wire::{
+    CodecError, GroupMember, HelloReply, Limit, PeerKey, SessionHello, SessionRefusal, Signed, Ticket,
+    codec,
+};
+use tokio::time::timeout;
+
+use crate::parties;
+
+/// A signed ticket and a party.
+const HELLO: Limit = Limit::RECORD;
+/// A word, and a reason of at most 256 bytes.
+const REPLY: Limit = Limit::bytes(1024);
+
+/// Opens a stream to `member` as `from`, shows the ticket, and waits for it to be accepted.
+///
+/// # Errors
+/// [`HelloError`]; every variant names `member` as the party that did not answer as it should.
+pub async fn open(
+    node: &Node,
+    ticket: &Signed<Ticket>,
+    from: Party,
+    member: &GroupMember,
+    within: Duration,
+) -> Result<BulkStream, HelloError> {
+    let peer = member.peer;
+    let attempt = async {
+        let mut stream = node
+            .open(peer.peer_id(), &member.addresses, within)
+            .await
+            .map_err(|source| HelloError::Open { peer, source })?;
+        let hello = SessionHello { ticket: ticket.clone(), from: parties::to_wire(from) };
+        let bytes = codec::encode(&hello, HELLO).map_err(|source| HelloError::Codec { peer, source })?;
+        stream
+            .send(FrameKind::Hello, &bytes)
+            .await
+            .map_err(|source| HelloError::Stream { peer, source })?;
+        let reply = stream
+            .recv_bounded(FrameKind::HelloReply, REPLY.get())
+            .await
+            .map_err(|source| HelloError::Stream { peer, source })?;
+        match codec::decode(&reply, REPLY)
+            .map_err(|source| HelloError::Codec { peer, source })?
+        {
+            HelloReply::Accepted => Ok(stream),
+            HelloReply::Refused(refusal) => Err(HelloError::Refused { peer, refusal }),
+        }
+    };
+    timeout(within, attempt).await.map_err(|_| HelloError::Silent { peer, within })?
+}
+
+/// Reads the first frame of a stream that was opened to us.
+///
+/// # Errors
+/// [`AcceptError`] when it is not a hello or does not come in time.
+pub async fn accept(
+    stream: &mut BulkStream,
+    within: Duration,
+) -> Result<SessionHello, AcceptError> {
+    let frame = timeout(within, stream.recv_bounded(FrameKind::Hello, HELLO.get()))
+        .await
+        .map_err(|_| AcceptError::Silent { within })??;
+    Ok(codec::decode(&frame, HELLO)?)
+}
+
+/// Answers a hello.
+///
+/// # Errors
+/// [`AcceptError`] when the answer cannot be sent.
+pub async fn reply(stream: &mut BulkStream, reply: &HelloReply) -> Result<(), AcceptError> {
+    let bytes = codec::encode(reply, REPLY)?;
+    Ok(stream.send(FrameKind::HelloReply, &bytes).await?)
+}
+
+/// Why a stream to a member of the group is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum HelloError {
+    /// The answer is not one.
+    #[error("worker {peer} answered with something that is no reply to a hello")]
+    Codec {
+        /// The member.
+        peer: PeerKey,
+        /// What is wrong with it.
+        #[source]
+        source: CodecError,
+    },
+    /// No connection.
+    #[error("cannot reach worker {peer}")]
+    Open {
+        /// The member.
+        peer: PeerKey,
+        /// Address by address.
+        #[source]
+        source: OpenError,
+    },
+    /// It refuses the session.
+    #[error("worker {peer} refuses the session: {refusal}")]
+    Refused {
+        /// The member.
+        peer: PeerKey,
+        /// Its reason.
+        refusal: SessionRefusal,
+    },
+    /// Reached, and no answer.
+    #[error("worker {peer} did not answer within {within:?}")]
+    Silent {
+        /// The member.
+        peer: PeerKey,
+        /// How long it had.
+        within: Duration,
+    },
+    /// The stream broke.
+    #[error("the stream to worker {peer} broke")]
+    Stream {
+        /// The member.
+        peer: PeerKey,
+        /// How.
+        #[source]
+        source: StreamError,
+    },
+}
+
+impl HelloError {
+    /// The member that is at fault, as far as this side can tell.
+    pub fn culprit(&self) -> PeerKey {
+        match self {
+            Self::Codec { peer, .. }
+            | Self::Open { peer, .. }
+            | Self::Refused { peer, .. }
+            | Self::Silent { peer, .. }
+            | Self::Stream { peer, .. } => *peer,
+        }
+    }
+}
+
+/// Why an incoming stream is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The frame is not a hello.
+    #[error("the first frame is not a hello")]
+    Codec(#[from] CodecError),
+    /// Nothing came.
+    #[error("no hello within {within:?}")]
+    Silent {
+        /// How long the peer had.
+        within: Duration,
+    },
+    /// The stream broke.
+    #[error("the stream broke before the session began")]
+    Stream(#[from] StreamError),
+}

@@ -1,0 +1,29 @@
+//! A masked evaluation over libp2p streams.
+//!
+//! `ai-link-mpc` says *what* the four parties of an evaluation send each other; `ai-link-wire` carries
+//! bytes between peers. This crate is the thin layer between the two, shared by the application's side
+//! (`ai-link-client`) and the workers (`ai-link-worker`):
+//!
+//! * [`parties`]: which peer plays which party of a [`Ticket`](ai_link_wire::records::Ticket), and who opens
+//!   the stream to whom;
+//! * [`hello`]: every stream starts with the coordinator's signed ticket, so that the accepting side decides
+//!   from the first frame alone, and answers with a typed refusal;
+//! * [`blame`]: whom to leave out of the next group;
+//! * [`links`]: one frame per message with its exact size known beforehand, a writer task per peer with a
+//!   bounded queue, and aborts that name the party at fault.
+//!
+//! ```text
+//!            client
+//!          /   |    \            who opens: client -> all three,
+//!   dealer ----|---- evaluator1             dealer -> both evaluators,
+//!          \   |    /                       evaluator0 -> evaluator1.
+//!          evaluator0
+//! ```
+//!
+//! No cycle of waiting: a stream is accepted on the strength of the ticket alone, whatever else is open.
+#![forbid(unsafe_code)]
+
+pub mod blame;
+pub mod hello;
+pub mod links;
+pub mod parties;
