@@ -2,9 +2,12 @@
 
 #![allow(unsafe_code)]
 
+use std::fmt;
+
 /// An instruction set that this machine was found to have.
 ///
-/// Values exist only for what the processor reported, which is what makes [`dispatch`] sound.
+/// Values exist only for what the processor reported, which is what makes
+/// running code compiled for it sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa(pub(super) Kind);
 
@@ -50,6 +53,20 @@ impl Isa {
         use std::sync::OnceLock;
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::PORTABLE))
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Ifma => "avx512-ifma",
+        })
     }
 }
 

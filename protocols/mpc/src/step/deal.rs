@@ -11,7 +11,7 @@ use crate::prg::{Prg, Purpose};
 pub(crate) fn deal(plan: &StepPlan, lambda: &[u64], prgs: [&Prg; 2]) -> (Vec<u8>, Vec<u64>) {
     let mut message = vec![0; plan.dealt_bytes()];
     let mut result = vec![0; plan.elements];
-    // A truncation by a full word's worth of bits deals nothing only if it shifts nothing.
+    // Never zero, since every step deals something; `chunks_mut` would panic if one did not.
     let bytes = plan.dealt_bytes_of(CHUNK).max(1);
     let mut messages = message.chunks_mut(bytes);
     let chunks = lambda

@@ -249,7 +249,7 @@ impl Run {
     }
 }
 
-/// Opened bits are never zero-extended past the elements: see [`crate::planes`].
+/// What both kinds of result need of a chunk.
 struct Common<'a> {
     plan: &'a StepPlan,
     chunk: u32,
@@ -260,7 +260,7 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
-    /// This evaluator's shares of `count` words per element and of as many wrap terms.
+    /// This evaluator's shares of `count` wrap terms per element.
     #[inline(always)]
     fn wraps(&self, count: usize, dealt: &[u8], out: &mut [u64]) {
         let size = self.plan.wrap_bytes();
@@ -279,7 +279,7 @@ impl Common<'_> {
     }
 }
 
-/// `pub` and `W` of the crate documentation of [`super`] for one element.
+/// `pub` and `W` of [`super`] for one element.
 #[inline(always)]
 fn public_terms(m: u64, shift: u32) -> (u64, u64) {
     if shift == 0 {
