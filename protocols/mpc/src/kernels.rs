@@ -17,10 +17,10 @@
 //! in place. Running time and addresses depend on shapes only (the IFMA choice also on the public weights).
 //!
 //! # How fast
-//! One core of a Sapphire Rapids Xeon at 2.75 GHz, blocks of 480 x 512 x 512: 15 to 18 G
-//! multiply-additions a second by IFMA (its ports allow 22), 9 to 10 by `vpmullq` (11), 4 by AVX2;
-//! f64 by the `gemm` crate 42. There `vpmullq` is three micro-operations, so 64-bit products cannot
-//! reach the rate of f64; on Zen 5, where it is one, they do.
+//! One thread of an AVX-512 Xeon, up to 480 x 512 x 512: 15 to 18 G multiply-additions
+//! a second by IFMA (two instructions for eight products; 22 at most), 9 to 10 by `vpmullq`, 4 by
+//! AVX2; f64 by the `gemm` crate 42. There `vpmullq` is three micro-operations, so 64-bit products
+//! do not reach the rate of f64; where it is one (Zen 5) the design's trial kernel did.
 //!
 //! # Place for more
 //! Weights packed once per model (`Weights::id` is there for that), 32-bit rings, 8-bit limbs on VNNI.
