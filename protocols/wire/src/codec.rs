@@ -76,11 +76,11 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], limit: Limit) -> Result<T, Code
     // bincode counts the decoded width of what it reads, which for one encoded byte is at most 16
     // (a u128). The smallest class that admits every honest value of this length is chosen.
     let (value, used) = match bytes.len() {
-        0..=0xff => decode_claiming::<T, { 16 << 8 }>(bytes),
-        0..=0xfff => decode_claiming::<T, { 16 << 12 }>(bytes),
-        0..=0xffff => decode_claiming::<T, { 16 << 16 }>(bytes),
-        0..=0xf_ffff => decode_claiming::<T, { 16 << 20 }>(bytes),
-        0..=0xff_ffff => decode_claiming::<T, { 16 << 24 }>(bytes),
+        ..0x100 => decode_claiming::<T, { 16 << 8 }>(bytes),
+        0x100..0x1000 => decode_claiming::<T, { 16 << 12 }>(bytes),
+        0x1000..0x1_0000 => decode_claiming::<T, { 16 << 16 }>(bytes),
+        0x1_0000..0x10_0000 => decode_claiming::<T, { 16 << 20 }>(bytes),
+        0x10_0000..0x100_0000 => decode_claiming::<T, { 16 << 24 }>(bytes),
         _ => decode_claiming::<T, { usize::MAX >> 1 }>(bytes),
     }
     .map_err(CodecError::Decode)?;
