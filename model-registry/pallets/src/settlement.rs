@@ -16,6 +16,9 @@
 //!   with it. An epoch settles at most once: sending the same batch again fails with
 //!   `EpochAlreadySettled`, which tells a coordinator that crashed after sending that it was paid.
 //!
+//! Only a coordinator in good standing settles: one that wants to leave settles its vouchers before
+//! it deregisters.
+//!
 //! # Withdrawing
 //!
 //! A client that could withdraw at once could run away from vouchers it has signed. A withdrawal is

@@ -46,10 +46,12 @@ pub fn settlement_pot() -> AccountId {
 parameter_types! {
     pub const SettlementPalletId: PalletId = PalletId(*b"ailescrw");
     pub const Version: sp_version::RuntimeVersion = VERSION;
+    /// Two seconds of computation per block.
     pub RuntimeBlockWeights: BlockWeights = BlockWeights::with_sensible_defaults(
         Weight::from_parts(2 * WEIGHT_REF_TIME_PER_SECOND, u64::MAX),
         NORMAL_RATIO,
     );
+    /// Five mebibytes per block.
     pub RuntimeBlockLength: BlockLength = BlockLength::builder()
             .max_length(5 * 1024 * 1024)
             .modify_max_length_for_class(DispatchClass::Normal, |max| *max = NORMAL_RATIO * *max)

@@ -43,7 +43,9 @@ mod genesis;
 #[cfg(feature = "std")]
 pub use apis::api;
 pub use assembly::*;
-pub use configs::{EXISTENTIAL_DEPOSIT, settlement_pot, treasury_account};
+pub use configs::{
+    EXISTENTIAL_DEPOSIT, RuntimeBlockLength, RuntimeBlockWeights, settlement_pot, treasury_account,
+};
 pub use genesis::{DEV_PRESET, dev_endowed, genesis_config};
 
 use alloc::borrow::Cow;

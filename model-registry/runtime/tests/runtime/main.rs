@@ -3,4 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod chain;
+mod economy;
+mod genesis;
 mod native;

@@ -1,0 +1,180 @@
+//! The smallest runtime that holds the pallets, and its cast.
+
+use ai_link_pallets::{
+    Balance, models,
+    operators::{self, binding_message},
+    settlement::{self, VoucherClaim, voucher_message},
+};
+use frame_support::{
+    PalletId, assert_ok, derive_impl, parameter_types,
+    traits::{ConstU64, ConstU128},
+};
+use sp_core::{Pair, ed25519};
+use sp_io::TestExternalities;
+use sp_runtime::{AccountId32, BuildStorage, traits::IdentityLookup};
+
+pub(crate) const EXISTENTIAL_DEPOSIT: Balance = 10;
+pub(crate) const ENDOWMENT: Balance = 10_000;
+pub(crate) const MODEL_DEPOSIT: Balance = 100;
+pub(crate) const WORKER_BOND: Balance = 500;
+pub(crate) const COORDINATOR_BOND: Balance = 1_000;
+pub(crate) const UNBONDING_DELAY: u64 = 5_000;
+pub(crate) const WITHDRAWAL_DELAY: u64 = 1_000;
+/// Time of the first block, milliseconds.
+pub(crate) const START: u64 = 1_000_000;
+
+frame_support::construct_runtime!(
+    pub struct Test {
+        System: frame_system,
+        Timestamp: pallet_timestamp,
+        Balances: pallet_balances,
+        Models: models,
+        Operators: operators,
+        Settlement: settlement,
+    }
+);
+
+parameter_types! {
+    pub const Escrow: PalletId = PalletId(*b"test/esc");
+}
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type AccountData = pallet_balances::AccountData<Balance>;
+    type AccountId = AccountId32;
+    type Block = frame_system::mocking::MockBlock<Test>;
+    type Lookup = IdentityLookup<AccountId32>;
+}
+
+#[derive_impl(pallet_timestamp::config_preludes::TestDefaultConfig)]
+impl pallet_timestamp::Config for Test {}
+
+#[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
+impl pallet_balances::Config for Test {
+    type AccountStore = System;
+    type Balance = Balance;
+    type ExistentialDeposit = ConstU128<EXISTENTIAL_DEPOSIT>;
+}
+
+impl models::Config for Test {
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type ModelDeposit = ConstU128<MODEL_DEPOSIT>;
+    type RuntimeHoldReason = RuntimeHoldReason;
+}
+
+impl operators::Config for Test {
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type MinCoordinatorBond = ConstU128<COORDINATOR_BOND>;
+    type MinWorkerBond = ConstU128<WORKER_BOND>;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type UnbondingDelay = ConstU64<UNBONDING_DELAY>;
+}
+
+impl settlement::Config for Test {
+    type Clock = Timestamp;
+    type Coordinators = Operators;
+    type Currency = Balances;
+    type PalletId = Escrow;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type WithdrawalDelay = ConstU64<WITHDRAWAL_DELAY>;
+}
+
+/// A party of a test: an ed25519 key that is an account or a peer.
+#[derive(Clone)]
+pub(crate) struct Party(ed25519::Pair);
+
+impl Party {
+    pub(crate) fn new(name: &str) -> Self {
+        Self(ed25519::Pair::from_string(&format!("//{name}"), None).unwrap())
+    }
+
+    pub(crate) fn account(&self) -> AccountId32 {
+        AccountId32::new(self.peer())
+    }
+
+    pub(crate) fn peer(&self) -> [u8; 32] {
+        self.0.public().0
+    }
+
+    pub(crate) fn origin(&self) -> RuntimeOrigin {
+        RuntimeOrigin::signed(self.account())
+    }
+
+    pub(crate) fn free(&self) -> Balance {
+        Balances::free_balance(self.account())
+    }
+
+    /// Proof that this peer agrees to `operator`.
+    pub(crate) fn proof(&self, operator: &Party) -> [u8; 64] {
+        self.0.sign(&binding_message(&operator.account())).0
+    }
+
+    /// A voucher of this client.
+    pub(crate) fn voucher(&self, coordinator: &Party, cumulative: Balance) -> VoucherClaim {
+        let client = self.account();
+        let message = voucher_message(&client, &coordinator.account(), cumulative);
+        VoucherClaim {
+            client,
+            cumulative,
+            signature: self.0.sign(&message).0,
+        }
+    }
+
+    pub(crate) fn register_coordinator(&self) {
+        assert_ok!(Operators::register_coordinator(
+            self.origin(),
+            self.peer(),
+            COORDINATOR_BOND,
+            self.proof(self)
+        ));
+    }
+}
+
+/// Runs `test` in block 1 of a chain where `endowed` have [`ENDOWMENT`] each, then checks the
+/// invariants of all pallets.
+pub(crate) fn run(endowed: &[&Party], test: impl FnOnce()) {
+    let mut balances: Vec<_> = endowed
+        .iter()
+        .map(|party| (party.account(), ENDOWMENT))
+        .collect();
+    balances.push((Settlement::pot(), EXISTENTIAL_DEPOSIT));
+    let genesis = RuntimeGenesisConfig {
+        balances: pallet_balances::GenesisConfig {
+            balances,
+            dev_accounts: None,
+        },
+        ..Default::default()
+    };
+    let mut ext = TestExternalities::new(genesis.build_storage().unwrap());
+    ext.execute_with(|| {
+        System::set_block_number(1);
+        Timestamp::set_timestamp(START);
+        test();
+        check_state();
+    });
+}
+
+pub(crate) fn check_state() {
+    assert_ok!(Models::check_state());
+    assert_ok!(Operators::check_state());
+    assert_ok!(Settlement::check_state());
+}
+
+pub(crate) fn pass(milliseconds: u64) {
+    Timestamp::set_timestamp(Timestamp::get() + milliseconds);
+}
+
+/// Takes the events so far, leaving out those of other pallets.
+pub(crate) fn events<E>() -> Vec<E>
+where
+    RuntimeEvent: TryInto<E>,
+{
+    let records = System::events();
+    System::reset_events();
+    records
+        .into_iter()
+        .filter_map(|record| record.event.try_into().ok())
+        .collect()
+}
