@@ -1,30 +1,35 @@
 //! The chain as a state machine: transactions and the time go in, blocks come out. It has no socket,
 //! no clock and no task; the [node](crate::node) around it has those.
 
-use std::collections::HashSet;
+mod error;
+mod genesis;
+
 use std::path::Path;
 
-use ai_link_runtime::{AccountId, Balance, Block, EXISTENTIAL_DEPOSIT, Header};
+use ai_link_runtime::{AccountId, Block, Header};
 use codec::{DecodeLimit, Encode};
 use sp_core::H256;
 use sp_core::storage::StateVersion;
 use sp_runtime::{
-    ApplyExtrinsicResult, BuildStorage, Digest, ExtrinsicInclusionMode,
+    ApplyExtrinsicResult, Digest, ExtrinsicInclusionMode,
     traits::{BlakeTwo256, Block as BlockT, Hash as _, Header as _},
     transaction_validity::{
         InvalidTransaction, TransactionSource, TransactionValidity, TransactionValidityError,
-        UnknownTransaction,
     },
 };
-use sp_state_machine::{Backend, InMemoryBackend, IterArgs};
+use sp_state_machine::{Backend, IterArgs};
 
 use crate::{
     HISTORY,
     execute::{ExecuteError, Overlay, call, execute},
     nodes::{NodeChanges, Nodes, State},
-    pool::{Pool, PoolError, PoolLimits, Standing},
+    pool::{Pool, PoolLimits, Standing},
     store::{BlockRecord, Store, StoreError},
 };
+
+pub use error::{OpenError, ReadError, SealError, SubmitError};
+use genesis::FirstBlock;
+pub use genesis::Genesis;
 
 /// Layout of the state trie; the runtime's `system_version` 1 asks for it.
 const STATE_VERSION: StateVersion = StateVersion::V1;
@@ -34,142 +39,6 @@ pub const MAX_TRANSACTION_BYTES: usize = 1 << 20;
 
 /// How deep a transaction may nest; Substrate's own limit.
 const MAX_EXTRINSIC_DEPTH: u32 = 256;
-
-/// What the chain begins with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Genesis {
-    /// Accounts and their money in planck.
-    pub endowed: Vec<(AccountId, Balance)>,
-}
-
-/// Why a chain cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// An account has too little money to exist.
-    #[error(
-        "genesis gives {account} {planck} planck, less than the existential deposit of {EXISTENTIAL_DEPOSIT}"
-    )]
-    EndowedTooLittle {
-        /// The account.
-        account: AccountId,
-        /// Its money.
-        planck: Balance,
-    },
-    /// An account is named twice.
-    #[error("genesis names {account} more than once")]
-    EndowedTwice {
-        /// The account.
-        account: AccountId,
-    },
-    /// All money together does not fit.
-    #[error("genesis gives out more money than a balance can hold")]
-    EndowedTooMuch,
-    /// The runtime could not build its first state.
-    #[error("the genesis state cannot be built: {0}")]
-    Genesis(String),
-    /// The directory belongs to another chain.
-    #[error(
-        "the directory holds the chain with genesis {stored:?}, the configuration describes {configured:?}; use another directory or the former configuration and runtime"
-    )]
-    OtherGenesis {
-        /// Genesis hash in the directory.
-        stored: H256,
-        /// Genesis hash of the configuration.
-        configured: H256,
-    },
-    /// The stored state is not the one that the last block's header commits to.
-    #[error("the state of block {number} is incomplete: {reason}")]
-    State {
-        /// The last block.
-        number: u32,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a transaction was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// Too long.
-    #[error("the transaction has {bytes} bytes, more than {MAX_TRANSACTION_BYTES}")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-    },
-    /// Not a transaction of this runtime.
-    #[error("the transaction cannot be decoded")]
-    BadFormat(#[source] codec::Error),
-    /// The runtime refuses it.
-    #[error("the transaction is invalid: {}", <&str>::from(*.0))]
-    Invalid(InvalidTransaction),
-    /// The runtime cannot judge it.
-    #[error("the validity of the transaction is unknown")]
-    Unknown(UnknownTransaction),
-    /// The pool refuses it.
-    #[error(transparent)]
-    Pool(#[from] PoolError),
-    /// The runtime failed.
-    #[error(transparent)]
-    Execute(#[from] ExecuteError),
-}
-
-/// Why a block could not be made. The chain is as it was before.
-#[derive(Debug, thiserror::Error)]
-pub enum SealError {
-    /// The runtime failed outside of a transaction.
-    #[error(transparent)]
-    Execute(#[from] ExecuteError),
-    /// The block's own transactions were refused.
-    #[error("the runtime refused the block's own transactions: {0}")]
-    Inherents(String),
-    /// The runtime changed something this chain does not keep.
-    #[error("the runtime changed a child trie or its code, which this chain does not support")]
-    Unsupported,
-    /// The block's header does not match the state it leads to.
-    #[error("the runtime's header commits to the state {header:?}, the state is {state:?}")]
-    StateRoot {
-        /// Root in the header.
-        header: H256,
-        /// Root of the state.
-        state: H256,
-    },
-    /// The state trie failed.
-    #[error("the state cannot be computed: {0}")]
-    State(String),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// Why a question about the chain has no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// No such block.
-    #[error("there is no block {0:?}")]
-    UnknownBlock(H256),
-    /// The block is known, its state is not kept any more.
-    #[error(
-        "the state of block {number} is not kept: the head is {head}, {HISTORY} states before it are"
-    )]
-    StateGone {
-        /// Number of the block.
-        number: u32,
-        /// Number of the head.
-        head: u32,
-    },
-    /// The state trie failed.
-    #[error("the state cannot be read: {0}")]
-    State(String),
-    /// The runtime failed.
-    #[error(transparent)]
-    Execute(#[from] ExecuteError),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Why a transaction left the pool without being in a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -565,54 +434,6 @@ struct Draft {
     included: Vec<H256>,
     invalid: Vec<H256>,
     changes: NodeChanges,
-}
-
-/// The first block and the nodes of its state.
-struct FirstBlock {
-    header: Header,
-    changes: NodeChanges,
-}
-
-impl FirstBlock {
-    fn of(genesis: &Genesis) -> Result<Self, OpenError> {
-        let mut seen = HashSet::new();
-        let mut total: Balance = 0;
-        for (account, planck) in &genesis.endowed {
-            if *planck < EXISTENTIAL_DEPOSIT {
-                let account = account.clone();
-                return Err(OpenError::EndowedTooLittle {
-                    account,
-                    planck: *planck,
-                });
-            }
-            if !seen.insert(account) {
-                return Err(OpenError::EndowedTwice {
-                    account: account.clone(),
-                });
-            }
-            // Half of the range stays free for what the technical accounts get.
-            total = total
-                .checked_add(*planck)
-                .filter(|total| *total <= Balance::MAX / 2)
-                .ok_or(OpenError::EndowedTooMuch)?;
-        }
-        let storage = ai_link_runtime::genesis_config(&genesis.endowed)
-            .build_storage()
-            .map_err(OpenError::Genesis)?;
-        if !storage.children_default.is_empty() {
-            return Err(OpenError::Genesis("it has child tries".to_owned()));
-        }
-        let mut state: InMemoryBackend<BlakeTwo256> = (storage, STATE_VERSION).into();
-        let header = Header::new(
-            0,
-            BlakeTwo256::ordered_trie_root(Vec::new(), STATE_VERSION),
-            *state.root(),
-            H256::default(),
-            Digest::default(),
-        );
-        let changes = NodeChanges::of(std::mem::take(state.backend_storage_mut()));
-        Ok(Self { header, changes })
-    }
 }
 
 fn apply(
