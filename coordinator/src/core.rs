@@ -4,6 +4,8 @@
 //! looked up on the chain first. [`Coordinator::tick`] does what time demands and says what to
 //! submit. The shell ([`crate::run`]) does the rest.
 
+use std::collections::BTreeSet;
+
 use ai_link_wire::{
     AccountId, ControlRequest, ControlResponse, CoordinatorInfo, Heartbeat, Identity, JobFailure,
     JobId, ModelName, ModelVersion, PeerKey, Refusal, Signed, UnixMillis, WorkerRecord,
@@ -13,12 +15,13 @@ use sha2::{Digest as _, Sha256};
 use crate::ledger::{Draft, FailureNote, Ledger, LedgerError, Store, StoreError};
 use crate::policy::Policy;
 use crate::roster::Roster;
-use crate::settlement::{self, Submission};
+use crate::settlement;
 use crate::view::{BondedWorker, ChainView, ClientFunds, PublishedModel};
 
 mod delivery;
 mod matched;
 mod refusal;
+mod submission;
 
 use refusal::{by_ledger, by_roster, by_signature};
 
@@ -32,7 +35,7 @@ pub struct Coordinator<S> {
     view: ChainView,
     roster: Roster,
     ledger: Ledger<S>,
-    submission: SubmissionState,
+    submissions: submission::Submissions,
 }
 
 /// What to do with a message.
@@ -92,12 +95,6 @@ pub enum Effect {
     Submit(Draft),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SubmissionState {
-    Idle { not_before: UnixMillis },
-    InFlight { epoch: u64 },
-}
-
 impl<S: Store> Coordinator<S> {
     /// A coordinator that continues the ledger in `store`. `chance` is secret and random; it has no
     /// bearing on correctness.
@@ -111,9 +108,7 @@ impl<S: Store> Coordinator<S> {
             ledger: Ledger::open(store, policy.ledger)?,
             roster: Roster::new(policy.presence),
             view: ChainView::default(),
-            submission: SubmissionState::Idle {
-                not_before: UnixMillis(0),
-            },
+            submissions: submission::Submissions::new(policy.settlement.limits),
             identity,
             policy,
             chance,
@@ -177,7 +172,7 @@ impl<S: Store> Coordinator<S> {
             self.view.put_client(client, funds);
         }
         let ledger = &self.ledger;
-        self.view.retain_clients(|client| ledger.has_client(client));
+        self.view.age_clients(|client| ledger.has_client(client));
         self.ledger.reconcile(&self.view)
     }
 
@@ -186,7 +181,15 @@ impl<S: Store> Coordinator<S> {
         self.ledger.clients().collect()
     }
 
-    /// Model versions known: immutable, so not to be read again.
+    /// Model versions known: they never change, so they need not be read again.
+    pub fn known_versions(&self) -> BTreeSet<(ModelName, ModelVersion)> {
+        self.view
+            .models()
+            .flat_map(|(name, model)| model.versions.keys().map(|v| (name.clone(), *v)))
+            .collect()
+    }
+
+    /// What is known of the chain.
     pub fn view(&self) -> &ChainView {
         &self.view
     }
@@ -210,57 +213,6 @@ impl<S: Store> Coordinator<S> {
             }
         }
         Ok(self.next_submission(now)?.into_iter().collect())
-    }
-
-    /// Takes the outcome of a submission. What was paid is not concluded from it but from the next
-    /// [`ChainReading`].
-    pub fn submitted(
-        &mut self,
-        epoch: u64,
-        outcome: Submission,
-        now: UnixMillis,
-    ) -> Result<(), LedgerError> {
-        if self.submission != (SubmissionState::InFlight { epoch }) {
-            return Ok(());
-        }
-        let pause = self.policy.settlement.retry_after;
-        let not_before = match outcome {
-            Submission::Finalised => now,
-            Submission::Rejected | Submission::Unknown => now.saturating_add(pause),
-        };
-        self.submission = SubmissionState::Idle { not_before };
-        if outcome == Submission::Rejected {
-            self.ledger.drop_draft()?;
-        }
-        Ok(())
-    }
-
-    fn next_submission(&mut self, now: UnixMillis) -> Result<Option<Effect>, TickError> {
-        match self.submission {
-            SubmissionState::Idle { not_before } if not_before <= now => {}
-            SubmissionState::Idle { .. } | SubmissionState::InFlight { .. } => return Ok(None),
-        }
-        let draft = match self.ledger.draft()? {
-            // Stored before a crash or a broken connection: the same batch again, so that the
-            // epoch number lets it through once at most.
-            Some(draft) if Some(draft.epoch) == self.view.last_epoch().checked_add(1) => draft,
-            // The chain is past it (it may have been paid since the last reading): wait for the
-            // reading that says so.
-            Some(_) => return Ok(None),
-            None => {
-                let policy = &self.policy.settlement;
-                if !settlement::is_due(self.ledger.unsettled(), policy, now) {
-                    return Ok(None);
-                }
-                let made = settlement::draft(self.ledger.unsettled(), &self.view, &policy.limits);
-                let Some(draft) = made else { return Ok(None) };
-                settlement::check(&draft, &self.view)?;
-                self.ledger.save_draft(draft.clone())?;
-                draft
-            }
-        };
-        self.submission = SubmissionState::InFlight { epoch: draft.epoch };
-        Ok(Some(Effect::Submit(draft)))
     }
 
     fn register(

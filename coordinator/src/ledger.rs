@@ -20,8 +20,8 @@
 //! * Job ids and attempt numbers are used once. Entries are never deleted.
 
 use ai_link_wire::{
-    AccountId, AttemptStatus, JobFailure, JobId, JobReceipt, JobRequest, JobState, JobStatus,
-    PeerKey, Planck, Signed, Ticket, UnixMillis, VerifiedReceipt, Voucher,
+    AccountId, JobFailure, JobId, JobReceipt, JobRequest, PeerKey, Planck, Signed, Ticket,
+    UnixMillis, VerifiedReceipt, Voucher,
 };
 
 use crate::policy::LedgerLimits;
@@ -32,6 +32,7 @@ mod entry;
 mod error;
 mod index;
 mod memory;
+mod status;
 mod store;
 
 pub use disk::DiskStore;
@@ -133,9 +134,7 @@ impl<S: Store> Ledger<S> {
     /// What a client may still spend: its escrow less what is reserved for open jobs, less what it
     /// has promised and the chain has not taken yet.
     pub fn available(&self, client: &AccountId, funds: ClientFunds) -> Result<Planck, LedgerError> {
-        let promised = self.promised(client, funds)?.0 - funds.settled.0;
-        let bound = self.index.reserved(client).0.saturating_add(promised);
-        Ok(Planck(funds.escrow.0.saturating_sub(bound)))
+        self.unbound(client, funds, Planck::ZERO)
     }
 
     /// The cumulative amount of the client's newest voucher: what the next one adds to.
@@ -499,21 +498,24 @@ impl<S: Store> Ledger<S> {
         price: Planck,
         reserved: Planck,
     ) -> Result<(), LedgerError> {
-        // Computed from scratch instead of `available + reserved`, which would round a shortage up
-        // to zero.
-        let promised = self.promised(client, funds)?.0 - funds.settled.0;
-        let others = self.index.reserved(client).0.saturating_sub(reserved.0);
-        let have = funds
-            .escrow
-            .0
-            .saturating_sub(others.saturating_add(promised));
-        if have < price.0 {
-            return Err(LedgerError::InsufficientEscrow {
-                have: Planck(have),
-                need: price,
-            });
+        let have = self.unbound(client, funds, reserved)?;
+        if have < price {
+            return Err(LedgerError::InsufficientEscrow { have, need: price });
         }
         Ok(())
+    }
+
+    /// What a client may spend when `own` of what is reserved counts as free.
+    fn unbound(
+        &self,
+        client: &AccountId,
+        funds: ClientFunds,
+        own: Planck,
+    ) -> Result<Planck, LedgerError> {
+        let promised = self.promised(client, funds)?.0 - funds.settled.0;
+        let reserved = self.index.reserved(client).0.saturating_sub(own.0);
+        let bound = reserved.saturating_add(promised);
+        Ok(Planck(funds.escrow.0.saturating_sub(bound)))
     }
 
     fn put(
@@ -551,61 +553,6 @@ impl<S: Store> Ledger<S> {
             self.state = State::Stopped;
             LedgerError::Store(error)
         })
-    }
-}
-
-impl JobEntry {
-    /// The job as its client sees it.
-    pub fn status(&self) -> JobStatus {
-        let attempts = self.attempts.iter().map(|attempt| AttemptStatus {
-            attempt: attempt.attempt,
-            group: attempt.group.clone(),
-            state: match &attempt.phase {
-                AttemptPhase::Completed => self.phase.state(),
-                AttemptPhase::Failed { .. } => JobState::Failed,
-                AttemptPhase::Open => self.phase.state(),
-                AttemptPhase::Superseded => JobState::Refunded {
-                    why: "another attempt took its place".into(),
-                },
-            },
-            matched_at: attempt.matched_at,
-        });
-        let last_failed = self
-            .attempts
-            .last()
-            .is_some_and(|last| matches!(last.phase, AttemptPhase::Failed { .. }));
-        let state = match self.phase {
-            // Between a failed attempt and the next one.
-            Phase::Accepted if last_failed => JobState::Failed,
-            phase => phase.state(),
-        };
-        JobStatus {
-            job: self.job,
-            state,
-            attempts: attempts.collect(),
-            price: self.price,
-        }
-    }
-}
-
-impl Phase {
-    /// The phase in the words of the control protocol.
-    pub fn state(self) -> JobState {
-        match self {
-            Self::Accepted => JobState::Accepted,
-            Self::Completed => JobState::Completed,
-            Self::Settled { epoch } => JobState::Settled { epoch },
-            Self::Refunded {
-                cause: RefundCause::DeadlinePassed,
-            } => JobState::Refunded {
-                why: "not delivered before its deadline".into(),
-            },
-            Self::Refunded {
-                cause: RefundCause::AttemptsExhausted,
-            } => JobState::Refunded {
-                why: "every attempt allowed has failed".into(),
-            },
-        }
     }
 }
 

@@ -34,7 +34,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod core;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 pub mod matching;
 pub mod merkle;
@@ -42,7 +45,13 @@ pub mod policy;
 pub mod pricing;
 pub mod roster;
 pub mod settlement;
+pub mod shell;
 pub mod view;
 
+#[cfg(test)]
+mod tests;
+
+pub use config::CoordinatorConfig;
 pub use core::Coordinator;
 pub use policy::Policy;
+pub use shell::{Ready, RunError, run};

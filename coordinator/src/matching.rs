@@ -96,3 +96,7 @@ fn refusal(candidate: &Candidate<'_>, reason: RefusalReason) -> CandidateRefusal
         reason,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

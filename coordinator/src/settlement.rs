@@ -68,14 +68,21 @@ pub fn is_due<'a>(
 
 /// Makes a batch of the jobs that can be paid now, in the order of their delivery, or `None` when
 /// there are none. Jobs that do not fit or whose client has too little escrow wait for a later
-/// batch, and so do all later jobs of the same client.
+/// batch, and so do all later jobs of the same client. Clients in `held_back` wait too.
 pub fn draft<'a>(
     unsettled: impl Iterator<Item = &'a Unsettled>,
     view: &ChainView,
     limits: &BatchLimits,
+    held_back: BTreeSet<AccountId>,
 ) -> Option<Draft> {
-    let mut batch = Batch::default();
-    for job in unsettled.take(limits.jobs) {
+    let mut batch = Batch {
+        held_back,
+        ..Batch::default()
+    };
+    for job in unsettled {
+        if batch.jobs.len() == limits.jobs {
+            break;
+        }
         if !batch.try_add(job, view, limits) {
             batch.held_back.insert(job.client);
         }
@@ -189,3 +196,7 @@ impl Batch {
         true
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

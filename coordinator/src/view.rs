@@ -12,7 +12,7 @@ use ai_link_wire::{AccountId, Commitment, Fid, Level, ModelName, ModelVersion, P
 pub struct ChainView {
     workers: BTreeMap<PeerKey, BondedWorker>,
     models: BTreeMap<ModelName, PublishedModel>,
-    clients: BTreeMap<AccountId, ClientFunds>,
+    clients: BTreeMap<AccountId, KnownFunds>,
     last_epoch: u64,
 }
 
@@ -59,6 +59,17 @@ pub struct ClientFunds {
     pub escrow: Planck,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct KnownFunds {
+    funds: ClientFunds,
+    /// Readings since they were last put.
+    age: u8,
+}
+
+/// How many readings the funds of a client without jobs are kept: long enough for the message that
+/// had them looked up, short enough that strangers cannot fill the memory.
+const KEPT_READINGS: u8 = 3;
+
 impl ChainView {
     /// Replaces the whole set of bonded workers.
     pub fn put_workers(&mut self, workers: impl IntoIterator<Item = (PeerKey, BondedWorker)>) {
@@ -85,13 +96,16 @@ impl ChainView {
 
     /// Replaces what a client can pay with.
     pub fn put_client(&mut self, client: AccountId, funds: ClientFunds) {
-        self.clients.insert(client, funds);
+        self.clients.insert(client, KnownFunds { funds, age: 0 });
     }
 
-    /// Forgets every client for which `keep` is false, so that the view stays as small as the
-    /// ledger's live part.
-    pub fn retain_clients(&mut self, mut keep: impl FnMut(&AccountId) -> bool) {
-        self.clients.retain(|client, _| keep(client));
+    /// Called once a reading: forgets clients for which `keep` is false and that were not put for a
+    /// few readings, so that the view stays as small as the ledger's live part.
+    pub fn age_clients(&mut self, mut keep: impl FnMut(&AccountId) -> bool) {
+        self.clients.retain(|client, known| {
+            known.age = known.age.saturating_add(1);
+            keep(client) || known.age <= KEPT_READINGS
+        });
     }
 
     /// Sets the last epoch this coordinator has settled on chain (0: none yet).
@@ -116,12 +130,7 @@ impl ChainView {
 
     /// A client's funds, or `None` when they were never read.
     pub fn client(&self, client: &AccountId) -> Option<ClientFunds> {
-        self.clients.get(client).copied()
-    }
-
-    /// The clients whose funds are known.
-    pub fn clients(&self) -> impl Iterator<Item = (AccountId, ClientFunds)> {
-        self.clients.iter().map(|(client, funds)| (*client, *funds))
+        self.clients.get(client).map(|known| known.funds)
     }
 
     /// The last epoch this coordinator has settled (0: none yet).

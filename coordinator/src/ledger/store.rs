@@ -6,7 +6,7 @@ use super::entry::{ClientEntry, Draft, JobEntry, TrackRecord};
 
 /// Durable storage of ledger entries.
 ///
-/// One contract for all implementations (`tests/store_contract.rs`): a [`commit`](Self::commit)
+/// One contract for all implementations (`tests::store_contract`): a [`commit`](Self::commit)
 /// takes effect wholly or not at all, and once it has returned `Ok` its effect survives the death
 /// of the process at any instruction.
 pub trait Store {

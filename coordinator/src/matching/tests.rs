@@ -1,0 +1,418 @@
+//! Groups against an exhaustive search, and each ranker by itself. (Each filter is reached through
+//! the coordinator in `tests::matching`.)
+
+use std::time::Duration;
+
+use ai_link_wire::{AccountId, Bytes, JobId, Level, ModelName, Role, RoleSet, WorkerRecord};
+use proptest::prelude::*;
+
+use super::rank::{FULL, Ranking, Weights};
+use super::*;
+use crate::policy::PresencePolicy;
+
+const NOW: UnixMillis = UnixMillis(1_000_000);
+const MODEL: Commitment = Commitment([1; 32]);
+
+#[derive(Clone, Copy, Debug)]
+struct Worker {
+    operator: u8,
+    price: u16,
+    roles: u8,
+}
+
+fn record(index: u8, worker: Worker) -> WorkerRecord {
+    WorkerRecord {
+        peer: PeerKey([index; 32]),
+        operator: AccountId([worker.operator; 32]),
+        addresses: vec![],
+        roles: RoleSet::try_from(worker.roles).unwrap(),
+        levels: vec![Level::Mpc],
+        regions: vec![],
+        cores: 1,
+        memory: Bytes(1),
+        cached_models: vec![],
+        price_per_job: Planck(u128::from(worker.price)),
+        software: String::new(),
+    }
+}
+
+fn setting(workers: &[Worker]) -> (ChainView, Roster) {
+    let mut view = ChainView::default();
+    let mut roster = Roster::new(PresencePolicy::default());
+    for (index, worker) in (0..).zip(workers) {
+        let record = record(index, *worker);
+        let bonded = BondedWorker {
+            operator: record.operator,
+            bond: Planck(1),
+        };
+        view.put_worker(record.peer, Some(bonded));
+        let expires = NOW.saturating_add(Duration::from_secs(60));
+        roster.register(record, NOW, expires, NOW).unwrap();
+    }
+    (view, roster)
+}
+
+fn request() -> JobRequest {
+    JobRequest {
+        job: JobId([0; 16]),
+        attempt: 0,
+        client: AccountId([99; 32]),
+        model: ModelName::new("digits").unwrap(),
+        version: None,
+        level: Level::Mpc,
+        batch: 1,
+        max_price: Planck(1_000),
+        regions: vec![],
+        exclude: vec![],
+        deadline: NOW,
+    }
+}
+
+fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
+    Demand {
+        request,
+        commitment: MODEL,
+        excluded: &[],
+        budget: Planck(budget),
+        minimum_bond: Planck(0),
+    }
+}
+
+fn ranking(weights: &Weights, seed: u8) -> Ranking<'_> {
+    Ranking {
+        weights,
+        exploration_per_mille: 0,
+        seed: [seed; 32],
+    }
+}
+
+fn no_history(_: &PeerKey) -> Result<TrackRecord, std::convert::Infallible> {
+    Ok(TrackRecord::default())
+}
+
+fn chosen<'a>(
+    view: &'a ChainView,
+    roster: &'a Roster,
+    demand: &Demand<'_>,
+    ranking: &Ranking<'_>,
+) -> Result<Chosen<'a>, NoGroup> {
+    let Ok(chosen) = choose(view, roster, demand, ranking, no_history, NOW);
+    chosen
+}
+
+/// Cost and score of every group of distinct operators.
+fn all_groups(ranked: &[rank::Ranked<'_>]) -> Vec<(u128, u64)> {
+    let able = |role: Role| {
+        ranked
+            .iter()
+            .filter(move |r| r.candidate.member.record.roles.contains(role))
+    };
+    let mut groups = Vec::new();
+    for a in able(Role::Evaluator0) {
+        for b in able(Role::Evaluator1) {
+            for c in able(Role::Dealer) {
+                let members = [a, b, c].map(|ranked| &ranked.candidate.member.record);
+                let [x, y, z] = members.map(|record| record.operator);
+                if x != y && x != z && y != z {
+                    let cost = members.iter().map(|record| record.price_per_job.0).sum();
+                    groups.push((cost, a.score + b.score + c.score));
+                }
+            }
+        }
+    }
+    groups
+}
+
+fn worker() -> impl Strategy<Value = Worker> {
+    (0..6_u8, 0..400_u16, 0..4_u8).prop_map(|(operator, price, roles)| Worker {
+        operator,
+        price,
+        roles,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_group_is_the_best_there_is(
+        workers in proptest::collection::vec(worker(), 0..14),
+        budget in 0..1_300_u128,
+        seed in any::<u8>(),
+    ) {
+        let (view, roster) = setting(&workers);
+        let request = request();
+        let demand = demand(&request, budget);
+        let weights = Weights::default();
+        let ranking = ranking(&weights, seed);
+        let passed: Vec<_> = roster
+            .members()
+            .map(|member| Candidate {
+                member,
+                bonded: view.worker(&member.record.peer),
+                presence: Presence::Fresh,
+                silent_ms: 0,
+                track: TrackRecord::default(),
+            })
+            .filter(|candidate| filter::first_objection(candidate, &demand).is_none())
+            .collect();
+        let ranked = ranking.rank(passed, &demand);
+        let groups = all_groups(&ranked);
+        let score_of = |member: &Member| {
+            ranked.iter().find(|r| r.candidate.member.record.peer == member.record.peer).unwrap().score
+        };
+        match chosen(&view, &roster, &demand, &ranking) {
+            Ok(chosen) => {
+                let roles: Vec<_> = chosen.group.iter().map(|(role, _)| *role).collect();
+                prop_assert_eq!(roles, Role::ALL.to_vec());
+                let cost: u128 =
+                    chosen.group.iter().map(|(_, m)| m.record.price_per_job.0).sum();
+                let score: u64 = chosen.group.iter().map(|(_, member)| score_of(member)).sum();
+                prop_assert!(cost <= budget);
+                prop_assert!(groups.contains(&(cost, score)), "not a group of distinct operators");
+                let best = groups.iter().map(|(_, score)| *score).max().unwrap();
+                let best_costs = groups.iter().filter(|(_, s)| *s == best).map(|(cost, _)| *cost);
+                // When the best of all fits whatever its tie, it is the one.
+                if best_costs.max().unwrap() <= budget {
+                    prop_assert_eq!(score, best);
+                }
+            }
+            Err(NoGroup::TooExpensive { cheapest }) => {
+                let least = groups.iter().map(|(cost, _)| *cost).min();
+                prop_assert_eq!(Some(cheapest.0), least);
+                prop_assert!(cheapest.0 > budget);
+            }
+            Err(NoGroup::TooFew { refused, eligible }) => {
+                prop_assert!(groups.is_empty());
+                prop_assert!(refused.len() <= workers.len());
+                prop_assert_eq!(eligible as usize, ranked.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_group(
+        workers in proptest::collection::vec(worker(), 0..10),
+        seed in any::<u8>(),
+    ) {
+        let (view, roster) = setting(&workers);
+        let request = request();
+        let demand = demand(&request, 2_000);
+        let weights = Weights::default();
+        let peers = |chosen: Chosen<'_>| -> Vec<PeerKey> {
+            chosen.group.iter().map(|(_, member)| member.record.peer).collect()
+        };
+        let first = chosen(&view, &roster, &demand, &ranking(&weights, seed)).ok().map(peers);
+        let again = chosen(&view, &roster, &demand, &ranking(&weights, seed)).ok().map(peers);
+        prop_assert_eq!(first, again);
+    }
+}
+
+fn score(weights: Weights, change: impl Fn(&mut Member, &mut TrackRecord)) -> u64 {
+    let (_, roster) = setting(&[Worker {
+        operator: 0,
+        price: 100,
+        roles: 3,
+    }]);
+    let mut member = roster.members().next().unwrap().clone();
+    member.capacity = 4;
+    let mut track = TrackRecord::default();
+    change(&mut member, &mut track);
+    let candidate = Candidate {
+        member: &member,
+        bonded: None,
+        presence: Presence::Fresh,
+        silent_ms: 0,
+        track,
+    };
+    let request = request();
+    ranking(&weights, 0).rank(vec![candidate], &demand(&request, 400))[0].score
+}
+
+const NOTHING: Weights = Weights {
+    price: 0,
+    load: 0,
+    cached: 0,
+    reliability: 0,
+    chance: 0,
+};
+
+#[test]
+fn cheap_workers_rank_higher() {
+    let weights = Weights {
+        price: 2,
+        ..NOTHING
+    };
+    let at = |price| {
+        score(weights, |member, _| {
+            member.record.price_per_job = Planck(price)
+        })
+    };
+    assert_eq!([at(0), at(100), at(400)], [2 * FULL, 2 * FULL * 3 / 4, 0]);
+}
+
+#[test]
+fn idle_workers_rank_higher() {
+    let weights = Weights { load: 1, ..NOTHING };
+    let at = |active| score(weights, |member, _| member.active = active);
+    assert_eq!([at(0), at(1), at(4), at(9)], [FULL, FULL * 3 / 4, 0, 0]);
+}
+
+#[test]
+fn workers_with_the_model_rank_higher() {
+    let weights = Weights {
+        cached: 1,
+        ..NOTHING
+    };
+    assert_eq!(score(weights, |_, _| {}), 0);
+    assert_eq!(
+        score(weights, |member, _| member.cached = [MODEL].into()),
+        FULL
+    );
+}
+
+#[test]
+fn reliable_workers_rank_higher() {
+    let weights = Weights {
+        reliability: 1,
+        ..NOTHING
+    };
+    let at = |delivered, failed| {
+        score(weights, |_, track| {
+            *track = TrackRecord { delivered, failed }
+        })
+    };
+    assert_eq!(at(0, 0), FULL / 2);
+    assert_eq!(at(2, 0), FULL * 3 / 4);
+    assert_eq!(at(0, 2), FULL / 4);
+    assert!(at(u64::MAX, 0) <= FULL);
+}
+
+#[test]
+fn amounts_near_the_largest_do_not_overflow() {
+    let (_, roster) = setting(&[Worker {
+        operator: 0,
+        price: 0,
+        roles: 3,
+    }]);
+    let mut member = roster.members().next().unwrap().clone();
+    member.record.price_per_job = Planck(u128::MAX / 2);
+    let candidate = Candidate {
+        member: &member,
+        bonded: None,
+        presence: Presence::Fresh,
+        silent_ms: 0,
+        track: TrackRecord::default(),
+    };
+    let weights = Weights {
+        price: 1,
+        ..NOTHING
+    };
+    let request = request();
+    let ranked = ranking(&weights, 0).rank(vec![candidate], &demand(&request, u128::MAX));
+    assert!(
+        ranked[0].score.abs_diff(FULL / 2) <= 1,
+        "{}",
+        ranked[0].score
+    );
+}
+
+#[test]
+fn the_exploration_share_is_kept() {
+    let weights = Weights::default();
+    let explores = |per_mille| {
+        (0..2_000_u32)
+            .filter(|i| {
+                let mut seed = [0; 32];
+                seed[..4].copy_from_slice(&i.to_le_bytes());
+                Ranking {
+                    weights: &weights,
+                    exploration_per_mille: per_mille,
+                    seed,
+                }
+                .explores()
+            })
+            .count()
+    };
+    assert_eq!(explores(0), 0);
+    assert_eq!(explores(1_000), 2_000);
+    // 200 expected, standard deviation 13: the draws are fixed, so this cannot flicker.
+    assert!((140..260).contains(&explores(100)), "{}", explores(100));
+}
+
+#[test]
+fn exploration_reaches_workers_that_ranking_never_would() {
+    let workers: Vec<_> = (0..6)
+        .map(|i| Worker {
+            operator: i,
+            price: u16::from(i) * 50,
+            roles: 3,
+        })
+        .collect();
+    let (view, roster) = setting(&workers);
+    let request = request();
+    let demand = demand(&request, 2_000);
+    let weights = Weights {
+        price: 1,
+        ..NOTHING
+    };
+    let dearest = PeerKey([5; 32]);
+    let reached = |per_mille| {
+        (0..64).any(|seed| {
+            let ranking = Ranking {
+                weights: &weights,
+                exploration_per_mille: per_mille,
+                seed: [seed; 32],
+            };
+            let chosen = chosen(&view, &roster, &demand, &ranking).unwrap();
+            chosen
+                .group
+                .iter()
+                .any(|(_, member)| member.record.peer == dearest)
+        })
+    };
+    assert!(!reached(0));
+    assert!(reached(1_000));
+}
+
+#[test]
+fn one_worker_is_a_group_for_levels_without_sharing() {
+    let (view, roster) = setting(&[Worker {
+        operator: 0,
+        price: 10,
+        roles: 3,
+    }]);
+    let mut request = request();
+    request.level = Level::Mpc;
+    let weights = Weights::default();
+    let none = chosen(
+        &view,
+        &roster,
+        &demand(&request, 100),
+        &ranking(&weights, 0),
+    );
+    assert!(matches!(none, Err(NoGroup::TooFew { eligible: 1, .. })));
+    request.level = Level::Sealed;
+    let mut record = record(
+        0,
+        Worker {
+            operator: 0,
+            price: 10,
+            roles: 3,
+        },
+    );
+    record.levels = vec![Level::Sealed];
+    let mut roster = Roster::new(PresencePolicy::default());
+    roster
+        .register(record, NOW, UnixMillis(NOW.0 + 1_000), NOW)
+        .unwrap();
+    let group = chosen(
+        &view,
+        &roster,
+        &demand(&request, 100),
+        &ranking(&weights, 0),
+    )
+    .unwrap();
+    assert_eq!(group.group.len(), 1);
+    assert_eq!(group.group[0].0, Role::Evaluator0);
+}

@@ -1,0 +1,12 @@
+//! Tests of the whole core: a simulated chain, simulated parties, given time.
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod hostile;
+mod jobs;
+mod kill;
+mod matching;
+mod property;
+mod requests;
+mod store_contract;
+mod world;

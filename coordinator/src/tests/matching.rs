@@ -1,0 +1,333 @@
+//! Why workers are not matched, and that they are when nothing is against it.
+
+use ai_link_wire::{
+    ControlResponse, JobState, Level, ModelName, ModelVersion, Planck, Refusal, RefusalReason,
+    Region, RoleSet, WorkerRecord,
+};
+
+use super::world::{
+    FEE, RECORD_PRICE, WORKER_PRICE, World, job_state, policy, price_of_job, refused, world,
+};
+use crate::ledger::MemoryStore;
+
+/// The reason given for worker 0 when it is the only obstacle.
+fn reason_for_worker_0(world: &mut World<MemoryStore>) -> RefusalReason {
+    match world.matched(0, 1, 0) {
+        ControlResponse::NoMatch { reasons } => {
+            let peer = world.workers[0].peer_key();
+            reasons
+                .into_iter()
+                .find(|refusal| refusal.peer == peer)
+                .unwrap()
+                .reason
+        }
+        other => panic!("no reasons: {other:?}"),
+    }
+}
+
+#[test]
+fn a_ticket_is_complete_and_signed() {
+    let mut world = world();
+    let signed = world.ticket(0, 1, 0);
+    let ticket = signed.verify(world.now).unwrap();
+    ticket.check().unwrap();
+    assert_eq!(signed.signer().account(), world.account());
+    assert_eq!(ticket.price, price_of_job());
+    assert_eq!(
+        ticket.payouts.iter().map(|p| p.amount.0).sum::<u128>(),
+        ticket.price.0
+    );
+    assert_eq!(ticket.batch, 3);
+    assert_eq!(ticket.version, ModelVersion(1));
+    assert!(matches!(
+        world.complete(0, &signed),
+        ControlResponse::Completed { .. }
+    ));
+    world.settle_all();
+    assert_eq!(job_state(&mut world, 0, 1), JobState::Settled { epoch: 1 });
+    let owner = world.owner;
+    assert_eq!(world.chain.paid[&owner], 3 * RECORD_PRICE);
+    for operator in &world.operators {
+        assert_eq!(world.chain.paid[operator], WORKER_PRICE);
+    }
+    let coordinator = world.account();
+    assert_eq!(world.chain.paid[&coordinator], FEE);
+}
+
+#[test]
+fn candidates_not_on_chain() {
+    let mut world = world();
+    let peer = world.workers[0].peer_key();
+    world.chain.workers.remove(&peer);
+    world.refresh();
+    assert_eq!(
+        reason_for_worker_0(&mut world),
+        RefusalReason::NotRegisteredOnChain
+    );
+}
+
+#[test]
+fn candidates_with_another_operator_on_chain() {
+    let mut world = world();
+    let (peer, other) = (world.workers[0].peer_key(), world.operators[1]);
+    world.chain.workers.get_mut(&peer).unwrap().operator = other;
+    world.refresh();
+    assert_eq!(
+        reason_for_worker_0(&mut world),
+        RefusalReason::NotRegisteredOnChain
+    );
+}
+
+#[test]
+fn candidates_with_too_small_a_bond() {
+    let mut world = world();
+    let peer = world.workers[0].peer_key();
+    world.chain.workers.get_mut(&peer).unwrap().bond = Planck(49);
+    world.refresh();
+    let reason = reason_for_worker_0(&mut world);
+    assert_eq!(
+        reason,
+        RefusalReason::BondTooLow {
+            have: Planck(49),
+            need: Planck(50)
+        }
+    );
+}
+
+#[test]
+fn silent_candidates() {
+    let mut world = world();
+    world.pass(6_000);
+    for worker in 1..3 {
+        world.heartbeat(worker, 10);
+    }
+    world.pass(2_000);
+    let reason = reason_for_worker_0(&mut world);
+    assert!(
+        matches!(
+            reason,
+            RefusalReason::Stale {
+                last_seen_ms: 8_000..
+            }
+        ),
+        "{reason:?}"
+    );
+}
+
+#[test]
+fn candidates_that_do_not_offer_what_is_needed() {
+    let cases: [(fn(&mut WorkerRecord), RefusalReason); 4] = [
+        (
+            |record| record.levels = vec![Level::Sealed],
+            RefusalReason::LevelNotOffered,
+        ),
+        (
+            |record| record.roles = RoleSet::NONE,
+            RefusalReason::RoleNotOffered,
+        ),
+        (
+            |record| record.roles = RoleSet::ALL,
+            RefusalReason::Excluded,
+        ),
+        (
+            |record| record.price_per_job = Planck(2_000),
+            RefusalReason::PriceTooHigh {
+                have: Planck(2_000),
+                max: Planck(1_000 - FEE - 3 * RECORD_PRICE),
+            },
+        ),
+    ];
+    for (change, expected) in cases {
+        let mut world = world();
+        let mut record = world.record(0);
+        change(&mut record);
+        world.register_as(0, record);
+        let mut request = world.request(0, 1, 0);
+        if expected == RefusalReason::Excluded {
+            request.exclude = vec![world.workers[0].peer_key()];
+        }
+        match world.match_as(0, request) {
+            ControlResponse::NoMatch { reasons } => {
+                assert_eq!(reasons.len(), 1);
+                assert_eq!(reasons[0].reason, expected);
+                assert_eq!(reasons[0].peer, world.workers[0].peer_key());
+                assert_eq!(reasons[0].operator, world.operators[0]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_group_without_a_dealer() {
+    let mut world = world();
+    for worker in 0..3 {
+        let record = WorkerRecord {
+            roles: RoleSet::EVALUATOR,
+            ..world.record(worker)
+        };
+        world.register_as(worker, record);
+    }
+    assert_eq!(
+        reason_for_worker_0(&mut world),
+        RefusalReason::RoleNotOffered
+    );
+}
+
+#[test]
+fn candidates_in_another_region() {
+    let mut world = world();
+    let mut request = world.request(0, 1, 0);
+    request.regions = vec![Region::new("us-east").unwrap()];
+    match world.match_as(0, request) {
+        ControlResponse::NoMatch { reasons } => {
+            assert_eq!(reasons.len(), 3);
+            assert!(
+                reasons
+                    .iter()
+                    .all(|r| r.reason == RefusalReason::RegionNotAllowed)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut request = world.request(0, 1, 0);
+    request.regions = vec![
+        Region::new("us-east").unwrap(),
+        Region::new("eu-de").unwrap(),
+    ];
+    assert!(matches!(
+        world.match_as(0, request),
+        ControlResponse::Ticket(_)
+    ));
+}
+
+#[test]
+fn busy_candidates_until_they_are_done() {
+    let mut world = world();
+    world.pass(1);
+    world.heartbeat(0, 1);
+    let ticket = world.ticket(0, 1, 0);
+    match world.matched(0, 2, 0) {
+        ControlResponse::NoMatch { reasons } => {
+            let expected = RefusalReason::AtCapacity {
+                active: 1,
+                capacity: 1,
+            };
+            assert_eq!(reasons[0].reason, expected);
+        }
+        other => panic!("{other:?}"),
+    }
+    world.complete(0, &ticket);
+    world.ticket(0, 2, 0);
+    world.fail(0, 2, 0, vec![]);
+    world.ticket(0, 3, 0);
+}
+
+#[test]
+fn two_workers_of_one_operator() {
+    let mut world = World::new(MemoryStore::default(), &[0, 1, 1], policy());
+    world.everyone_ready();
+    match world.matched(0, 1, 0) {
+        ControlResponse::NoMatch { reasons } => {
+            assert_eq!(reasons.len(), 1);
+            assert_eq!(reasons[0].reason, RefusalReason::SameOperator);
+            assert_eq!(reasons[0].operator, world.operators[1]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn too_few_workers() {
+    let mut world = World::new(MemoryStore::default(), &[0, 1, 2], policy());
+    world.register(0);
+    let expected = Refusal::NotEnoughWorkers { have: 1, need: 3 };
+    assert_eq!(refused(world.matched(0, 1, 0)), expected);
+}
+
+#[test]
+fn prices_above_the_clients_maximum() {
+    let mut world = world();
+    // The fixed part alone.
+    let mut request = world.request(0, 1, 0);
+    request.max_price = Planck(20);
+    let fixed = Planck(FEE + 3 * RECORD_PRICE);
+    let expected = Refusal::PriceTooHigh {
+        price: fixed,
+        max: Planck(20),
+    };
+    assert_eq!(refused(world.match_as(0, request)), expected);
+    // The cheapest group.
+    let mut request = world.request(0, 1, 0);
+    request.max_price = Planck(price_of_job().0 - 1);
+    let max = request.max_price;
+    let expected = Refusal::PriceTooHigh {
+        price: price_of_job(),
+        max,
+    };
+    assert_eq!(refused(world.match_as(0, request)), expected);
+    let mut request = world.request(0, 1, 0);
+    request.max_price = price_of_job();
+    assert!(matches!(
+        world.match_as(0, request),
+        ControlResponse::Ticket(_)
+    ));
+}
+
+#[test]
+fn models_that_are_not_there() {
+    let mut world = world();
+    let mut request = world.request(0, 1, 0);
+    request.model = ModelName::new("nothing").unwrap();
+    let model = request.model.clone();
+    assert_eq!(
+        refused(world.match_as(0, request)),
+        Refusal::UnknownModel { model }
+    );
+
+    let mut request = world.request(0, 1, 0);
+    request.version = Some(ModelVersion(2));
+    let model = request.model.clone();
+    let version = ModelVersion(2);
+    assert_eq!(
+        refused(world.match_as(0, request)),
+        Refusal::UnknownVersion { model, version }
+    );
+
+    let mut request = world.request(0, 1, 0);
+    request.level = Level::Fhe;
+    let (model, level) = (request.model.clone(), Level::Fhe);
+    assert_eq!(
+        refused(world.match_as(0, request)),
+        Refusal::LevelNotOffered { model, level }
+    );
+}
+
+#[test]
+fn a_model_published_a_moment_ago_is_found() {
+    let mut world = world();
+    let name = ModelName::new("fresh").unwrap();
+    let published = world.chain.models[&world.model].clone();
+    world.chain.models.insert(name.clone(), published);
+    let mut request = world.request(0, 1, 0);
+    request.model = name;
+    assert!(matches!(
+        world.match_as(0, request),
+        ControlResponse::Ticket(_)
+    ));
+}
+
+#[test]
+fn an_empty_escrow_and_a_deposit_a_moment_ago() {
+    let mut world = world();
+    let client = world.clients[0].account();
+    world.chain.escrow.insert(client, price_of_job().0);
+    world.ticket(0, 1, 0);
+    let expected = Refusal::InsufficientEscrow {
+        have: Planck(0),
+        need: price_of_job(),
+    };
+    assert_eq!(refused(world.matched(0, 2, 0)), expected);
+    world.chain.deposit(client, price_of_job().0);
+    world.ticket(0, 2, 0);
+}
