@@ -9,6 +9,7 @@ use super::world::{
     Crash, World, dealer, job_state, policy, price_of_job, refused, world, world_with,
 };
 use crate::ledger::MemoryStore;
+use crate::settlement::Submission;
 
 #[test]
 fn job_ids_and_attempts_are_used_once() {
@@ -350,4 +351,77 @@ fn a_ledger_that_cannot_write_accepts_nothing_more() {
     world.restart();
     world.everyone_ready();
     world.ticket(0, 1, 0);
+}
+
+#[test]
+fn a_batch_is_stored_before_it_is_submitted_and_repeated_as_it_was() {
+    let mut world = world();
+    let first = world.ticket(0, 1, 0);
+    world.complete(0, &first);
+    world.pass(3_000);
+    let submitted = world.poll().unwrap();
+    assert_eq!(submitted.len(), 1);
+    assert_eq!(
+        world.core().ledger().draft().unwrap().as_ref(),
+        Some(&submitted[0])
+    );
+    assert!(world.poll().unwrap().is_empty(), "one at a time");
+
+    // It dies before the outcome is known; more is delivered after the restart.
+    world.restart();
+    world.everyone_ready();
+    let second = world.ticket(0, 2, 0);
+    world.complete(0, &second);
+    assert_eq!(
+        world.poll().unwrap(),
+        submitted,
+        "the same batch under the same number"
+    );
+
+    // That it got through is learnt from the chain, not from the submission.
+    world.chain.settle(&submitted[0]).unwrap();
+    let now = world.now;
+    world.core().submitted(1, Submission::Unknown, now).unwrap();
+    world.settle_all();
+    assert_eq!(job_state(&mut world, 0, 1), JobState::Settled { epoch: 1 });
+    assert_eq!(job_state(&mut world, 0, 2), JobState::Settled { epoch: 2 });
+    assert_eq!(world.chain.paid_jobs, [JobId([1; 16]), JobId([2; 16])]);
+}
+
+#[test]
+fn what_the_chain_refuses_is_cornered_and_the_rest_is_paid() {
+    let mut world = world();
+    // The chain refuses every batch with the first client's voucher.
+    for job in 0..6 {
+        let client = usize::from(job != 2);
+        let ticket = world.ticket(client, job, 0);
+        world.complete(client, &ticket);
+    }
+    let bad = world.clients[0].account();
+    let mut refusals = 0;
+    for _ in 0..20 {
+        world.pass(3_000);
+        for draft in world.poll().unwrap() {
+            let refused = draft.vouchers.iter().any(|voucher| voucher.client == bad);
+            let outcome = if refused {
+                refusals += 1;
+                Submission::Rejected
+            } else {
+                world.chain.settle(&draft).unwrap();
+                Submission::Finalised
+            };
+            let now = world.now;
+            world.core().submitted(draft.epoch, outcome, now).unwrap();
+        }
+    }
+    assert_eq!(world.chain.paid_jobs.len(), 5);
+    assert_eq!(job_state(&mut world, 0, 2), JobState::Completed);
+    assert!((2..10).contains(&refusals), "{refusals} refusals");
+    // The obstacle is gone, and so is the pause.
+    world.pass(30_000);
+    world.settle_all();
+    assert!(matches!(
+        job_state(&mut world, 0, 2),
+        JobState::Settled { .. }
+    ));
 }

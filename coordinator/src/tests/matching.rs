@@ -116,7 +116,8 @@ fn silent_candidates() {
 
 #[test]
 fn candidates_that_do_not_offer_what_is_needed() {
-    let cases: [(fn(&mut WorkerRecord), RefusalReason); 4] = [
+    type Change = fn(&mut WorkerRecord);
+    let cases: [(Change, RefusalReason); 4] = [
         (
             |record| record.levels = vec![Level::Sealed],
             RefusalReason::LevelNotOffered,

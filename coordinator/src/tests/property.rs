@@ -78,6 +78,12 @@ where
 {
     // Two workers share an operator.
     let mut world = World::new(store, &[0, 1, 2, 3, 3], policy());
+    // Enough for three jobs, so that histories run into the end of the escrow.
+    world.chain.deposited = 0;
+    world.chain.escrow.clear();
+    for client in &world.clients {
+        world.chain.deposit(client.account(), 1_100);
+    }
     world.everyone_ready();
     let mut clients = Clients::default();
     for action in actions {
