@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ai_link_wire::node::RequestError;
 use ai_link_wire::{
-    ControlRequest, ControlResponse, Heartbeat, Level, Multiaddr, PeerId, Refusal, Signed, UnixMillis,
-    WorkerRecord,
+    ControlRequest, ControlResponse, Heartbeat, Level, Multiaddr, PeerId, Refusal, Signed,
+    UnixMillis, WorkerRecord,
 };
 use tokio::time::sleep;
 
@@ -48,10 +48,7 @@ pub(crate) async fn announce(worker: Arc<Worker>, coordinator: Coordinator) {
 }
 
 /// Returns how often the coordinator wants to hear from us.
-async fn register(
-    worker: &Worker,
-    coordinator: &Coordinator,
-) -> Result<Duration, AnnounceError> {
+async fn register(worker: &Worker, coordinator: &Coordinator) -> Result<Duration, AnnounceError> {
     let record = WorkerRecord {
         peer: worker.identity.peer_key(),
         operator: worker.operator,
@@ -66,7 +63,12 @@ async fn register(
         software: concat!("ai-link/", env!("CARGO_PKG_VERSION")).into(),
     };
     let now = UnixMillis::now();
-    let signed = Signed::sign(&worker.identity, record, now, now.saturating_add(OFFER_VALID))?;
+    let signed = Signed::sign(
+        &worker.identity,
+        record,
+        now,
+        now.saturating_add(OFFER_VALID),
+    )?;
     match ask(worker, coordinator, ControlRequest::Register(signed)).await? {
         ControlResponse::Registered { heartbeat_every_ms } => {
             Ok(Duration::from_millis(heartbeat_every_ms.into()).max(MIN_BEAT))
@@ -87,8 +89,12 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             cached_models: worker.cache.commitments(),
         };
         let now = UnixMillis::now();
-        let Ok(signed) = Signed::sign(&worker.identity, heartbeat, now, now.saturating_add(every * 4))
-        else {
+        let Ok(signed) = Signed::sign(
+            &worker.identity,
+            heartbeat,
+            now,
+            now.saturating_add(every * 4),
+        ) else {
             return;
         };
         match ask(worker, coordinator, ControlRequest::Heartbeat(signed)).await {
@@ -111,7 +117,15 @@ async fn ask(
     coordinator: &Coordinator,
     request: ControlRequest,
 ) -> Result<ControlResponse, RequestError> {
-    worker.node.request(coordinator.peer, &coordinator.addresses, request, ANSWER_WITHIN).await
+    worker
+        .node
+        .request(
+            coordinator.peer,
+            &coordinator.addresses,
+            request,
+            ANSWER_WITHIN,
+        )
+        .await
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -36,8 +36,16 @@ impl ModelCache {
     /// # Errors
     /// When the directory cannot be made.
     pub fn open(dir: PathBuf, limit: Bytes, storage: HttpStore) -> Result<Self, CacheError> {
-        fs::create_dir_all(&dir).map_err(|source| CacheError::Io { path: dir.clone(), source })?;
-        Ok(Self { dir, limit, storage, loaded: Mutex::new(Vec::new()) })
+        fs::create_dir_all(&dir).map_err(|source| CacheError::Io {
+            path: dir.clone(),
+            source,
+        })?;
+        Ok(Self {
+            dir,
+            limit,
+            storage,
+            loaded: Mutex::new(Vec::new()),
+        })
     }
 
     /// The program with this commitment: from memory, from disk, or pulled from storage as `manifest`.
@@ -106,15 +114,24 @@ impl ModelCache {
         let fid = ai_link_storage::Fid(manifest.0);
         let size = self.storage.stat(fid).await.map_err(pull)?.size;
         if size > self.limit.0 {
-            return Err(CacheError::TooLarge { size: Bytes(size), limit: self.limit });
+            return Err(CacheError::TooLarge {
+                size: Bytes(size),
+                limit: self.limit,
+            });
         }
         let bytes = self.storage.get_bytes(fid, size).await.map_err(pull)?;
         let found = Commitment(Package::commitment_of(&bytes));
         if found != commitment {
-            return Err(CacheError::CommitmentMismatch { wanted: commitment, found });
+            return Err(CacheError::CommitmentMismatch {
+                wanted: commitment,
+                found,
+            });
         }
         self.store(commitment, &bytes)
-            .map_err(|source| CacheError::Io { path: self.path(commitment), source })?;
+            .map_err(|source| CacheError::Io {
+                path: self.path(commitment),
+                source,
+            })?;
         Ok(bytes)
     }
 
@@ -141,8 +158,13 @@ impl ModelCache {
     }
 
     fn files(&self) -> Vec<CachedFile> {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Vec::new() };
-        entries.flatten().filter_map(|e| CachedFile::of(&e.path())).collect()
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|e| CachedFile::of(&e.path()))
+            .collect()
     }
 }
 
@@ -158,7 +180,11 @@ impl CachedFile {
             return None;
         }
         let meta = fs::metadata(path).ok()?;
-        Some(Self { path: path.into(), size: meta.len(), used: meta.modified().ok()? })
+        Some(Self {
+            path: path.into(),
+            size: meta.len(),
+            used: meta.modified().ok()?,
+        })
     }
 }
 
@@ -169,7 +195,9 @@ pub enum CacheError {
     #[error("the worker stopped while the model was being read")]
     Cancelled,
     /// What storage returned is not what the chain commits to.
-    #[error("the stored package has commitment {found}, the chain says {wanted}; the model was not run")]
+    #[error(
+        "the stored package has commitment {found}, the chain says {wanted}; the model was not run"
+    )]
     CommitmentMismatch {
         /// On the ticket and on the chain.
         wanted: Commitment,
@@ -204,7 +232,9 @@ pub enum CacheError {
         source: StorageError,
     },
     /// Larger than the whole cache.
-    #[error("the model has {size}, the cache is limited to {limit}; raise `cache` in the worker's configuration")]
+    #[error(
+        "the model has {size}, the cache is limited to {limit}; raise `cache` in the worker's configuration"
+    )]
     TooLarge {
         /// As storage states it.
         size: Bytes,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use ai_link_registry::{Registry, QueryError};
+use ai_link_registry::{QueryError, Registry};
 use ai_link_wire::AccountId;
 
 /// A coordinator that loses its bond is believed this much longer. Refusals are not remembered.
@@ -25,7 +25,11 @@ impl Coordinators {
         account: AccountId,
     ) -> Result<bool, QueryError> {
         let fresh = |seen: &Instant| seen.elapsed() < BELIEVED_FOR;
-        if self.known.lock().is_ok_and(|known| known.get(&account).is_some_and(fresh)) {
+        if self
+            .known
+            .lock()
+            .is_ok_and(|known| known.get(&account).is_some_and(fresh))
+        {
             return Ok(true);
         }
         let bonded = registry.coordinator(account).await?.is_some();

@@ -64,7 +64,9 @@ mod tests {
 
     #[test]
     fn the_processor_is_always_there_and_a_missing_gpu_is_an_error() {
-        let Ok(cpu) = open(DeviceKind::Cpu) else { panic!("no CPU device") };
+        let Ok(cpu) = open(DeviceKind::Cpu) else {
+            panic!("no CPU device")
+        };
         assert_eq!(cpu.kind(), DeviceKind::Cpu);
         assert!(cpu.units() > 0 && cpu.memory().0 > 0);
         assert!(matches!(

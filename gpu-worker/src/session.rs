@@ -77,11 +77,27 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         tracing::debug!(%peer, error = &error as &dyn std::error::Error, "peer left after its hello");
         return;
     }
-    let Admitted { session, role, from, peer, ticket, work } = admitted;
-    let seat = Seat { peer, stream, ticket, work };
+    let Admitted {
+        session,
+        role,
+        from,
+        peer,
+        ticket,
+        work,
+    } = admitted;
+    let seat = Seat {
+        peer,
+        stream,
+        ticket,
+        work,
+    };
     let until = UnixMillis::now().saturating_add(MEET_WITHIN);
     // Poisoned by a panic while offering: the streams are dropped, which the peers see.
-    let offer = worker.board.lock().ok().map(|mut b| b.offer(session, role, from, seat, until));
+    let offer = worker
+        .board
+        .lock()
+        .ok()
+        .map(|mut b| b.offer(session, role, from, seat, until));
     match offer {
         Some(Offer::Complete(seats)) => run::run(&worker, &hello.ticket, role, seats).await,
         Some(Offer::Waiting) => {}
@@ -100,7 +116,9 @@ pub(crate) async fn sweep(worker: Arc<Worker>) {
         };
         for (seats, missing) in expired {
             for (_, seat) in seats {
-                let culprit = missing.iter().find_map(|p| parties::peer_key(&seat.ticket, *p));
+                let culprit = missing
+                    .iter()
+                    .find_map(|p| parties::peer_key(&seat.ticket, *p));
                 abort(seat, format!("no stream came from {missing:?}"), culprit).await;
             }
         }

@@ -26,12 +26,18 @@ impl UsedSessions {
     /// # Errors
     /// [`UsedError::Store`] when the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, UsedError> {
-        let store = |source: redb::Error| UsedError::Store { path: path.into(), source };
+        let store = |source: redb::Error| UsedError::Store {
+            path: path.into(),
+            source,
+        };
         let database = Database::create(path).map_err(|e| store(e.into()))?;
         let transaction = database.begin_write().map_err(|e| store(e.into()))?;
         transaction.open_table(USED).map_err(|e| store(e.into()))?;
         transaction.commit().map_err(|e| store(e.into()))?;
-        Ok(Self { database, path: path.into() })
+        Ok(Self {
+            database,
+            path: path.into(),
+        })
     }
 
     /// Whether the session was begun; for an early refusal only, [`mark`](Self::mark) decides.
@@ -79,7 +85,10 @@ impl UsedSessions {
     }
 
     fn store(&self, source: redb::Error) -> UsedError {
-        UsedError::Store { path: self.path.clone(), source }
+        UsedError::Store {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -126,7 +135,8 @@ mod tests {
         let session = Digest([7; 32]);
         let used = UsedSessions::open(&path).unwrap();
         assert!(!used.contains(&session).unwrap());
-        used.mark(&session, UnixMillis(1000), UnixMillis(0)).unwrap();
+        used.mark(&session, UnixMillis(1000), UnixMillis(0))
+            .unwrap();
         drop(used);
         let used = UsedSessions::open(&path).unwrap();
         assert!(used.contains(&session).unwrap());
@@ -142,9 +152,15 @@ mod tests {
         let used = UsedSessions::open(&dir.path().join("used.redb")).unwrap();
         let (old, new) = (Digest([1; 32]), Digest([2; 32]));
         used.mark(&old, UnixMillis(1000), UnixMillis(0)).unwrap();
-        used.mark(&new, UnixMillis(DAY), UnixMillis(1000 + DAY - 1)).unwrap();
+        used.mark(&new, UnixMillis(DAY), UnixMillis(1000 + DAY - 1))
+            .unwrap();
         assert!(used.contains(&old).unwrap());
-        used.mark(&Digest([3; 32]), UnixMillis(3 * DAY), UnixMillis(1001 + DAY)).unwrap();
+        used.mark(
+            &Digest([3; 32]),
+            UnixMillis(3 * DAY),
+            UnixMillis(1001 + DAY),
+        )
+        .unwrap();
         assert!(!used.contains(&old).unwrap());
         assert!(used.contains(&new).unwrap());
     }

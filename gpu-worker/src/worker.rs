@@ -58,7 +58,9 @@ impl Worker {
     /// Sessions that run now.
     pub(crate) fn active(&self) -> u16 {
         let free = self.permits.available_permits();
-        self.config.capacity.saturating_sub(u16::try_from(free).unwrap_or(u16::MAX))
+        self.config
+            .capacity
+            .saturating_sub(u16::try_from(free).unwrap_or(u16::MAX))
     }
 }
 
@@ -84,14 +86,18 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let identity = Identity::load(&config.identity).map_err(WorkerError::Identity)?;
     let device = device::open(config.device).map_err(WorkerError::Device)?;
-    std::fs::create_dir_all(&config.data)
-        .map_err(|source| WorkerError::Data { path: config.data.clone(), source })?;
-    let used = UsedSessions::open(&config.data.join("used-sessions.redb"))
-        .map_err(WorkerError::Used)?;
+    std::fs::create_dir_all(&config.data).map_err(|source| WorkerError::Data {
+        path: config.data.clone(),
+        source,
+    })?;
+    let used =
+        UsedSessions::open(&config.data.join("used-sessions.redb")).map_err(WorkerError::Used)?;
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
     let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
         .map_err(WorkerError::Cache)?;
-    let registry = Registry::connect(&config.chain).await.map_err(WorkerError::Connect)?;
+    let registry = Registry::connect(&config.chain)
+        .await
+        .map_err(WorkerError::Connect)?;
     let operator = registered(&registry, &identity, &config).await?;
     let coordinators = config
         .coordinators
@@ -175,7 +181,10 @@ async fn registered(
     if let Some(info) = registry.worker(peer).await.map_err(WorkerError::Chain)? {
         return Ok(info.operator);
     }
-    let path = config.operator.as_ref().ok_or(WorkerError::NotRegistered { peer })?;
+    let path = config
+        .operator
+        .as_ref()
+        .ok_or(WorkerError::NotRegistered { peer })?;
     let operator = Identity::load(path).map_err(WorkerError::Identity)?;
     let account = operator.account();
     RegistryClient::new(registry.clone(), operator)
@@ -188,8 +197,13 @@ async fn registered(
 fn parse(address: &Multiaddr) -> Result<Coordinator, WorkerError> {
     let mut bare = address.clone();
     match bare.pop() {
-        Some(Protocol::P2p(peer)) => Ok(Coordinator { peer, addresses: vec![bare] }),
-        _ => Err(WorkerError::CoordinatorAddress { address: address.clone() }),
+        Some(Protocol::P2p(peer)) => Ok(Coordinator {
+            peer,
+            addresses: vec![bare],
+        }),
+        _ => Err(WorkerError::CoordinatorAddress {
+            address: address.clone(),
+        }),
     }
 }
 
@@ -230,7 +244,9 @@ pub enum WorkerError {
     #[error("cannot start the network node")]
     Node(#[source] NodeError),
     /// Not on chain, and no key to put it there.
-    #[error("worker {peer} is not registered on chain; register it, or set `operator` to the operator's key file")]
+    #[error(
+        "worker {peer} is not registered on chain; register it, or set `operator` to the operator's key file"
+    )]
     NotRegistered {
         /// This worker.
         peer: PeerKey,

@@ -9,6 +9,12 @@ pub struct Backend {
     pub version: &'static str,
 }
 
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
+}
+
 /// The library that executes models in this build.
 pub const BACKEND: Backend = Backend {
     name: "tract",

@@ -52,7 +52,9 @@ impl Engine for MpcEngine {
 }
 
 fn finish(driven: Result<impl Machine, DriveError>) -> Result<Stats, EngineError> {
-    driven.map(|machine| machine.stats().clone()).map_err(EngineError::Drive)
+    driven
+        .map(|machine| machine.stats().clone())
+        .map_err(EngineError::Drive)
 }
 
 fn outcome(stats: &Stats) -> Outcome {

@@ -17,11 +17,14 @@ pub(super) async fn admit(
     hello: &SessionHello,
 ) -> Result<Admitted, SessionRefusal> {
     let ticket = verified(worker, hello).await?;
-    let role = ticket.role_of(&worker.identity.peer_key()).ok_or(SessionRefusal::NotInGroup)?;
+    let role = ticket
+        .role_of(&worker.identity.peer_key())
+        .ok_or(SessionRefusal::NotInGroup)?;
     let from = parties::from_wire(hello.from);
     let claimed = parties::peer_key(ticket, from).ok_or(SessionRefusal::WrongPeer)?;
     // libp2p proved the peer id with the handshake; the ticket says whose it must be.
-    if PeerKey::try_from(peer).ok() != Some(claimed) || !parties::opened_by_others(role).contains(&from)
+    if PeerKey::try_from(peer).ok() != Some(claimed)
+        || !parties::opened_by_others(role).contains(&from)
     {
         return Err(SessionRefusal::WrongPeer);
     }
@@ -36,7 +39,14 @@ pub(super) async fn admit(
         Party::Client => Some(work(worker, ticket).await?),
         _ => None,
     };
-    Ok(Admitted { session, role, from, peer: claimed, ticket: ticket.clone(), work })
+    Ok(Admitted {
+        session,
+        role,
+        from,
+        peer: claimed,
+        ticket: ticket.clone(),
+        work,
+    })
 }
 
 async fn verified<'h>(
@@ -50,24 +60,40 @@ async fn verified<'h>(
     })?;
     ticket.check().map_err(SessionRefusal::ticket_invalid)?;
     if ticket.level != Level::Mpc {
-        return Err(SessionRefusal::ticket_invalid("this worker serves level mpc only"));
+        return Err(SessionRefusal::ticket_invalid(
+            "this worker serves level mpc only",
+        ));
     }
     if ticket.deadline <= now {
         return Err(SessionRefusal::Expired);
     }
     let signer = hello.ticket.signer().account();
     if signer != ticket.coordinator {
-        return Err(SessionRefusal::ticket_invalid("not signed by the coordinator it names"));
+        return Err(SessionRefusal::ticket_invalid(
+            "not signed by the coordinator it names",
+        ));
     }
-    match worker.coordinators.is_bonded(&worker.registry, signer).await {
+    match worker
+        .coordinators
+        .is_bonded(&worker.registry, signer)
+        .await
+    {
         Ok(true) => Ok(ticket),
-        Ok(false) => Err(SessionRefusal::ticket_invalid("its coordinator is not bonded on chain")),
-        Err(error) => Err(SessionRefusal::ticket_invalid(format!("cannot ask the chain: {error}"))),
+        Ok(false) => Err(SessionRefusal::ticket_invalid(
+            "its coordinator is not bonded on chain",
+        )),
+        Err(error) => Err(SessionRefusal::ticket_invalid(format!(
+            "cannot ask the chain: {error}"
+        ))),
     }
 }
 
 async fn work(worker: &Worker, ticket: &Ticket) -> Result<Work, SessionRefusal> {
-    let permit = worker.permits.clone().try_acquire_owned().map_err(|_| SessionRefusal::Busy)?;
+    let permit = worker
+        .permits
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| SessionRefusal::Busy)?;
     // The ticket says what to load, the chain says what the owner published: they must agree, so that a
     // coordinator cannot have a worker sign for another model.
     let release = worker
@@ -79,17 +105,29 @@ async fn work(worker: &Worker, ticket: &Ticket) -> Result<Work, SessionRefusal> 
     if release.commitment != ticket.commitment || release.manifest != ticket.manifest {
         return Err(SessionRefusal::CommitmentMismatch);
     }
-    let program = worker.cache.load(ticket.commitment, ticket.manifest).await.map_err(|error| {
-        tracing::warn!(error = &error as &dyn std::error::Error, "cannot load a model");
-        match error {
-            CacheError::CommitmentMismatch { .. } => SessionRefusal::CommitmentMismatch,
-            error => unavailable(&error),
-        }
-    })?;
+    let program = worker
+        .cache
+        .load(ticket.commitment, ticket.manifest)
+        .await
+        .map_err(|error| {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot load a model"
+            );
+            match error {
+                CacheError::CommitmentMismatch { .. } => SessionRefusal::CommitmentMismatch,
+                error => unavailable(&error),
+            }
+        })?;
     if ticket.batch as usize > program.max_batch() {
-        return Err(SessionRefusal::ticket_invalid("the batch is larger than the model allows"));
+        return Err(SessionRefusal::ticket_invalid(
+            "the batch is larger than the model allows",
+        ));
     }
-    Ok(Work { program, _permit: permit })
+    Ok(Work {
+        program,
+        _permit: permit,
+    })
 }
 
 fn unavailable(error: &dyn std::error::Error) -> SessionRefusal {

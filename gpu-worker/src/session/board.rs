@@ -59,7 +59,9 @@ pub enum OfferError {
 
 impl<S> Default for Board<S> {
     fn default() -> Self {
-        Self { waiting: HashMap::new() }
+        Self {
+            waiting: HashMap::new(),
+        }
     }
 }
 
@@ -80,9 +82,11 @@ impl<S> Board<S> {
         let full = self.waiting.len() >= MAX_WAITING;
         let mut entry = match self.waiting.entry(session) {
             Entry::Vacant(_) if full => return Offer::Refused(OfferError::Full, stream),
-            Entry::Vacant(vacant) => {
-                vacant.insert_entry(Waiting { role, until, streams: Vec::new() })
-            }
+            Entry::Vacant(vacant) => vacant.insert_entry(Waiting {
+                role,
+                until,
+                streams: Vec::new(),
+            }),
             Entry::Occupied(occupied) => occupied,
         };
         let waiting = entry.get_mut();
@@ -101,8 +105,12 @@ impl<S> Board<S> {
 
     /// Sessions whose time is over: their streams and the parties that never came.
     pub fn expire(&mut self, now: UnixMillis) -> Vec<(Streams<S>, Vec<Party>)> {
-        let over: Vec<Digest> =
-            self.waiting.iter().filter(|(_, w)| w.until <= now).map(|(d, _)| *d).collect();
+        let over: Vec<Digest> = self
+            .waiting
+            .iter()
+            .filter(|(_, w)| w.until <= now)
+            .map(|(d, _)| *d)
+            .collect();
         over.into_iter()
             .filter_map(|digest| self.waiting.remove(&digest))
             .map(|w| {
@@ -158,7 +166,13 @@ mod tests {
             Offer::Refused(OfferError::Duplicate, 2)
         ));
         for i in 0..MAX_WAITING as u8 + 1 {
-            let offer = board.offer(Digest([i.wrapping_add(9); 32]), Role::Evaluator0, Party::Dealer, 3, T);
+            let offer = board.offer(
+                Digest([i.wrapping_add(9); 32]),
+                Role::Evaluator0,
+                Party::Dealer,
+                3,
+                T,
+            );
             if i as usize >= MAX_WAITING - 1 {
                 assert!(matches!(offer, Offer::Refused(OfferError::Full, 3)), "{i}");
             }

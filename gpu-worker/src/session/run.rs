@@ -9,7 +9,8 @@ use ai_link_session::links::{SessionError, SessionLinks};
 use ai_link_session::parties;
 use ai_link_wire::node::FrameKind;
 use ai_link_wire::{
-    Abort, CodecError, Limit, PeerKey, Role, SignError, Signed, Ticket, UnixMillis, WorkerReceipt, codec,
+    Abort, CodecError, Limit, PeerKey, Role, SignError, Signed, Ticket, UnixMillis, WorkerReceipt,
+    codec,
 };
 use tokio::time::Instant;
 
@@ -33,7 +34,9 @@ pub(super) async fn run(
     role: Role,
     seats: Streams<Seat>,
 ) {
-    let Some(session) = Session::new(worker, signed, role, seats) else { return };
+    let Some(session) = Session::new(worker, signed, role, seats) else {
+        return;
+    };
     session.run().await;
 }
 
@@ -97,10 +100,15 @@ impl<'a> Session<'a> {
         // Before anything masked is sent: from here on this ticket is spent, whatever happens.
         self.worker
             .used
-            .mark(&self.signed.digest(), self.signed.expires_at(), UnixMillis::now())
+            .mark(
+                &self.signed.digest(),
+                self.signed.expires_at(),
+                UnixMillis::now(),
+            )
             .map_err(RunError::Used)?;
         self.open().await?;
-        let left = Duration::from_millis(self.ticket.deadline.0.saturating_sub(UnixMillis::now().0));
+        let left =
+            Duration::from_millis(self.ticket.deadline.0.saturating_sub(UnixMillis::now().0));
         let assignment = Assignment {
             program: Arc::clone(&self.work.program),
             session: self.signed.digest(),
@@ -108,15 +116,19 @@ impl<'a> Session<'a> {
             role: self.role,
             deadline: Instant::now() + left,
         };
-        let outcome =
-            MpcEngine.evaluate(assignment, &mut self.links).await.map_err(RunError::Engine)?;
+        let outcome = MpcEngine
+            .evaluate(assignment, &mut self.links)
+            .await
+            .map_err(RunError::Engine)?;
         self.send_receipt(outcome).await
     }
 
     async fn open(&mut self) -> Result<(), RunError> {
         let from = parties::party_of(self.role);
         for party in parties::opened_by_us(self.role) {
-            let Some(member) = parties::member(&self.ticket, *party) else { continue };
+            let Some(member) = parties::member(&self.ticket, *party) else {
+                continue;
+            };
             let stream = hello::open(&self.worker.node, self.signed, from, member, OPEN_WITHIN)
                 .await
                 .map_err(RunError::Open)?;

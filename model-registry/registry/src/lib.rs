@@ -51,7 +51,7 @@ pub use client::{CALL_DEADLINE, RegistryClient};
 pub use error::{BatchError, CallError, ConnectError, DispatchFailure, QueryError};
 pub use registry::{QUERY_DEADLINE, Registry};
 pub use types::{
-    BalanceInfo, BlockHash, BondMinimums, CoordinatorStanding, EpochInfo, EscrowInfo, Finalised,
-    ESCROW_POT, Levels, MAX_PAYOUTS, MAX_VOUCHERS, ModelInfo, NewModel, OperatorInfo, SettlementBatch,
-    TREASURY, TransactionHash, VersionInfo,
+    BalanceInfo, BlockHash, BondMinimums, CoordinatorStanding, ESCROW_POT, EpochInfo, EscrowInfo,
+    Finalised, Levels, MAX_PAYOUTS, MAX_VOUCHERS, ModelInfo, NewModel, OperatorInfo,
+    SettlementBatch, TREASURY, TransactionHash, VersionInfo,
 };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ai_link_mpc::{
-    Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, SessionSpec, Stats,
-    drive,
+    Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, SessionSpec,
+    Stats, drive,
 };
 use ai_link_program::{OutputTensor, Program};
 use ai_link_session::hello::{self, HelloError};
@@ -80,7 +80,11 @@ impl Attempt<'_> {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(SessionLinks::new(streams)) } else { Err(AttemptError::Open(errors)) }
+        if errors.is_empty() {
+            Ok(SessionLinks::new(streams))
+        } else {
+            Err(AttemptError::Open(errors))
+        }
     }
 
     async fn evaluate(
@@ -88,7 +92,9 @@ impl Attempt<'_> {
         machine: ClientMachine,
         links: &mut SessionLinks,
     ) -> Result<Delivered, AttemptError> {
-        let machine = drive(machine, links, self.deadline.into_std()).await.map_err(AttemptError::Drive)?;
+        let machine = drive(machine, links, self.deadline.into_std())
+            .await
+            .map_err(AttemptError::Drive)?;
         let mut workers = Vec::with_capacity(self.ticket.group.len());
         for member in &self.ticket.group {
             let party = parties::party_of(member.role);
@@ -97,13 +103,19 @@ impl Attempt<'_> {
                 .await
                 .map_err(|_| AttemptError::NoReceipt { peer: member.peer })?
                 .map_err(AttemptError::Session)?;
-            let signed: Signed<WorkerReceipt> = codec::decode(&bytes, RECEIPT)
-                .map_err(|source| AttemptError::Receipt { peer: member.peer, source })?;
+            let signed: Signed<WorkerReceipt> =
+                codec::decode(&bytes, RECEIPT).map_err(|source| AttemptError::Receipt {
+                    peer: member.peer,
+                    source,
+                })?;
             let receipt = signed
                 .verify_at_any_time()
                 .map_err(|_| AttemptError::FalseReceipt { peer: member.peer })?;
             // What it signs for must be what this side sent and got.
-            let seen = PartyDigests { input: receipt.input.0, output: receipt.output.0 };
+            let seen = PartyDigests {
+                input: receipt.input.0,
+                output: receipt.output.0,
+            };
             if machine.digests_of(party) != Some(seen) {
                 return Err(AttemptError::FalseReceipt { peer: member.peer });
             }
@@ -117,7 +129,11 @@ impl Attempt<'_> {
             price: self.ticket.price,
             finished: UnixMillis::now(),
         };
-        Ok(Delivered { outputs, stats, receipt })
+        Ok(Delivered {
+            outputs,
+            stats,
+            receipt,
+        })
     }
 }
 
@@ -188,5 +204,9 @@ impl AttemptError {
 }
 
 fn list(errors: &[HelloError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }

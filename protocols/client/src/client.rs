@@ -11,9 +11,9 @@ use ai_link_storage::{HttpStore, StorageError};
 use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Node, NodeConfig, NodeError, RequestError};
 use ai_link_wire::{
-    AccountId, CandidateRefusal, ControlRequest, ControlResponse, Identity, IdentityError, JobFailure,
-    JobId, JobReceipt, JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId, PeerKey, Planck,
-    Refusal, Signed, Ticket, UnixMillis,
+    AccountId, CandidateRefusal, ControlRequest, ControlResponse, Identity, IdentityError,
+    JobFailure, JobId, JobReceipt, JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId,
+    PeerKey, Planck, Refusal, Signed, Ticket, UnixMillis,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -108,26 +108,35 @@ impl Client {
     /// [`StartError`].
     pub async fn start(config: ClientConfig) -> Result<Self, StartError> {
         let identity = Identity::load(&config.identity).map_err(StartError::Identity)?;
-        std::fs::create_dir_all(&config.data)
-            .map_err(|source| StartError::Data { path: config.data.clone(), source })?;
-        let coordinators: Arc<[Coordinator]> =
-            config.coordinators.iter().map(Coordinator::parse).collect::<Result<_, _>>()?;
+        std::fs::create_dir_all(&config.data).map_err(|source| StartError::Data {
+            path: config.data.clone(),
+            source,
+        })?;
+        let coordinators: Arc<[Coordinator]> = config
+            .coordinators
+            .iter()
+            .map(Coordinator::parse)
+            .collect::<Result<_, _>>()?;
         if coordinators.is_empty() {
             return Err(StartError::NoCoordinator);
         }
-        let registry = Registry::connect(&config.chain).await.map_err(StartError::Connect)?;
+        let registry = Registry::connect(&config.chain)
+            .await
+            .map_err(StartError::Connect)?;
         let storage = HttpStore::new(&config.storage).map_err(StartError::Storage)?;
-        let wallet = Arc::new(
-            Wallet::open(&config.data.join("wallet.redb")).map_err(StartError::Wallet)?,
-        );
+        let wallet =
+            Arc::new(Wallet::open(&config.data.join("wallet.redb")).map_err(StartError::Wallet)?);
         for coordinator in coordinators.iter() {
             let settled = registry
                 .settled(identity.account(), coordinator.account)
                 .await
                 .map_err(StartError::Chain)?;
-            wallet.start_from(coordinator.account, settled).map_err(StartError::Wallet)?;
+            wallet
+                .start_from(coordinator.account, settled)
+                .map_err(StartError::Wallet)?;
         }
-        let receipts = Receipts::open(config.data.join("receipts")).map_err(StartError::Receipts)?;
+        let receipts =
+            Receipts::open(config.data.join("receipts")).map_err(StartError::Receipts)?;
         let node_config = NodeConfig::client(identity.clone());
         let (node, _) = Node::start(node_config).await.map_err(StartError::Node)?;
         let wake = Arc::new(Notify::new());
@@ -179,7 +188,14 @@ impl Client {
     /// # Errors
     /// [`QueryError`].
     pub async fn models(&self) -> Result<Vec<ModelName>, QueryError> {
-        Ok(self.inner.registry.models().await?.into_iter().map(|m| m.name).collect())
+        Ok(self
+            .inner
+            .registry
+            .models()
+            .await?
+            .into_iter()
+            .map(|m| m.name)
+            .collect())
     }
 
     /// Evaluates a model on private inputs. A worker that is lost costs another attempt with another group
@@ -193,7 +209,11 @@ impl Client {
         }
         let inner = &*self.inner;
         inner.wallet.check_room().map_err(InferError::Wallet)?;
-        let model = inner.models.get(&job.model, job.version).await.map_err(InferError::Model)?;
+        let model = inner
+            .models
+            .get(&job.model, job.version)
+            .await
+            .map_err(InferError::Model)?;
         check_inputs(&model.program, &job)?;
         let id = JobId::random().map_err(|e| InferError::Attempt(AttemptError::Entropy(e)))?;
         Running {
@@ -268,7 +288,9 @@ impl Running<'_> {
             .config
             .max_price_per_record
             .checked_mul(u64::from(self.job.batch))
-            .ok_or(InferError::Batch { batch: self.job.batch })?;
+            .ok_or(InferError::Batch {
+                batch: self.job.batch,
+            })?;
         Ok(JobRequest {
             job: self.id,
             attempt,
@@ -330,11 +352,18 @@ impl Running<'_> {
         signed: &Signed<Ticket>,
     ) -> Result<ChainFacts, InferError> {
         let registry = &self.inner.registry;
-        let bonded = registry.coordinator(coordinator.account).await.map_err(InferError::Chain)?;
+        let bonded = registry
+            .coordinator(coordinator.account)
+            .await
+            .map_err(InferError::Chain)?;
         let mut operators = HashMap::new();
         if let Ok(ticket) = signed.verify_at_any_time() {
             for member in &ticket.group {
-                if let Some(info) = registry.worker(member.peer).await.map_err(InferError::Chain)? {
+                if let Some(info) = registry
+                    .worker(member.peer)
+                    .await
+                    .map_err(InferError::Chain)?
+                {
                     operators.insert(member.peer, info.operator);
                 }
             }
@@ -361,8 +390,14 @@ impl Running<'_> {
         )
         .map_err(InferError::Sign)?;
         JobReceipt::check(&receipt).map_err(|e| InferError::Receipt(Box::new(e)))?;
-        self.inner.receipts.save(self.id, &receipt).map_err(InferError::Keep)?;
-        self.inner.wallet.enqueue(&receipt).map_err(InferError::Wallet)?;
+        self.inner
+            .receipts
+            .save(self.id, &receipt)
+            .map_err(InferError::Keep)?;
+        self.inner
+            .wallet
+            .enqueue(&receipt)
+            .map_err(InferError::Wallet)?;
         self.inner.wake.notify_one();
         Ok(Inference {
             job: self.id,
@@ -393,7 +428,9 @@ impl Running<'_> {
         );
         let now = UnixMillis::now();
         let until = now.saturating_add(ANSWER_WITHIN);
-        let Ok(signed) = Signed::sign(&self.inner.identity, failure, now, until) else { return };
+        let Ok(signed) = Signed::sign(&self.inner.identity, failure, now, until) else {
+            return;
+        };
         let ask = ControlRequest::Fail(signed);
         let _ = self
             .inner
@@ -408,22 +445,36 @@ const RECEIPT_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Coordinator {
     fn parse(address: &Multiaddr) -> Result<Self, StartError> {
-        let invalid = || StartError::CoordinatorAddress { address: address.clone() };
+        let invalid = || StartError::CoordinatorAddress {
+            address: address.clone(),
+        };
         let mut bare = address.clone();
-        let Some(Protocol::P2p(peer)) = bare.pop() else { return Err(invalid()) };
+        let Some(Protocol::P2p(peer)) = bare.pop() else {
+            return Err(invalid());
+        };
         let key = PeerKey::try_from(peer).map_err(|_| invalid())?;
-        Ok(Self { peer, account: key.account(), addresses: vec![bare] })
+        Ok(Self {
+            peer,
+            account: key.account(),
+            addresses: vec![bare],
+        })
     }
 }
 
 fn check_inputs(program: &Program, job: &InferJob) -> Result<(), InferError> {
     let ports = program.inputs();
     if ports.len() != job.inputs.len() {
-        return Err(InferError::InputCount { found: job.inputs.len(), wanted: ports.len() });
+        return Err(InferError::InputCount {
+            found: job.inputs.len(),
+            wanted: ports.len(),
+        });
     }
     let most = program.max_batch();
     if job.batch == 0 || job.batch as usize > most {
-        return Err(InferError::BatchRange { batch: job.batch, most });
+        return Err(InferError::BatchRange {
+            batch: job.batch,
+            most,
+        });
     }
     for (port, data) in ports.iter().zip(&job.inputs) {
         let dims = &program.value(port.value).dims;
@@ -437,7 +488,10 @@ fn check_inputs(program: &Program, job: &InferJob) -> Result<(), InferError> {
             });
         }
         if let Some(at) = data.iter().position(|v| !v.is_finite()) {
-            return Err(InferError::NotFinite { input: port.name.clone(), at });
+            return Err(InferError::NotFinite {
+                input: port.name.clone(),
+                at,
+            });
         }
     }
     Ok(())
@@ -611,7 +665,9 @@ fn listed(reasons: &[CandidateRefusal]) -> String {
     if reasons.is_empty() {
         return "no worker is registered with the coordinator".into();
     }
-    let each: Vec<String> =
-        reasons.iter().map(|r| format!("{}: {}", r.peer, r.reason)).collect();
+    let each: Vec<String> = reasons
+        .iter()
+        .map(|r| format!("{}: {}", r.peer, r.reason))
+        .collect();
     each.join("; ")
 }

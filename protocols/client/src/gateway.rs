@@ -54,8 +54,13 @@ pub async fn run(
     ready: impl FnOnce(SocketAddr, ai_link_wire::AccountId),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let client = Client::start(config.client).await.map_err(ServeError::Client)?;
-    let bind = |source| ServeError::Bind { address: config.listen, source };
+    let client = Client::start(config.client)
+        .await
+        .map_err(ServeError::Client)?;
+    let bind = |source| ServeError::Bind {
+        address: config.listen,
+        source,
+    };
     let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let account = client.account();

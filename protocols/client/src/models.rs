@@ -45,7 +45,11 @@ pub(crate) struct Models {
 
 impl Models {
     pub(crate) fn new(registry: Registry, storage: HttpStore) -> Self {
-        Self { registry, storage, loaded: Mutex::default() }
+        Self {
+            registry,
+            storage,
+            loaded: Mutex::default(),
+        }
     }
 
     /// The named version, or the latest.
@@ -66,7 +70,10 @@ impl Models {
             .version(name, version)
             .await
             .map_err(ModelError::Chain)?
-            .ok_or_else(|| ModelError::UnknownVersion { name: name.clone(), version })?;
+            .ok_or_else(|| ModelError::UnknownVersion {
+                name: name.clone(),
+                version,
+            })?;
         let program = self.program(release.commitment, release.manifest).await?;
         Ok(Model {
             name: name.clone(),
@@ -92,12 +99,18 @@ impl Models {
         let fetch = |source| ModelError::Fetch { manifest, source };
         let size = self.storage.stat(fid).await.map_err(fetch)?.size;
         if size > MAX_PACKAGE {
-            return Err(ModelError::TooLarge { size, limit: MAX_PACKAGE });
+            return Err(ModelError::TooLarge {
+                size,
+                limit: MAX_PACKAGE,
+            });
         }
         let bytes = self.storage.get_bytes(fid, size).await.map_err(fetch)?;
         let found = Commitment(Package::commitment_of(&bytes));
         if found != commitment {
-            return Err(ModelError::Commitment { chain: commitment, found });
+            return Err(ModelError::Commitment {
+                chain: commitment,
+                found,
+            });
         }
         let package = Package::from_bytes(&bytes, PackageLimits::default())
             .map_err(|source| ModelError::Package { commitment, source })?;

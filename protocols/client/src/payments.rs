@@ -56,7 +56,10 @@ impl Payments {
             return Ok(Outcome::Idle);
         };
         let Ok(body) = receipt.verify_at_any_time() else {
-            tracing::error!(sequence, "a receipt in the wallet is damaged; it is left out");
+            tracing::error!(
+                sequence,
+                "a receipt in the wallet is damaged; it is left out"
+            );
             self.wallet.abandon(sequence)?;
             return Ok(Outcome::Done);
         };
@@ -71,10 +74,18 @@ impl Payments {
             return Ok(Outcome::Later);
         };
         let voucher = Voucher::sign(&self.identity, payee, total);
-        let request = ControlRequest::Complete { receipt: receipt.clone(), voucher };
+        let request = ControlRequest::Complete {
+            receipt: receipt.clone(),
+            voucher,
+        };
         let answer = self
             .node
-            .request(coordinator.peer, &coordinator.addresses, request, ANSWER_WITHIN)
+            .request(
+                coordinator.peer,
+                &coordinator.addresses,
+                request,
+                ANSWER_WITHIN,
+            )
             .await;
         match answer {
             Ok(ControlResponse::Completed { .. }) => {

@@ -19,8 +19,10 @@ impl Receipts {
     /// # Errors
     /// When the directory cannot be made.
     pub fn open(dir: PathBuf) -> Result<Self, ReceiptFileError> {
-        fs::create_dir_all(&dir)
-            .map_err(|source| ReceiptFileError::Io { path: dir.clone(), source })?;
+        fs::create_dir_all(&dir).map_err(|source| ReceiptFileError::Io {
+            path: dir.clone(),
+            source,
+        })?;
         Ok(Self { dir })
     }
 
@@ -35,8 +37,10 @@ impl Receipts {
     /// [`ReceiptFileError`].
     pub fn save(&self, job: JobId, receipt: &Signed<JobReceipt>) -> Result<(), ReceiptFileError> {
         let path = self.path(job);
-        let bytes = codec::encode(receipt, MAX_FILE)
-            .map_err(|source| ReceiptFileError::Codec { path: path.clone(), source })?;
+        let bytes = codec::encode(receipt, MAX_FILE).map_err(|source| ReceiptFileError::Codec {
+            path: path.clone(),
+            source,
+        })?;
         let temporary = path.with_extension("part");
         fs::write(&temporary, bytes)
             .and_then(|()| fs::rename(&temporary, &path))
@@ -49,14 +53,23 @@ impl Receipts {
 /// # Errors
 /// [`ReceiptFileError`] when there is no such file or it is no receipt.
 pub fn load(path: &Path) -> Result<Signed<JobReceipt>, ReceiptFileError> {
-    let at = |source| ReceiptFileError::Io { path: path.into(), source };
+    let at = |source| ReceiptFileError::Io {
+        path: path.into(),
+        source,
+    };
     let size = fs::metadata(path).map_err(at)?.len();
     if size > MAX_FILE.get() as u64 {
-        return Err(ReceiptFileError::TooLarge { path: path.into(), size, limit: MAX_FILE.get() });
+        return Err(ReceiptFileError::TooLarge {
+            path: path.into(),
+            size,
+            limit: MAX_FILE.get(),
+        });
     }
     let bytes = fs::read(path).map_err(at)?;
-    codec::decode(&bytes, MAX_FILE)
-        .map_err(|source| ReceiptFileError::Codec { path: path.into(), source })
+    codec::decode(&bytes, MAX_FILE).map_err(|source| ReceiptFileError::Codec {
+        path: path.into(),
+        source,
+    })
 }
 
 /// What can be wrong with a receipt file.

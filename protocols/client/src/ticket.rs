@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use ai_link_wire::{
-    AccountId, Commitment, Fid, JobRequest, ModelVersion, PeerKey, Planck, Signed, SignedError, Ticket,
-    TicketError, UnixMillis,
+    AccountId, Commitment, Fid, JobRequest, ModelVersion, PeerKey, Planck, Signed, SignedError,
+    Ticket, TicketError, UnixMillis,
 };
 
 /// What the chain says about what a ticket names.
@@ -41,7 +41,9 @@ pub fn check<'t>(
     if signed.signer().account() != ticket.coordinator
         || facts.coordinator != Some(ticket.coordinator)
     {
-        return Err(TicketProblem::Coordinator { named: ticket.coordinator });
+        return Err(TicketProblem::Coordinator {
+            named: ticket.coordinator,
+        });
     }
     let same_job = ticket.job == request.job
         && ticket.attempt == request.attempt
@@ -57,14 +59,23 @@ pub fn check<'t>(
         || ticket.commitment != facts.commitment
         || ticket.manifest != facts.manifest
     {
-        return Err(TicketProblem::OtherModel { named: ticket.commitment, chain: facts.commitment });
+        return Err(TicketProblem::OtherModel {
+            named: ticket.commitment,
+            chain: facts.commitment,
+        });
     }
     if ticket.price > request.max_price {
-        return Err(TicketProblem::Price { price: ticket.price, limit: request.max_price });
+        return Err(TicketProblem::Price {
+            price: ticket.price,
+            limit: request.max_price,
+        });
     }
     for member in &ticket.group {
         if facts.operators.get(&member.peer) != Some(&member.operator) {
-            return Err(TicketProblem::Worker { peer: member.peer, named: member.operator });
+            return Err(TicketProblem::Worker {
+                peer: member.peer,
+                named: member.operator,
+            });
         }
         if request.exclude.contains(&member.peer) {
             return Err(TicketProblem::Excluded { peer: member.peer });
@@ -191,7 +202,12 @@ mod tests {
             }],
             deadline: request.deadline,
         };
-        Case { coordinator, ticket, request, facts }
+        Case {
+            coordinator,
+            ticket,
+            request,
+            facts,
+        }
     }
 
     fn problem(change: impl FnOnce(&mut Case)) -> TicketProblem {
@@ -204,7 +220,12 @@ mod tests {
 
     #[test]
     fn a_right_ticket_is_believed() {
-        let Case { coordinator, ticket, request, facts } = case();
+        let Case {
+            coordinator,
+            ticket,
+            request,
+            facts,
+        } = case();
         let until = UnixMillis(NOW.0 + 1000);
         let signed = Signed::sign(&coordinator, ticket.clone(), NOW, until).unwrap();
         assert_eq!(check(&signed, &request, &facts, NOW).unwrap(), &ticket);
@@ -219,9 +240,18 @@ mod tests {
     fn everything_a_coordinator_could_slip_in_is_seen() {
         use TicketProblem as P;
         let stranger = Identity::derive(b"test", "stranger");
-        assert!(matches!(problem(|c| c.coordinator = stranger), P::Coordinator { .. }));
-        assert!(matches!(problem(|c| c.facts.coordinator = None), P::Coordinator { .. }));
-        assert!(matches!(problem(|c| c.ticket.job = JobId([2; 16])), P::OtherJob));
+        assert!(matches!(
+            problem(|c| c.coordinator = stranger),
+            P::Coordinator { .. }
+        ));
+        assert!(matches!(
+            problem(|c| c.facts.coordinator = None),
+            P::Coordinator { .. }
+        ));
+        assert!(matches!(
+            problem(|c| c.ticket.job = JobId([2; 16])),
+            P::OtherJob
+        ));
         assert!(matches!(problem(|c| c.ticket.attempt = 1), P::OtherJob));
         assert!(matches!(problem(|c| c.ticket.batch = 3), P::OtherJob));
         assert!(matches!(
@@ -235,8 +265,14 @@ mod tests {
             problem(|c| c.ticket.commitment = Commitment([0; 32])),
             P::OtherModel { .. }
         ));
-        assert!(matches!(problem(|c| c.ticket.manifest = Fid([0; 32])), P::OtherModel { .. }));
-        assert!(matches!(problem(|c| c.request.max_price = Planck(99)), P::Price { .. }));
+        assert!(matches!(
+            problem(|c| c.ticket.manifest = Fid([0; 32])),
+            P::OtherModel { .. }
+        ));
+        assert!(matches!(
+            problem(|c| c.request.max_price = Planck(99)),
+            P::Price { .. }
+        ));
         assert!(matches!(
             problem(|c| c.ticket.group[1].operator = AccountId([99; 32])),
             P::Worker { .. }
@@ -256,6 +292,9 @@ mod tests {
             problem(|c| c.ticket.group[1].operator = c.ticket.group[0].operator),
             P::Malformed(TicketError::SameOperator { .. })
         ));
-        assert!(matches!(problem(|c| c.ticket.payouts.clear()), P::Malformed(_)));
+        assert!(matches!(
+            problem(|c| c.ticket.payouts.clear()),
+            P::Malformed(_)
+        ));
     }
 }

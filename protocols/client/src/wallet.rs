@@ -40,9 +40,15 @@ impl Wallet {
     /// # Errors
     /// [`WalletError::Store`].
     pub fn open(path: &Path) -> Result<Self, WalletError> {
-        let store = |source| WalletError::Store { path: path.into(), source };
+        let store = |source| WalletError::Store {
+            path: path.into(),
+            source,
+        };
         let database = Database::create(path).map_err(|e| store(e.into()))?;
-        let wallet = Self { database, path: path.into() };
+        let wallet = Self {
+            database,
+            path: path.into(),
+        };
         wallet.write(|transaction| {
             transaction.open_table(ACKNOWLEDGED)?;
             transaction.open_table(PENDING)?;
@@ -58,7 +64,9 @@ impl Wallet {
     pub fn acknowledged(&self, coordinator: AccountId) -> Result<Option<Planck>, WalletError> {
         self.read(|transaction| {
             let table = transaction.open_table(ACKNOWLEDGED)?;
-            Ok(table.get(&coordinator.0)?.map(|total| Planck(total.value())))
+            Ok(table
+                .get(&coordinator.0)?
+                .map(|total| Planck(total.value())))
         })
     }
 
@@ -82,7 +90,11 @@ impl Wallet {
     /// [`WalletError::Full`] when too many deliveries wait for their coordinator; [`WalletError::Store`].
     pub fn check_room(&self) -> Result<(), WalletError> {
         let waiting = self.read(|transaction| Ok(transaction.open_table(PENDING)?.len()?))?;
-        if waiting < MAX_PENDING { Ok(()) } else { Err(WalletError::Full { limit: MAX_PENDING }) }
+        if waiting < MAX_PENDING {
+            Ok(())
+        } else {
+            Err(WalletError::Full { limit: MAX_PENDING })
+        }
     }
 
     /// Puts a delivered job into the queue. When this returns `Ok` it is on disk.
@@ -93,7 +105,9 @@ impl Wallet {
         let bytes = codec::encode(receipt, Limit::RECORD).map_err(WalletError::Codec)?;
         self.write(|transaction| {
             let mut table = transaction.open_table(PENDING)?;
-            let next = table.last()?.map_or(0, |(sequence, _)| sequence.value() + 1);
+            let next = table
+                .last()?
+                .map_or(0, |(sequence, _)| sequence.value() + 1);
             table.insert(next, bytes.as_slice())?;
             Ok(())
         })
@@ -106,9 +120,13 @@ impl Wallet {
     pub fn first_pending(&self) -> Result<Option<Pending>, WalletError> {
         let first = self.read(|transaction| {
             let table = transaction.open_table(PENDING)?;
-            Ok(table.first()?.map(|(sequence, bytes)| (sequence.value(), bytes.value().to_vec())))
+            Ok(table
+                .first()?
+                .map(|(sequence, bytes)| (sequence.value(), bytes.value().to_vec())))
         })?;
-        let Some((sequence, bytes)) = first else { return Ok(None) };
+        let Some((sequence, bytes)) = first else {
+            return Ok(None);
+        };
         let receipt = codec::decode(&bytes, Limit::RECORD).map_err(WalletError::Codec)?;
         Ok(Some(Pending { sequence, receipt }))
     }
@@ -124,7 +142,9 @@ impl Wallet {
         total: Planck,
     ) -> Result<(), WalletError> {
         self.write(|transaction| {
-            transaction.open_table(ACKNOWLEDGED)?.insert(&coordinator.0, total.0)?;
+            transaction
+                .open_table(ACKNOWLEDGED)?
+                .insert(&coordinator.0, total.0)?;
             transaction.open_table(PENDING)?.remove(sequence)?;
             Ok(())
         })
@@ -163,7 +183,10 @@ impl Wallet {
     }
 
     fn store(&self, source: redb::Error) -> WalletError {
-        WalletError::Store { path: self.path.clone(), source }
+        WalletError::Store {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -174,7 +197,9 @@ pub enum WalletError {
     #[error("a receipt in the wallet cannot be read or written")]
     Codec(#[source] ai_link_wire::CodecError),
     /// The coordinator has not taken its payments for long.
-    #[error("{limit} delivered jobs wait for their coordinator to take the payment; is it reachable?")]
+    #[error(
+        "{limit} delivered jobs wait for their coordinator to take the payment; is it reachable?"
+    )]
     Full {
         /// How many may wait.
         limit: u64,

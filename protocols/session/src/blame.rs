@@ -15,12 +15,22 @@ use crate::parties;
 pub fn culprits(error: &DriveError, ticket: &Ticket) -> Vec<PeerKey> {
     let key = |party| parties::peer_key(ticket, party);
     match error {
-        DriveError::Protocol { source: MpcError::EvaluatorsDisagree { .. }, .. } => {
-            [Party::Evaluator0, Party::Evaluator1].into_iter().filter_map(key).collect()
-        }
+        DriveError::Protocol {
+            source: MpcError::EvaluatorsDisagree { .. },
+            ..
+        } => [Party::Evaluator0, Party::Evaluator1]
+            .into_iter()
+            .filter_map(key)
+            .collect(),
         DriveError::Link { source, peer, .. } => {
-            let session = source.source().and_then(|e| e.downcast_ref::<SessionError>());
-            session.and_then(SessionError::culprit).or_else(|| key(*peer)).into_iter().collect()
+            let session = source
+                .source()
+                .and_then(|e| e.downcast_ref::<SessionError>());
+            session
+                .and_then(SessionError::culprit)
+                .or_else(|| key(*peer))
+                .into_iter()
+                .collect()
         }
         error => error.peer().and_then(key).into_iter().collect(),
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use ai_link_mpc::Party;
 use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
 use ai_link_wire::{
-    CodecError, GroupMember, HelloReply, Limit, PeerKey, SessionHello, SessionRefusal, Signed, Ticket,
-    codec,
+    CodecError, GroupMember, HelloReply, Limit, PeerKey, SessionHello, SessionRefusal, Signed,
+    Ticket, codec,
 };
 use tokio::time::timeout;
 
@@ -34,8 +34,12 @@ pub async fn open(
             .open(peer.peer_id(), &member.addresses, within)
             .await
             .map_err(|source| HelloError::Open { peer, source })?;
-        let hello = SessionHello { ticket: ticket.clone(), from: parties::to_wire(from) };
-        let bytes = codec::encode(&hello, HELLO).map_err(|source| HelloError::Codec { peer, source })?;
+        let hello = SessionHello {
+            ticket: ticket.clone(),
+            from: parties::to_wire(from),
+        };
+        let bytes =
+            codec::encode(&hello, HELLO).map_err(|source| HelloError::Codec { peer, source })?;
         stream
             .send(FrameKind::Hello, &bytes)
             .await
@@ -44,14 +48,14 @@ pub async fn open(
             .recv_bounded(FrameKind::HelloReply, REPLY.get())
             .await
             .map_err(|source| HelloError::Stream { peer, source })?;
-        match codec::decode(&reply, REPLY)
-            .map_err(|source| HelloError::Codec { peer, source })?
-        {
+        match codec::decode(&reply, REPLY).map_err(|source| HelloError::Codec { peer, source })? {
             HelloReply::Accepted => Ok(stream),
             HelloReply::Refused(refusal) => Err(HelloError::Refused { peer, refusal }),
         }
     };
-    timeout(within, attempt).await.map_err(|_| HelloError::Silent { peer, within })?
+    timeout(within, attempt)
+        .await
+        .map_err(|_| HelloError::Silent { peer, within })?
 }
 
 /// Reads the first frame of a stream that was opened to us.

@@ -38,7 +38,9 @@ struct Link {
 impl SessionLinks {
     /// Takes over streams on which the hello is done.
     pub fn new(streams: impl IntoIterator<Item = (Party, PeerKey, BulkStream)>) -> Self {
-        let mut links = Self { links: HashMap::new() };
+        let mut links = Self {
+            links: HashMap::new(),
+        };
         for (party, peer, stream) in streams {
             links.add(party, peer, stream);
         }
@@ -60,7 +62,10 @@ impl SessionLinks {
         link.queue
             .send((kind, payload))
             .await
-            .map_err(|_| SessionError::Closed { party: to, peer: link.peer })
+            .map_err(|_| SessionError::Closed {
+                party: to,
+                peer: link.peer,
+            })
     }
 
     /// Receives a frame of `kind` of at most `limit` bytes.
@@ -84,7 +89,15 @@ impl SessionLinks {
         let (reader, writer) = stream.split();
         let (queue, messages) = mpsc::channel(QUEUE);
         let writer = tokio::spawn(write_all(writer, messages));
-        self.links.insert(party, Link { peer, reader, queue, writer });
+        self.links.insert(
+            party,
+            Link {
+                peer,
+                reader,
+                queue,
+                writer,
+            },
+        );
     }
 
     /// Tells a party that the session is over and why. Best effort: the party may be the one that is gone.
@@ -110,13 +123,17 @@ impl SessionLinks {
     }
 
     fn link(&mut self, party: Party) -> Result<&mut Link, SessionError> {
-        self.links.get_mut(&party).ok_or(SessionError::NoLink { party })
+        self.links
+            .get_mut(&party)
+            .ok_or(SessionError::NoLink { party })
     }
 }
 
 impl Links for SessionLinks {
     async fn send(&mut self, to: Party, payload: Vec<u8>) -> Result<(), LinkError> {
-        self.send_frame(to, FrameKind::Data, payload).await.map_err(LinkError::new)
+        self.send_frame(to, FrameKind::Data, payload)
+            .await
+            .map_err(LinkError::new)
     }
 
     async fn recv(&mut self, from: Party, bytes: usize) -> Result<Vec<u8>, LinkError> {
@@ -186,7 +203,11 @@ impl SessionError {
                 culprit: abort.culprit.unwrap_or(peer),
                 reason: abort.reason,
             },
-            source => Self::Stream { party, peer, source },
+            source => Self::Stream {
+                party,
+                peer,
+                source,
+            },
         }
     }
 

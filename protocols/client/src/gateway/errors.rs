@@ -103,9 +103,9 @@ fn model(error: &ModelError) -> StatusCode {
     match error {
         ModelError::Unknown { .. } | ModelError::UnknownVersion { .. } => StatusCode::NOT_FOUND,
         ModelError::Chain(_) | ModelError::Fetch { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        ModelError::Commitment { .. } | ModelError::Package { .. } | ModelError::TooLarge { .. } => {
-            StatusCode::BAD_GATEWAY
-        }
+        ModelError::Commitment { .. }
+        | ModelError::Package { .. }
+        | ModelError::TooLarge { .. } => StatusCode::BAD_GATEWAY,
     }
 }
 
@@ -138,8 +138,13 @@ impl IntoResponse for GatewayError {
             tracing::warn!(%status, error = chain(&self), "request failed");
         }
         let mut response = (status, Json(json!({ "error": chain(&self) }))).into_response();
-        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }

@@ -1,5 +1,6 @@
 //! Inference.
 
+use ai_link_mpc::Phase;
 use ai_link_program::{OutputData, OutputTensor, Program};
 use ai_link_wire::Level;
 use axum::body::Bytes;
@@ -27,11 +28,17 @@ pub(super) async fn infer(
     let _permit = gateway
         .permits
         .try_acquire()
-        .map_err(|_| GatewayError::Busy { limit: gateway.concurrency })?;
+        .map_err(|_| GatewayError::Busy {
+            limit: gateway.concurrency,
+        })?;
     let (name, version) = path.parse()?;
     let json_length = json_length(&headers)?;
     let request = InferRequest::parse(&body, json_length).map_err(GatewayError::Request)?;
-    let model = gateway.client.model(&name, version).await.map_err(GatewayError::Model)?;
+    let model = gateway
+        .client
+        .model(&name, version)
+        .await
+        .map_err(GatewayError::Model)?;
     let (batch, inputs) = arrange(&model.program, &request)?;
     let wanted = wanted(&model.program, &request)?;
     let job = InferJob {
@@ -41,13 +48,19 @@ pub(super) async fn infer(
         batch,
         inputs,
     };
-    let inference = gateway.client.infer(job).await.map_err(GatewayError::Infer)?;
+    let inference = gateway
+        .client
+        .infer(job)
+        .await
+        .map_err(GatewayError::Infer)?;
     let answer = answer(name.to_string(), request.id, &wanted, inference);
     respond(&answer)
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, GatewayError> {
-    let invalid = GatewayError::Header { name: HEADER_LENGTH };
+    let invalid = GatewayError::Header {
+        name: HEADER_LENGTH,
+    };
     match headers.get(HEADER_LENGTH) {
         None => Ok(None),
         Some(value) => match value.to_str().ok().and_then(|v| v.parse().ok()) {
@@ -62,11 +75,23 @@ fn arrange(
     program: &Program,
     request: &InferRequest,
 ) -> Result<(u32, Vec<Vec<f32>>), GatewayError> {
-    let known = || program.inputs().iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
-    if let Some(stranger) =
-        request.inputs.iter().find(|i| !program.inputs().iter().any(|p| p.name == i.name))
+    let known = || {
+        program
+            .inputs()
+            .iter()
+            .map(|p| p.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    if let Some(stranger) = request
+        .inputs
+        .iter()
+        .find(|i| !program.inputs().iter().any(|p| p.name == i.name))
     {
-        return Err(GatewayError::NoSuchInput { name: stranger.name.clone(), known: known() });
+        return Err(GatewayError::NoSuchInput {
+            name: stranger.name.clone(),
+            known: known(),
+        });
     }
     let mut batch = None;
     let mut inputs = Vec::with_capacity(program.inputs().len());
@@ -75,7 +100,9 @@ fn arrange(
             .inputs
             .iter()
             .find(|i| i.name == port.name)
-            .ok_or_else(|| GatewayError::MissingInput { name: port.name.clone() })?;
+            .ok_or_else(|| GatewayError::MissingInput {
+                name: port.name.clone(),
+            })?;
         let dims = &program.value(port.value).dims;
         let records = match input.dims.split_first() {
             Some((records, rest)) if rest == dims => u32::try_from(*records).ok(),
@@ -97,18 +124,23 @@ fn arrange(
 }
 
 /// The outputs to send and how; all of them if the request names none.
-fn wanted(
-    program: &Program,
-    request: &InferRequest,
-) -> Result<Vec<RequestedOutput>, GatewayError> {
+fn wanted(program: &Program, request: &InferRequest) -> Result<Vec<RequestedOutput>, GatewayError> {
     let Some(outputs) = &request.outputs else {
         let all = program.outputs().iter();
         return Ok(all
-            .map(|p| RequestedOutput { name: p.name.clone(), encoding: request.default_encoding })
+            .map(|p| RequestedOutput {
+                name: p.name.clone(),
+                encoding: request.default_encoding,
+            })
             .collect());
     };
-    match outputs.iter().find(|o| !program.outputs().iter().any(|p| p.name == o.name)) {
-        Some(stranger) => Err(GatewayError::NoSuchOutput { name: stranger.name.clone() }),
+    match outputs
+        .iter()
+        .find(|o| !program.outputs().iter().any(|p| p.name == o.name))
+    {
+        Some(stranger) => Err(GatewayError::NoSuchOutput {
+            name: stranger.name.clone(),
+        }),
         None => Ok(outputs.clone()),
     }
 }
@@ -123,6 +155,9 @@ fn answer(
     parameters.insert("level".into(), json!(Level::Mpc.to_string()));
     parameters.insert("receipt".into(), json!(inference.job.to_string()));
     parameters.insert("attempts".into(), json!(inference.attempts));
+    let (sent, received) = (&inference.stats.bytes_sent, &inference.stats.bytes_received);
+    parameters.insert("bytes_input".into(), json!(sent.of(Phase::Input)));
+    parameters.insert("bytes_output".into(), json!(received.of(Phase::Output)));
     parameters.insert("price".into(), json!(inference.price.to_string()));
     let tensor = |name: &str, encoding| {
         let output = inference.outputs.iter().find(|o| o.name == name)?;
@@ -133,8 +168,17 @@ fn answer(
             encoding,
         })
     };
-    let outputs = wanted.iter().filter_map(|w| tensor(&w.name, w.encoding)).collect();
-    Answer { model, version: inference.version.to_string(), id, parameters, outputs }
+    let outputs = wanted
+        .iter()
+        .filter_map(|w| tensor(&w.name, w.encoding))
+        .collect();
+    Answer {
+        model,
+        version: inference.version.to_string(),
+        id,
+        parameters,
+        outputs,
+    }
 }
 
 fn values(output: &OutputTensor) -> Values {

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Gateway, GatewayError};
-use crate::Model;
 
 /// What the path names.
 #[derive(Debug, Deserialize)]
@@ -19,7 +18,10 @@ pub(super) struct ModelPath {
 
 impl ModelPath {
     pub(super) fn parse(&self) -> Result<(ModelName, Option<ModelVersion>), GatewayError> {
-        let name = self.model.parse().map_err(|_| GatewayError::Name(self.model.clone()))?;
+        let name = self
+            .model
+            .parse()
+            .map_err(|_| GatewayError::Name(self.model.clone()))?;
         let version = match &self.version {
             None => None,
             Some(text) => {
@@ -53,9 +55,15 @@ pub(super) async fn ready(State(gateway): State<Gateway>) -> Result<Json<Value>,
 
 /// Models on the chain (Triton's repository extension).
 pub(super) async fn index(State(gateway): State<Gateway>) -> Result<Json<Value>, StatusCode> {
-    let names = gateway.client.models().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    let models: Vec<Value> =
-        names.iter().map(|n| json!({ "name": n.to_string(), "state": "READY" })).collect();
+    let names = gateway
+        .client
+        .models()
+        .await
+        .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let models: Vec<Value> = names
+        .iter()
+        .map(|n| json!({ "name": n.to_string(), "state": "READY" }))
+        .collect();
     Ok(Json(Value::Array(models)))
 }
 
@@ -64,14 +72,18 @@ pub(super) async fn model(
     Path(path): Path<ModelPath>,
 ) -> Result<Json<Value>, GatewayError> {
     let (name, version) = path.parse()?;
-    let model = gateway.client.model(&name, version).await.map_err(GatewayError::Model)?;
-    let (inputs, outputs) = (inputs(&model), outputs(&model));
+    let model = gateway
+        .client
+        .model(&name, version)
+        .await
+        .map_err(GatewayError::Model)?;
+    let signature = model.program.signature();
     Ok(Json(json!({
         "name": name.to_string(),
         "versions": [model.version.to_string()],
         "platform": "ailink_mpc",
-        "inputs": inputs,
-        "outputs": outputs,
+        "inputs": signature.inputs,
+        "outputs": signature.outputs,
     })))
 }
 
@@ -80,47 +92,17 @@ pub(super) async fn model_ready(
     Path(path): Path<ModelPath>,
 ) -> Result<Json<Value>, GatewayError> {
     let (name, version) = path.parse()?;
-    gateway.client.model(&name, version).await.map_err(GatewayError::Model)?;
+    gateway
+        .client
+        .model(&name, version)
+        .await
+        .map_err(GatewayError::Model)?;
     Ok(Json(json!({ "name": name.to_string(), "ready": true })))
-}
-
-fn inputs(model: &Model) -> Vec<Value> {
-    let program = &model.program;
-    program
-        .inputs()
-        .iter()
-        .map(|port| {
-            json!({
-                "name": port.name,
-                "datatype": "FP32",
-                "shape": with_batch(&program.value(port.value).dims),
-            })
-        })
-        .collect()
-}
-
-fn outputs(model: &Model) -> Vec<Value> {
-    let program = &model.program;
-    program
-        .outputs()
-        .iter()
-        .map(|port| {
-            let mut dims = program.value(port.value).dims.clone();
-            let mut datatype = "FP32";
-            for op in &port.post {
-                if let Some(after) = op.output_dims(&dims) {
-                    dims = after;
-                }
-                if matches!(op, ai_link_program::ClientOp::ArgMax { .. }) {
-                    datatype = "INT64";
-                }
-            }
-            json!({ "name": port.name, "datatype": datatype, "shape": with_batch(&dims) })
-        })
-        .collect()
 }
 
 /// The protocol's -1 stands for the number of records.
 pub(super) fn with_batch(dims: &[usize]) -> Vec<i64> {
-    std::iter::once(-1).chain(dims.iter().map(|d| i64::try_from(*d).unwrap_or(i64::MAX))).collect()
+    std::iter::once(-1)
+        .chain(dims.iter().map(|d| i64::try_from(*d).unwrap_or(i64::MAX)))
+        .collect()
 }

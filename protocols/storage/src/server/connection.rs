@@ -132,12 +132,14 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn standing_still_ends_a_stream_and_moving_keeps_it() {
         let (mut near, far) = tokio::io::duplex(8);
-        let mut far = IdleLimited::new(far, Duration::from_secs(10));
-        for _ in 0..5 {
-            tokio::time::sleep(Duration::from_secs(9)).await;
+        // Each pause is a tenth of the limit, all together are more than the limit.
+        let limit = Duration::from_secs(1);
+        let mut far = IdleLimited::new(far, limit);
+        for _ in 0..12 {
+            tokio::time::sleep(limit / 10).await;
             near.write_u8(1).await.unwrap();
             assert_eq!(far.read_u8().await.unwrap(), 1);
         }

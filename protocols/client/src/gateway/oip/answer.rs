@@ -120,8 +120,12 @@ mod tests {
         assert!(json["outputs"][0].get("data").is_none());
         assert_eq!(json["outputs"][1]["data"], json!([1.5, 2.0]));
         assert_eq!(json["outputs"][2]["datatype"], "INT64");
-        let wanted: Vec<u8> =
-            [0.25f32, 0.75].iter().flat_map(|v| v.to_le_bytes()).chain(1i64.to_le_bytes()).chain((-1i64).to_le_bytes()).collect();
+        let wanted: Vec<u8> = [0.25f32, 0.75]
+            .iter()
+            .flat_map(|v| v.to_le_bytes())
+            .chain(1i64.to_le_bytes())
+            .chain((-1i64).to_le_bytes())
+            .collect();
         assert_eq!(binary, wanted);
     }
 }

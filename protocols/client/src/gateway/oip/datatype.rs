@@ -86,7 +86,10 @@ impl Datatype {
 
 impl fmt::Display for Datatype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = NAMES.iter().find(|(d, _)| d == self).map_or("FP32", |(_, n)| n);
+        let name = NAMES
+            .iter()
+            .find(|(d, _)| d == self)
+            .map_or("FP32", |(_, n)| n);
         f.pad(name)
     }
 }
@@ -95,7 +98,11 @@ impl FromStr for Datatype {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        NAMES.iter().find(|(_, n)| *n == text).map(|(d, _)| *d).ok_or(())
+        NAMES
+            .iter()
+            .find(|(_, n)| *n == text)
+            .map(|(d, _)| *d)
+            .ok_or(())
     }
 }
 
@@ -141,8 +148,14 @@ mod tests {
 
     #[test]
     fn elements_are_little_endian() {
-        assert_eq!(Datatype::Fp32.to_f32(&[0, 0, 192, 63, 0, 0, 0, 192]), [1.5, -2.0]);
-        assert_eq!(Datatype::Int16.to_f32(&[0xff, 0xff, 0x00, 0x01]), [-1.0, 256.0]);
+        assert_eq!(
+            Datatype::Fp32.to_f32(&[0, 0, 192, 63, 0, 0, 0, 192]),
+            [1.5, -2.0]
+        );
+        assert_eq!(
+            Datatype::Int16.to_f32(&[0xff, 0xff, 0x00, 0x01]),
+            [-1.0, 256.0]
+        );
         assert_eq!(Datatype::Uint64.to_f32(&[5, 0, 0, 0, 0, 0, 0, 0]), [5.0]);
         assert_eq!(Datatype::Bool.to_f32(&[0, 1, 7]), [0.0, 1.0, 1.0]);
     }

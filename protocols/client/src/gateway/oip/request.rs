@@ -60,20 +60,31 @@ impl InferRequest {
     /// [`RequestError`]: every way in which the request contradicts the protocol or itself.
     pub fn parse(body: &[u8], json_length: Option<usize>) -> Result<Self, RequestError> {
         let length = json_length.unwrap_or(body.len());
-        let (json, mut binary) = body
-            .split_at_checked(length)
-            .ok_or(RequestError::HeaderLength { claimed: length, body: body.len() })?;
+        let (json, mut binary) =
+            body.split_at_checked(length)
+                .ok_or(RequestError::HeaderLength {
+                    claimed: length,
+                    body: body.len(),
+                })?;
         let raw: Raw = serde_json::from_slice(json).map_err(RequestError::Json)?;
-        let count = raw.inputs.len().max(raw.outputs.as_ref().map_or(0, Vec::len));
+        let count = raw
+            .inputs
+            .len()
+            .max(raw.outputs.as_ref().map_or(0, Vec::len));
         if count > MAX_TENSORS {
-            return Err(RequestError::TooManyTensors { count, limit: MAX_TENSORS });
+            return Err(RequestError::TooManyTensors {
+                count,
+                limit: MAX_TENSORS,
+            });
         }
         let mut inputs = Vec::with_capacity(raw.inputs.len());
         for input in raw.inputs {
             inputs.push(input.resolve(&mut binary)?);
         }
         if !binary.is_empty() {
-            return Err(RequestError::LeftOver { bytes: binary.len() });
+            return Err(RequestError::LeftOver {
+                bytes: binary.len(),
+            });
         }
         let default_encoding = encoding(&raw.parameters, "binary_data_output", Encoding::Json);
         let outputs = raw.outputs.map(|outputs| {
@@ -85,7 +96,12 @@ impl InferRequest {
                 })
                 .collect()
         });
-        Ok(Self { id: raw.id, inputs, outputs, default_encoding })
+        Ok(Self {
+            id: raw.id,
+            inputs,
+            outputs,
+            default_encoding,
+        })
     }
 }
 
@@ -120,16 +136,26 @@ impl RawInput {
     fn resolve(self, binary: &mut &[u8]) -> Result<InputTensor, RequestError> {
         let input = self.name;
         let Ok(datatype) = self.datatype.parse::<Datatype>() else {
-            return Err(RequestError::Datatype { input, datatype: self.datatype });
+            return Err(RequestError::Datatype {
+                input,
+                datatype: self.datatype,
+            });
         };
         if self.shape.len() > MAX_DIMS {
-            return Err(RequestError::Dimensions { input, found: self.shape.len(), limit: MAX_DIMS });
+            return Err(RequestError::Dimensions {
+                input,
+                found: self.shape.len(),
+                limit: MAX_DIMS,
+            });
         }
         let elements = self
             .shape
             .iter()
             .try_fold(1usize, |n, d| n.checked_mul(usize::try_from(*d).ok()?))
-            .ok_or_else(|| RequestError::Overflow { input: input.clone(), shape: self.shape.clone() })?;
+            .ok_or_else(|| RequestError::Overflow {
+                input: input.clone(),
+                shape: self.shape.clone(),
+            })?;
         let data = match (self.parameters.get("binary_data_size"), self.data) {
             (Some(_), Some(_)) => return Err(RequestError::BothEncodings { input }),
             (None, None) => return Err(RequestError::NoData { input }),
@@ -139,18 +165,34 @@ impl RawInput {
                 let size = size.as_u64().and_then(|s| usize::try_from(s).ok());
                 match (size, wanted) {
                     (Some(size), Some(wanted)) if size == wanted => {}
-                    _ => return Err(RequestError::BinarySize { input, found: size, wanted }),
+                    _ => {
+                        return Err(RequestError::BinarySize {
+                            input,
+                            found: size,
+                            wanted,
+                        });
+                    }
                 }
-                let bytes = size
-                    .and_then(|size| binary.split_off(..size))
-                    .ok_or(RequestError::Truncated { input: input.clone() })?;
+                let bytes = size.and_then(|size| binary.split_off(..size)).ok_or(
+                    RequestError::Truncated {
+                        input: input.clone(),
+                    },
+                )?;
                 datatype.to_f32(bytes)
             }
         };
         if data.len() != elements {
-            return Err(RequestError::Elements { input, found: data.len(), shape: self.shape });
+            return Err(RequestError::Elements {
+                input,
+                found: data.len(),
+                shape: self.shape,
+            });
         }
-        Ok(InputTensor { name: input, dims: self.shape.iter().map(|d| *d as usize).collect(), data })
+        Ok(InputTensor {
+            name: input,
+            dims: self.shape.iter().map(|d| *d as usize).collect(),
+            data,
+        })
     }
 }
 
@@ -306,16 +348,27 @@ mod tests {
             RequestError::NoData { .. }
         ));
         assert!(matches!(
-            parse(&input(r#""shape":[18446744073709551615,9],"datatype":"FP32","data":[1]"#)),
+            parse(&input(
+                r#""shape":[18446744073709551615,9],"datatype":"FP32","data":[1]"#
+            )),
             RequestError::Overflow { .. }
         ));
         let binary = r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}"#;
-        assert!(matches!(parse(&input(binary)), RequestError::Truncated { .. }));
+        assert!(matches!(
+            parse(&input(binary)),
+            RequestError::Truncated { .. }
+        ));
         let wrong = r#""shape":[1],"datatype":"FP32","parameters":{"binary_data_size":5}"#;
-        assert!(matches!(parse(&input(wrong)), RequestError::BinarySize { found: Some(5), .. }));
+        assert!(matches!(
+            parse(&input(wrong)),
+            RequestError::BinarySize { found: Some(5), .. }
+        ));
         assert!(matches!(
             InferRequest::parse(b"{}", Some(3)),
-            Err(RequestError::HeaderLength { claimed: 3, body: 2 })
+            Err(RequestError::HeaderLength {
+                claimed: 3,
+                body: 2
+            })
         ));
         let head = input(r#""shape":[1],"datatype":"FP32","data":[1]"#);
         let body = format!("{head}xyz");

@@ -1,0 +1,246 @@
+//! What is typed: commands and flags. What is meant is worked out in `commands`.
+//!
+//! Every flag can be given as `AI_LINK_…` in the environment; a flag wins over the environment, the
+//! environment over the file, the file over the default.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Exit codes, as `--help` documents them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the command failed; the reason is on stderr
+  2  the command line or a configuration file is wrong
+  3  a check said no: a receipt does not verify, `doctor` found problems, a demo disagreed";
+
+/// Confidential AI inference network.
+#[derive(Debug, Parser)]
+#[command(name = "ai-link", version, after_help = EXIT_CODES, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Print one JSON object on stdout instead of text
+    #[arg(long, global = true, env = "AI_LINK_JSON")]
+    pub(crate) json: bool,
+    /// Directory that holds the state of a development network [default: $XDG_STATE_HOME/ai-link]
+    #[arg(long, global = true, env = "AI_LINK_DIR", value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// What to log to stderr, e.g. `info` or `ai_link_worker=debug`
+    #[arg(
+        long,
+        global = true,
+        env = "AI_LINK_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole network on this machine, infer two models privately, settle, and show the evidence
+    Demo(Demo),
+    /// A development network on this machine
+    #[command(subcommand)]
+    Dev(DevCommand),
+    /// Models: check, publish, list
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Send records through the gateway and get the answers
+    Infer(Infer),
+    /// What an account has: free, bonded, in escrow, promised
+    Balance(Balance),
+    /// Receipts: what was computed, by whom, for how much
+    #[command(subcommand)]
+    Receipt(ReceiptCommand),
+    /// Look for everything that would keep this machine from taking part, all at once
+    Doctor,
+    /// Run a worker
+    Worker(Daemon),
+    /// Run a coordinator
+    Coordinator(Daemon),
+    /// Run the application's gateway
+    Gateway(Daemon),
+    /// Run the embedded chain
+    Chain(Daemon),
+    /// Run the embedded store
+    Storage(Daemon),
+}
+
+/// A process that serves until it is asked to stop (SIGTERM or Ctrl-C).
+#[derive(Args, Debug)]
+pub(crate) struct Daemon {
+    /// Its configuration, in TOML
+    #[arg(long, env = "AI_LINK_CONFIG", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Write pid and addresses to this file once it serves
+    #[arg(long, env = "AI_LINK_READY", value_name = "FILE")]
+    pub(crate) ready: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Demo {
+    /// Seed of all keys
+    #[arg(long, env = "AI_LINK_SEED", default_value = "demo")]
+    pub(crate) seed: String,
+    /// Worker processes, each of an operator of its own
+    #[arg(long, env = "AI_LINK_WORKERS", default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=32))]
+    pub(crate) workers: u16,
+    /// Held-out records per model
+    #[arg(long, env = "AI_LINK_RECORDS", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) records: u32,
+    /// Leave the network running (in --dir) instead of stopping and removing it
+    #[arg(long, env = "AI_LINK_KEEP")]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DevCommand {
+    /// Start the network: chain, storage, coordinator, workers, gateway
+    Up(DevUp),
+    /// Stop it; its state stays, and the next `up` continues from it
+    Down,
+    /// Which processes run, and where
+    Status,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DevUp {
+    /// Seed of all keys: the same seed gives the same accounts
+    #[arg(long, env = "AI_LINK_SEED", default_value = "dev")]
+    pub(crate) seed: String,
+    /// Worker processes, each of an operator of its own
+    #[arg(long, env = "AI_LINK_WORKERS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(3..=32))]
+    pub(crate) workers: u16,
+    /// Where the gateway serves HTTP
+    #[arg(
+        long,
+        env = "AI_LINK_GATEWAY",
+        default_value = "127.0.0.1:8000",
+        value_name = "ADDR"
+    )]
+    pub(crate) gateway: SocketAddr,
+    /// Publish the two models of benchmarks/models once the network is up
+    #[arg(long, env = "AI_LINK_WITH_MODELS")]
+    pub(crate) with_models: bool,
+    /// Diagnostic: every worker, the coordinator and storage write down, decrypted, all they see
+    #[arg(long, env = "AI_LINK_CAPTURE")]
+    pub(crate) capture: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Import an ONNX file and say whether and how it would run; changes nothing
+    Check(ModelSource),
+    /// Import, check, put into storage and register on chain
+    Publish(Publish),
+    /// Models on the chain
+    List,
+    /// One model with its versions
+    Show {
+        /// Its name
+        name: String,
+    },
+}
+
+/// An ONNX file and records that show what its values look like.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ModelSource {
+    /// The model
+    #[arg(value_name = "FILE.onnx")]
+    pub(crate) onnx: PathBuf,
+    /// Records for the fixed-point plan: one .npy per input, in the model's order, batch first
+    #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy", required = true, num_args = 1..)]
+    pub(crate) calibration: Vec<PathBuf>,
+    /// Fraction bits [default: chosen by the plan, 16 if they fit]
+    #[arg(long, env = "AI_LINK_FRACTION", value_parser = clap::value_parser!(u8).range(4..=24))]
+    pub(crate) fraction: Option<u8>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Publish {
+    #[command(flatten)]
+    pub(crate) source: ModelSource,
+    /// Name on the chain: 3 to 63 of a-z 0-9 . _ -
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Version [default: one more than the latest]
+    #[arg(long)]
+    pub(crate) version: Option<u32>,
+    /// Price of one record in AIL, e.g. 0.001
+    #[arg(long, default_value = "0.001", value_name = "AIL")]
+    pub(crate) price: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Infer {
+    /// Name of the model
+    #[arg(long)]
+    pub(crate) model: String,
+    /// Version [default: the latest]
+    #[arg(long)]
+    pub(crate) version: Option<u32>,
+    /// Records: one .npy per input, in the model's order, batch first
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE.npy")]
+    pub(crate) input: Vec<PathBuf>,
+    /// Where the first output goes [default: stdout, as JSON]
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) output: Option<PathBuf>,
+    /// Gateway [default: the one of --dir]
+    #[arg(long, env = "AI_LINK_GATEWAY_URL", value_name = "URL")]
+    pub(crate) gateway: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Balance {
+    /// Account in SS58 form, or the name of a key in --dir [default: all keys of --dir]
+    pub(crate) account: Option<String>,
+    /// Say what each part is and when it can be had
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReceiptCommand {
+    /// Print a receipt
+    Show(ReceiptFile),
+    /// Verify a receipt: all signatures, the group, the sums. Needs no network
+    Verify(ReceiptFile),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReceiptFile {
+    /// A receipt file, or the id that the gateway returned
+    #[arg(value_name = "FILE|ID")]
+    pub(crate) receipt: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn json_and_dir_are_taken_after_any_command() {
+        let cli = Cli::try_parse_from(["ai-link", "dev", "status", "--json", "--dir", "/x"]);
+        let Ok(cli) = cli else { panic!("{cli:?}") };
+        assert!(cli.global.json);
+        assert_eq!(cli.global.dir, Some("/x".into()));
+        assert!(matches!(cli.command, Command::Dev(DevCommand::Status)));
+    }
+}

@@ -1,0 +1,33 @@
+//! From what was typed to what is done.
+
+mod balance;
+mod context;
+mod daemon;
+mod demo;
+mod dev;
+mod doctor;
+mod infer;
+mod model;
+mod oip;
+mod receipt;
+
+use crate::cli::{Cli, Command};
+use crate::output::{Failure, Output};
+
+pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Demo(args) => demo::run(global, args, output).await,
+        Command::Dev(command) => dev::run(global, command, output).await,
+        Command::Model(command) => model::run(global, command, output).await,
+        Command::Infer(args) => infer::run(global, args, output).await,
+        Command::Balance(args) => balance::run(global, args, output).await,
+        Command::Receipt(command) => receipt::run(global, command, output),
+        Command::Doctor => doctor::run(global, output).await,
+        Command::Worker(args) => daemon::worker(args).await,
+        Command::Coordinator(args) => daemon::coordinator(args).await,
+        Command::Gateway(args) => daemon::gateway(args).await,
+        Command::Chain(args) => daemon::chain(args).await,
+        Command::Storage(args) => daemon::storage(args).await,
+    }
+}

@@ -1,0 +1,106 @@
+//! The two models that come with the source: small, real, trained by `benchmarks/models/train.py`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use ai_link_program::PlanOptions;
+use ai_link_wire::Identity;
+
+use crate::commands::model::{Prepared, Release, publish as publish_prepared};
+use crate::dev::{Network, StateDir};
+use crate::npy::{self, Array};
+use crate::output::{Failure, Output};
+
+/// A model with its records, compiled into the program so that the demo runs from anywhere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DemoModel {
+    pub(super) name: &'static str,
+    pub(super) onnx: &'static [u8],
+    calibration: &'static [u8],
+    records: &'static [u8],
+}
+
+macro_rules! demo_model {
+    ($name:literal) => {
+        DemoModel {
+            name: $name,
+            onnx: include_bytes!(concat!("../../../benchmarks/models/", $name, "/model.onnx")),
+            calibration: include_bytes!(concat!(
+                "../../../benchmarks/models/",
+                $name,
+                "/calibration.npy"
+            )),
+            records: include_bytes!(concat!(
+                "../../../benchmarks/models/",
+                $name,
+                "/records.npy"
+            )),
+        }
+    };
+}
+
+/// All of them.
+pub(super) fn all() -> [DemoModel; 2] {
+    [demo_model!("breast-cancer"), demo_model!("digits")]
+}
+
+impl DemoModel {
+    /// At most `count` held-out records, none of which the model was trained or planned with.
+    pub(super) fn records(&self, dir: &StateDir, count: usize) -> Result<Array, Failure> {
+        let all = self.array(dir, "records", self.records)?;
+        let count = count.min(all.records());
+        Ok(all.slice(0, count))
+    }
+
+    fn array(&self, dir: &StateDir, what: &str, bytes: &[u8]) -> Result<Array, Failure> {
+        let path = self.file(dir, what)?;
+        fs::write(&path, bytes).map_err(Failure::failed)?;
+        npy::read(&path).map_err(Failure::failed)
+    }
+
+    /// Files of the owner and the application: not part of what the network's processes are searched for.
+    fn file(&self, dir: &StateDir, what: &str) -> Result<PathBuf, Failure> {
+        let home = dir.root().join("owner").join(self.name);
+        fs::create_dir_all(&home).map_err(Failure::failed)?;
+        Ok(home.join(format!("{what}.npy")))
+    }
+}
+
+/// Publishes a model unless it is on the chain already.
+pub(super) async fn publish(
+    dir: &StateDir,
+    network: &Network,
+    model: &DemoModel,
+    output: &Output,
+) -> Result<(), Failure> {
+    let registry = ai_link_registry::Registry::connect(&network.chain)
+        .await
+        .map_err(Failure::failed)?;
+    let name = model.name.parse().map_err(Failure::failed)?;
+    if registry
+        .model(&name)
+        .await
+        .map_err(Failure::failed)?
+        .is_some()
+    {
+        return Ok(());
+    }
+    let calibration = model.array(dir, "calibration", model.calibration)?;
+    let prepared = Prepared::new(
+        model.name,
+        model.onnx,
+        vec![calibration],
+        PlanOptions::default(),
+    )?;
+    let owner = Identity::load(&network.owner_key).map_err(Failure::failed)?;
+    let release = Release {
+        version: None,
+        price: "0.001".into(),
+    };
+    let published = publish_prepared(network, owner, prepared, release).await?;
+    output.note(&format!(
+        "published {} version {}",
+        published.name, published.version
+    ));
+    Ok(())
+}

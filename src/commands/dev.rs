@@ -1,0 +1,124 @@
+//! `ai-link dev`.
+
+use serde::Serialize;
+
+use super::context::{Context, state_dir};
+use crate::cli::{DevCommand, DevUp, Global};
+use crate::dev::layout::Ready;
+use crate::dev::process::{self, Liveness};
+use crate::dev::up::{Plan, up};
+use crate::dev::{Network, StateDir};
+use crate::output::{Failure, Output};
+
+pub(super) async fn run(
+    global: &Global,
+    command: DevCommand,
+    output: &Output,
+) -> Result<(), Failure> {
+    match command {
+        DevCommand::Up(args) => start(global, args, output).await,
+        DevCommand::Down => {
+            let context = Context::load(global)?;
+            down(&context.dir, &context.network)?;
+            let stopped = Stopped {
+                stopped: context.network.processes,
+            };
+            output.result(&stopped, |s| format!("stopped {}", s.stopped.join(", ")))
+        }
+        DevCommand::Status => {
+            let context = Context::load(global)?;
+            let status = status(&context.dir, &context.network);
+            output.result(&status, Status::text)
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Stopped {
+    stopped: Vec<String>,
+}
+
+async fn start(global: &Global, args: DevUp, output: &Output) -> Result<(), Failure> {
+    let dir = state_dir(global)?;
+    let plan = Plan {
+        seed: args.seed,
+        workers: args.workers,
+        gateway: args.gateway,
+        capture: args.capture,
+    };
+    let network = up(&dir, &plan, output).await?;
+    if args.with_models {
+        super::demo::publish_models(&dir, &network, output).await?;
+    }
+    let status = status(&dir, &network);
+    output.result(&status, Status::text)
+}
+
+/// Stops every process, in the reverse of the order in which they were started.
+pub(super) fn down(dir: &StateDir, network: &Network) -> Result<(), Failure> {
+    for name in network.processes.iter().rev() {
+        process::stop(dir, name).map_err(Failure::failed)?;
+    }
+    Ok(())
+}
+
+/// What runs where.
+#[derive(Serialize)]
+struct Status {
+    dir: String,
+    gateway: String,
+    processes: Vec<ProcessStatus>,
+}
+
+#[derive(Serialize)]
+struct ProcessStatus {
+    name: String,
+    running: bool,
+    pid: Option<u32>,
+    addresses: Vec<String>,
+    account: Option<String>,
+}
+
+fn status(dir: &StateDir, network: &Network) -> Status {
+    let processes = network
+        .processes
+        .iter()
+        .map(|name| match Ready::load(&dir.ready(name)) {
+            Ok(ready) => ProcessStatus {
+                name: name.clone(),
+                running: process::liveness(dir, name, &ready) == Liveness::Running,
+                pid: Some(ready.pid),
+                addresses: ready.addresses,
+                account: ready.account,
+            },
+            Err(_) => ProcessStatus {
+                name: name.clone(),
+                running: false,
+                pid: None,
+                addresses: Vec::new(),
+                account: None,
+            },
+        })
+        .collect();
+    Status {
+        dir: dir.root().display().to_string(),
+        gateway: network.gateway.clone(),
+        processes,
+    }
+}
+
+impl Status {
+    fn text(&self) -> String {
+        let mut lines = vec![
+            format!("state    {}", self.dir),
+            format!("gateway  {}", self.gateway),
+        ];
+        for p in &self.processes {
+            let state = if p.running { "running" } else { "stopped" };
+            let pid = p.pid.map_or_else(String::new, |pid| pid.to_string());
+            let at = p.addresses.first().map_or("", String::as_str);
+            lines.push(format!("{:12} {state:8} {pid:>8}  {at}", p.name));
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,348 @@
+//! `ai-link model`.
+
+use std::fs;
+use std::path::Path;
+
+use ai_link_program::{ImportLimits, Package, PlanOptions, Tensor};
+use ai_link_registry::{NewModel, RegistryClient};
+use ai_link_storage::{Account, HttpStore, ObjectStore as _, PutOptions, RequestSigner, SignWith};
+use ai_link_wire::{Commitment, Fid, Identity, Level, ModelName, ModelVersion, Planck};
+use serde::Serialize;
+use serde_json::json;
+
+use super::context::Context;
+use crate::cli::{Global, ModelCommand, ModelSource};
+use crate::dev::Network;
+use crate::npy::{self, Array};
+use crate::output::{Failure, Output};
+
+pub(super) async fn run(
+    global: &Global,
+    command: ModelCommand,
+    output: &Output,
+) -> Result<(), Failure> {
+    match command {
+        ModelCommand::Check(source) => {
+            let name = stem(&source.onnx);
+            let prepared = Prepared::load(&name, &source)?;
+            output.result(&prepared.report, Report::text)
+        }
+        ModelCommand::Publish(args) => {
+            let context = Context::load(global)?;
+            let prepared = Prepared::load(&args.name, &args.source)?;
+            let release = Release {
+                version: args.version,
+                price: args.price,
+            };
+            let published = publish(&context.network, context.owner()?, prepared, release).await?;
+            output.result(&published, Published::text)
+        }
+        ModelCommand::List => list(global, output).await,
+        ModelCommand::Show { name } => show(global, &name, output).await,
+    }
+}
+
+/// A model that was imported, planned and checked against its own float reference.
+pub(super) struct Prepared {
+    package: Vec<u8>,
+    pub(super) report: Report,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    name: String,
+    inputs: Vec<String>,
+    outputs: Vec<String>,
+    steps: usize,
+    /// Steps that cost rounds, by kind.
+    interactive: Vec<(String, usize)>,
+    parameters: usize,
+    fraction_bits: u8,
+    calibration_records: u64,
+    /// Of these, how many have the same largest output in fixed point and in f32.
+    agreeing: u64,
+    /// Of the fixed-point program against f32, on the calibration records.
+    max_abs_error: f64,
+    package_bytes: usize,
+    commitment: String,
+}
+
+impl Prepared {
+    /// From files.
+    pub(super) fn load(name: &str, source: &ModelSource) -> Result<Self, Failure> {
+        let onnx = fs::read(&source.onnx)
+            .map_err(|e| Failure::message(format!("cannot read {}: {e}", source.onnx.display())))?;
+        let mut options = PlanOptions::default();
+        if let Some(bits) = source.fraction {
+            options.fraction_bits = bits;
+        }
+        let calibration: Result<Vec<Array>, _> =
+            source.calibration.iter().map(|p| npy::read(p)).collect();
+        Self::new(name, &onnx, calibration.map_err(Failure::failed)?, options)
+    }
+
+    /// From bytes and arrays.
+    pub(super) fn new(
+        name: &str,
+        onnx: &[u8],
+        calibration: Vec<Array>,
+        options: PlanOptions,
+    ) -> Result<Self, Failure> {
+        let calibration: Vec<Tensor> = calibration
+            .into_iter()
+            .map(|a| Tensor::new(a.dims, a.data).map_err(Failure::failed))
+            .collect::<Result<_, _>>()?;
+        let limits = ImportLimits::default();
+        let package =
+            Package::build(name, onnx, limits, &[calibration], options).map_err(Failure::failed)?;
+        let bytes = package.to_bytes();
+        let report = Report::of(name, &package, &bytes);
+        Ok(Self {
+            package: bytes,
+            report,
+        })
+    }
+}
+
+impl Report {
+    fn of(name: &str, package: &Package, bytes: &[u8]) -> Self {
+        let program = &package.program;
+        let mut interactive: Vec<(String, usize)> = Vec::new();
+        for step in program.steps().iter().filter(|s| s.op.is_interactive()) {
+            match interactive
+                .iter_mut()
+                .find(|(kind, _)| kind == step.op.kind())
+            {
+                Some((_, count)) => *count += 1,
+                None => interactive.push((step.op.kind().to_owned(), 1)),
+            }
+        }
+        let port = |name: &str, value| format!("{name} {:?}", program.value(value).dims);
+        let inputs = program.inputs();
+        Self {
+            name: name.to_owned(),
+            inputs: inputs.iter().map(|p| port(&p.name, p.value)).collect(),
+            outputs: program
+                .outputs()
+                .iter()
+                .map(|p| port(&p.name, p.value))
+                .collect(),
+            steps: program.steps().len(),
+            interactive,
+            parameters: program.constants().iter().map(|c| c.data.len()).sum(),
+            fraction_bits: inputs
+                .first()
+                .map_or(0, |p| program.value(p.value).fraction),
+            calibration_records: package.calibration.records,
+            agreeing: package.calibration.agreeing,
+            max_abs_error: f64::from(package.calibration.max_abs_error),
+            package_bytes: bytes.len(),
+            commitment: Commitment(Package::commitment_of(bytes)).to_string(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let interactive: Vec<String> = self
+            .interactive
+            .iter()
+            .map(|(kind, n)| format!("{n} {kind}"))
+            .collect();
+        format!(
+            "{}: can run under mpc\n  inputs      {} (per record)\n  outputs     {}\n  steps       {} \
+             ({})\n  parameters  {}\n  fixed point {} fraction bits, largest deviation from f32 \
+             {:.2e}, {} of {} records agree\n  package     {} bytes, commitment {}",
+            self.name,
+            self.inputs.join(", "),
+            self.outputs.join(", "),
+            self.steps,
+            if interactive.is_empty() {
+                "none interactive".into()
+            } else {
+                interactive.join(", ")
+            },
+            self.parameters,
+            self.fraction_bits,
+            self.max_abs_error,
+            self.agreeing,
+            self.calibration_records,
+            self.package_bytes,
+            self.commitment,
+        )
+    }
+}
+
+/// A model on the chain.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Published {
+    pub(super) name: String,
+    pub(super) version: u32,
+    manifest: String,
+    commitment: String,
+    price_per_record: String,
+}
+
+impl Published {
+    fn text(&self) -> String {
+        format!(
+            "published {} version {}\n  manifest    {}\n  commitment  {}\n  price       {} a record",
+            self.name, self.version, self.manifest, self.commitment, self.price_per_record
+        )
+    }
+}
+
+/// What the owner decides about a release.
+#[derive(Clone, Debug)]
+pub(super) struct Release {
+    /// One more than the latest if `None`.
+    pub(super) version: Option<u32>,
+    /// Of one record, in AIL.
+    pub(super) price: String,
+}
+
+/// Stores, then registers: what the chain names can always be had.
+pub(super) async fn publish(
+    network: &Network,
+    owner: Identity,
+    prepared: Prepared,
+    release: Release,
+) -> Result<Published, Failure> {
+    let Prepared { package, report } = prepared;
+    let name: ModelName = report.name.parse().map_err(Failure::failed)?;
+    let price: Planck = format!("{} AIL", release.price)
+        .parse()
+        .map_err(Failure::failed)?;
+    let registry = ai_link_registry::Registry::connect(&network.chain)
+        .await
+        .map_err(Failure::failed)?;
+    let latest = registry
+        .model(&name)
+        .await
+        .map_err(Failure::failed)?
+        .map(|m| m.latest.0);
+    let version = ModelVersion(
+        release
+            .version
+            .unwrap_or_else(|| latest.map_or(1, |v| v + 1)),
+    );
+    let signer = storage_signer(owner.clone());
+    let storage = HttpStore::new(&network.storage)
+        .map_err(Failure::failed)?
+        .with_signer(signer);
+    let commitment = Commitment(Package::commitment_of(&package));
+    let object = format!("{name}-{version}.package")
+        .parse()
+        .map_err(Failure::failed)?;
+    let stored = storage
+        .put_bytes(&package, PutOptions::named(object))
+        .await
+        .map_err(Failure::failed)?;
+    let manifest = Fid(stored.fid.0);
+    RegistryClient::new(registry, owner)
+        .publish_model(NewModel {
+            name: name.clone(),
+            version,
+            commitment,
+            manifest,
+            price_per_record: price,
+            levels: Level::Mpc.into(),
+        })
+        .await
+        .map_err(Failure::failed)?;
+    Ok(Published {
+        name: name.to_string(),
+        version: version.0,
+        manifest: manifest.to_string(),
+        commitment: commitment.to_string(),
+        price_per_record: price.to_string(),
+    })
+}
+
+/// Writes to storage are signed by the owner's account.
+fn storage_signer(owner: Identity) -> impl RequestSigner {
+    let account = Account(owner.account().0);
+    SignWith::new(account, move |message: &[u8]| owner.sign(message).0)
+}
+
+async fn list(global: &Global, output: &Output) -> Result<(), Failure> {
+    let registry = Context::load(global)?.registry().await?;
+    let models = registry.models().await.map_err(Failure::failed)?;
+    let rows: Vec<_> = models
+        .iter()
+        .map(|m| {
+            json!({
+                "name": m.name.to_string(),
+                "latest": m.latest.0,
+                "owner": m.owner.to_string(),
+                "price_per_record": m.price_per_record.to_string(),
+            })
+        })
+        .collect();
+    output.result(&json!({ "models": rows }), |_| {
+        let lines: Vec<String> = models
+            .iter()
+            .map(|m| {
+                format!(
+                    "{:24} v{:<4} {} a record, owner {}",
+                    m.name, m.latest, m.price_per_record, m.owner
+                )
+            })
+            .collect();
+        if lines.is_empty() {
+            "no models on the chain".into()
+        } else {
+            lines.join("\n")
+        }
+    })
+}
+
+async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failure> {
+    let name: ModelName = name.parse().map_err(Failure::failed)?;
+    let registry = Context::load(global)?.registry().await?;
+    let model = registry
+        .model(&name)
+        .await
+        .map_err(Failure::failed)?
+        .ok_or_else(|| Failure::message(format!("there is no model {name} on the chain")))?;
+    let mut versions = Vec::new();
+    for number in (1..=model.latest.0).rev() {
+        let version = ModelVersion(number);
+        if let Some(v) = registry
+            .version(&name, version)
+            .await
+            .map_err(Failure::failed)?
+        {
+            versions.push(json!({
+                "version": number,
+                "commitment": v.commitment.to_string(),
+                "manifest": v.manifest.to_string(),
+            }));
+        }
+    }
+    let value = json!({
+        "name": name.to_string(),
+        "owner": model.owner.to_string(),
+        "price_per_record": model.price_per_record.to_string(),
+        "versions": versions,
+    });
+    output.result(&value, |v| {
+        let mut lines = vec![format!(
+            "{name}: owner {}, {} a record",
+            model.owner, model.price_per_record
+        )];
+        for version in v["versions"].as_array().into_iter().flatten() {
+            lines.push(format!(
+                "  v{:<4} commitment {}  manifest {}",
+                version["version"],
+                version["commitment"].as_str().unwrap_or("?"),
+                version["manifest"].as_str().unwrap_or("?"),
+            ));
+        }
+        lines.join("\n")
+    })
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem()
+        .map_or_else(|| "model".into(), |s| s.to_string_lossy().into_owned())
+}

@@ -1,0 +1,173 @@
+//! A client of the gateway's own interface: what an application would do, over HTTP.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::npy::Array;
+use crate::output::Failure;
+
+/// Longer than the gateway's own deadline, so that its error is heard.
+const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+/// Answers larger than this are not believed.
+const MAX_ANSWER: u64 = 1 << 30;
+
+/// A gateway.
+#[derive(Clone, Debug)]
+pub(super) struct Oip {
+    http: reqwest::Client,
+    url: String,
+}
+
+/// What the gateway answered.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) outputs: Vec<(String, Array)>,
+    pub(super) version: String,
+    pub(super) parameters: Value,
+}
+
+impl Oip {
+    pub(super) fn new(url: &str) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .timeout(ANSWER_WITHIN)
+            .no_proxy()
+            .build()
+            .map_err(Failure::failed)?;
+        Ok(Self {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Names of the model's inputs.
+    pub(super) async fn inputs(
+        &self,
+        model: &str,
+        version: Option<u32>,
+    ) -> Result<Vec<String>, Failure> {
+        let url = self.model(model, version);
+        let response = self.http.get(url).send().await.map_err(Failure::failed)?;
+        let metadata = json(response).await?;
+        let inputs = metadata["inputs"].as_array().cloned().unwrap_or_default();
+        Ok(inputs
+            .iter()
+            .filter_map(|i| Some(i["name"].as_str()?.to_owned()))
+            .collect())
+    }
+
+    /// Sends records with the binary tensor extension, asks for binary answers.
+    pub(super) async fn infer(
+        &self,
+        model: &str,
+        version: Option<u32>,
+        inputs: &[(String, Array)],
+    ) -> Result<Answer, Failure> {
+        let described: Vec<Value> = inputs
+            .iter()
+            .map(|(name, array)| {
+                json!({
+                    "name": name,
+                    "shape": array.dims,
+                    "datatype": "FP32",
+                    "parameters": { "binary_data_size": array.data.len() * 4 },
+                })
+            })
+            .collect();
+        let head = json!({
+            "inputs": described,
+            "parameters": { "binary_data_output": true },
+        })
+        .to_string();
+        let mut body = head.clone().into_bytes();
+        for (_, array) in inputs {
+            body.extend(array.data.iter().flat_map(|v| v.to_le_bytes()));
+        }
+        let response = self
+            .http
+            .post(format!("{}/infer", self.model(model, version)))
+            .header("Inference-Header-Content-Length", head.len())
+            .header("Content-Type", "application/octet-stream")
+            .body(body)
+            .send()
+            .await
+            .map_err(Failure::failed)?;
+        parse(response).await
+    }
+
+    fn model(&self, model: &str, version: Option<u32>) -> String {
+        match version {
+            None => format!("{}/v2/models/{model}", self.url),
+            Some(v) => format!("{}/v2/models/{model}/versions/{v}", self.url),
+        }
+    }
+}
+
+async fn json(response: reqwest::Response) -> Result<Value, Failure> {
+    let status = response.status();
+    let value: Value = response.json().await.map_err(Failure::failed)?;
+    if status.is_success() {
+        return Ok(value);
+    }
+    let text = value["error"].as_str().unwrap_or("no reason given");
+    Err(Failure::message(format!(
+        "the gateway answers {status}: {text}"
+    )))
+}
+
+async fn parse(response: reqwest::Response) -> Result<Answer, Failure> {
+    if !response.status().is_success() {
+        return Err(json(response).await.err().unwrap_or_else(malformed));
+    }
+    if response.content_length().is_none_or(|n| n > MAX_ANSWER) {
+        return Err(malformed());
+    }
+    let length = response
+        .headers()
+        .get("Inference-Header-Content-Length")
+        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let body = response.bytes().await.map_err(Failure::failed)?;
+    let (head, mut binary) = body
+        .split_at_checked(length.unwrap_or(body.len()))
+        .ok_or_else(malformed)?;
+    let head: Value = serde_json::from_slice(head).map_err(Failure::failed)?;
+    let mut outputs = Vec::new();
+    for output in head["outputs"].as_array().into_iter().flatten() {
+        let name = output["name"].as_str().ok_or_else(malformed)?.to_owned();
+        let dims: Vec<usize> =
+            serde_json::from_value(output["shape"].clone()).map_err(Failure::failed)?;
+        let size = output["parameters"]["binary_data_size"]
+            .as_u64()
+            .ok_or_else(malformed)?;
+        let size = usize::try_from(size).map_err(|_| malformed())?;
+        let bytes = binary.split_off(..size).ok_or_else(malformed)?;
+        let data = match output["datatype"].as_str() {
+            Some("FP32") => bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|c| f32::from_le_bytes(*c))
+                .collect(),
+            Some("INT64") => bytes
+                .as_chunks::<8>()
+                .0
+                .iter()
+                .map(|c| i64::from_le_bytes(*c) as f32)
+                .collect(),
+            _ => return Err(malformed()),
+        };
+        outputs.push((name, Array { dims, data }));
+    }
+    Ok(Answer {
+        outputs,
+        version: head["model_version"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        parameters: head["parameters"].clone(),
+    })
+}
+
+fn malformed() -> Failure {
+    Failure::message("the gateway's answer does not follow the Open Inference Protocol")
+}
