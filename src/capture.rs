@@ -14,8 +14,9 @@ use serde::Serialize;
 /// Values in a row that make a pattern. Three floats are 12 bytes: by chance they occur in a gigabyte with
 /// probability 10^-20.
 const FLOATS: usize = 3;
-/// Two ring elements are 16 bytes, of which small values leave many zero.
-const ELEMENTS: usize = 2;
+/// Ring elements in a row that make a pattern: two large ones are telling; small ones leave most bytes zero, so
+/// that it takes more of them.
+const ELEMENTS: [usize; 2] = [2, 8];
 /// A pattern with fewer bytes that are not zero could be a length, a padding, or another small number.
 const MIN_NONZERO: usize = 5;
 /// Files are searched in memory; no process of a development network writes larger ones.
@@ -70,7 +71,7 @@ impl Needles {
 
     /// A record or an answer as ring elements.
     pub(crate) fn ring(&mut self, what: &str, elements: &[u64]) {
-        for window in elements.windows(ELEMENTS) {
+        for window in ELEMENTS.iter().flat_map(|n| elements.windows(*n)) {
             let bytes = window.iter().flat_map(|v| v.to_le_bytes()).collect();
             self.add(&format!("{what} in fixed point"), bytes);
         }

@@ -10,7 +10,7 @@ mod dev;
 mod npy;
 mod output;
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -33,6 +33,7 @@ fn start(cli: Cli, output: &Output) -> Result<(), Failure> {
         EnvFilter::try_new(&cli.global.log).map_err(|e| Failure::usage(format!("--log: {e}")))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr)
         .init();
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;

@@ -130,7 +130,7 @@ fn size(path: &Path) -> u64 {
 
 /// A gateway process whose traffic with chain and storage passes through recording proxies.
 struct RecordedGateway {
-    process: Child,
+    _process: Running,
     url: String,
     http: reqwest::Client,
 }
@@ -158,7 +158,7 @@ impl RecordedGateway {
         // The old gateway holds the wallet until it is gone.
         let started = Instant::now();
         loop {
-            let mut process = Command::new(env!("CARGO_BIN_EXE_ai-link"))
+            let process = Command::new(env!("CARGO_BIN_EXE_ai-link"))
                 .args(["gateway", "--config"])
                 .arg(&path)
                 .arg("--ready")
@@ -166,14 +166,19 @@ impl RecordedGateway {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
+            let mut process = Running(process);
             while started.elapsed() < Duration::from_secs(40) {
                 if let Ok(bytes) = std::fs::read(&ready) {
                     let ready: Value = serde_json::from_slice(&bytes).unwrap();
                     let url = ready["addresses"][0].as_str().unwrap().to_owned();
                     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-                    return Self { process, url, http };
+                    return Self {
+                        _process: process,
+                        url,
+                        http,
+                    };
                 }
-                if process.try_wait().unwrap().is_some() {
+                if process.0.try_wait().unwrap().is_some() {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -196,10 +201,13 @@ impl RecordedGateway {
     }
 }
 
-impl Drop for RecordedGateway {
+/// A child that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

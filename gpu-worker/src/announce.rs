@@ -80,8 +80,8 @@ async fn register(worker: &Worker, coordinator: &Coordinator) -> Result<Duration
 
 /// Beats until the coordinator does not answer or no longer knows us.
 async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
+    // The first one at once: it tells the capacity, of which the coordinator assumes the least until then.
     loop {
-        sleep(every).await;
         let heartbeat = Heartbeat {
             peer: worker.identity.peer_key(),
             active_jobs: worker.active(),
@@ -98,7 +98,7 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             return;
         };
         match ask(worker, coordinator, ControlRequest::Heartbeat(signed)).await {
-            Ok(ControlResponse::HeartbeatOk) => {}
+            Ok(ControlResponse::HeartbeatOk) => sleep(every).await,
             Ok(ControlResponse::Refused(refusal)) => {
                 tracing::info!(%refusal, "the coordinator refuses the heartbeat; registering again");
                 return;

@@ -43,7 +43,7 @@ pub(super) fn run(
                     "reason": format!("{:?}", p.reason),
                 })).collect::<Vec<_>>(),
             });
-            output.result(&value, |v| pretty(v))
+            output.result(&value, pretty)
         }
         ReceiptCommand::Verify(file) => {
             let receipt = load(global, &file)?;
@@ -52,7 +52,7 @@ pub(super) fn run(
                 Ok(verified) => verified_json(verified),
                 Err(error) => json!({ "verified": false, "why": chain(error) }),
             };
-            output.result(&value, |v| pretty(v))?;
+            output.result(&value, pretty)?;
             verdict.map(drop).map_err(|_| Failure::said_no())
         }
     }

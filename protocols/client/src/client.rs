@@ -335,6 +335,10 @@ impl Running<'_> {
                     Ok(_) => InferError::Protocol,
                     Err(error) => InferError::Coordinator(error),
                 };
+                tracing::debug!(
+                    job = %self.id, coordinator = %coordinator.account,
+                    error = &last as &dyn std::error::Error, "no ticket"
+                );
                 if !last.may_pass() {
                     return Err(last);
                 }
