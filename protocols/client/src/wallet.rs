@@ -1,6 +1,6 @@
 //! What was promised to whom: vouchers, durably, in order.
 //!
-//! A voucher says "so much in all, since ever" (see [`Voucher`]), so payments to one coordinator form a
+//! A voucher says "so much in all, since ever" (see [`Voucher`](ai_link_wire::Voucher)), so payments to one coordinator form a
 //! sequence. A delivered job is first put into a durable queue; its voucher is the acknowledged total plus its
 //! price, signed again bit for bit the same after a crash (ed25519 is deterministic), and the total grows when
 //! the coordinator acknowledges. So a job is promised once, whatever crashes on either side, and a coordinator
