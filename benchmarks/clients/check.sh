@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Starts a network, asks its gateway with curl and with Python's tritonclient, JSON and binary, stops it.
-# Needs curl, and Python with requirements.txt installed.
+# Needs curl, and Python with requirements.txt installed. AI_LINK names a binary to use instead of building one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 dir=$(mktemp -d)
-ai_link() { cargo run --quiet --release -- --dir "$dir" "$@"; }
+ai_link() { ${AI_LINK:-cargo run --quiet --release --} --dir "$dir" "$@"; }
 trap 'ai_link dev down >/dev/null || true; rm -rf "$dir"' EXIT
 
 gateway=$(ai_link dev up --with-models --gateway 127.0.0.1:0 --json |

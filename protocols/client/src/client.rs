@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use ai_link_mpc::Stats;
 use ai_link_program::{OutputTensor, Program};
-use ai_link_registry::{ConnectError, QueryError, Registry};
-use ai_link_storage::{HttpStore, StorageError};
+use ai_link_registry::{QueryError, Registry};
+use ai_link_storage::HttpStore;
 use ai_link_wire::multiaddr::Protocol;
-use ai_link_wire::node::{Node, NodeConfig, NodeError, RequestError};
+use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
-    AccountId, CandidateRefusal, ControlRequest, ControlResponse, Identity, IdentityError,
-    JobFailure, JobId, JobReceipt, JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId,
-    PeerKey, Planck, Refusal, Signed, Ticket, UnixMillis,
+    AccountId, ControlRequest, ControlResponse, Identity, JobFailure, JobId, JobReceipt,
+    JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId, PeerKey, Planck, Signed, Ticket,
+    UnixMillis,
 };
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -21,11 +21,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::attempt::{Attempt, AttemptError, Delivered};
 use crate::config::ClientConfig;
+use crate::error::{InferError, StartError};
 use crate::models::{Model, ModelError, Models};
 use crate::payments::Payments;
-use crate::receipts::{ReceiptFileError, Receipts};
-use crate::ticket::{self, ChainFacts, TicketProblem};
-use crate::wallet::{Wallet, WalletError};
+use crate::receipts::Receipts;
+use crate::ticket::{self, ChainFacts};
+use crate::wallet::Wallet;
 
 /// One answer of a coordinator; matching takes it milliseconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -499,179 +500,4 @@ fn check_inputs(program: &Program, job: &InferJob) -> Result<(), InferError> {
         }
     }
     Ok(())
-}
-
-/// Why the SDK cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The chain is not there.
-    #[error("cannot ask the chain")]
-    Chain(#[source] QueryError),
-    /// The chain is not there.
-    #[error("cannot reach the chain")]
-    Connect(#[source] ConnectError),
-    /// An address without a peer.
-    #[error("the coordinator address {address} must end in /p2p/ and an ed25519 peer id")]
-    CoordinatorAddress {
-        /// As configured.
-        address: Multiaddr,
-    },
-    /// The data directory.
-    #[error("cannot create {path}", path = .path.display())]
-    Data {
-        /// The directory.
-        path: std::path::PathBuf,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The key file.
-    #[error("cannot use the application's key")]
-    Identity(#[source] IdentityError),
-    /// Nobody to ask.
-    #[error("no coordinator is configured")]
-    NoCoordinator,
-    /// The network.
-    #[error("cannot start the network node")]
-    Node(#[source] NodeError),
-    /// The receipts directory.
-    #[error("cannot keep receipts")]
-    Receipts(#[source] ReceiptFileError),
-    /// The storage URL.
-    #[error("cannot use the storage gateway")]
-    Storage(#[source] StorageError),
-    /// The wallet.
-    #[error("cannot open the wallet")]
-    Wallet(#[source] WalletError),
-}
-
-/// Why an inference was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum InferError {
-    /// The last attempt.
-    #[error("no group delivered an answer")]
-    Attempt(#[source] AttemptError),
-    /// The price overflows.
-    #[error("a batch of {batch} records costs more than can be counted")]
-    Batch {
-        /// Records.
-        batch: u32,
-    },
-    /// Nothing, or too much.
-    #[error("a batch of {batch} records cannot be evaluated; send 1 to {most}")]
-    BatchRange {
-        /// Records.
-        batch: u32,
-        /// Most that the program's sizes allow.
-        most: usize,
-    },
-    /// The chain did not answer.
-    #[error("cannot check the ticket on the chain")]
-    Chain(#[source] QueryError),
-    /// No coordinator answered.
-    #[error("no coordinator answered")]
-    Coordinator(#[source] RequestError),
-    /// Out of time before anyone was asked.
-    #[error("the deadline passed")]
-    Deadline,
-    /// Too many or too few tensors.
-    #[error("{found} inputs were given, the model has {wanted}")]
-    InputCount {
-        /// Given.
-        found: usize,
-        /// The model's.
-        wanted: usize,
-    },
-    /// A tensor of the wrong size.
-    #[error("input {input} has {found} elements; {batch} records of {dims:?} are needed")]
-    InputShape {
-        /// The input.
-        input: String,
-        /// Elements.
-        found: usize,
-        /// Shape of one record.
-        dims: Vec<usize>,
-        /// Records.
-        batch: u32,
-    },
-    /// The receipt cannot be kept, so the answer is not given out.
-    #[error("cannot keep the receipt")]
-    Keep(#[source] ReceiptFileError),
-    /// This build does not serve the level, and no other level is taken instead.
-    #[error("level {level} is not served; this version serves mpc")]
-    LevelNotServed {
-        /// As asked.
-        level: Level,
-    },
-    /// No such model, or its package is not to be had.
-    #[error("cannot use the model")]
-    Model(#[source] ModelError),
-    /// No group fits.
-    #[error("no group of workers fits: {}", listed(.reasons))]
-    NoMatch {
-        /// Why each candidate was left out.
-        reasons: Vec<CandidateRefusal>,
-    },
-    /// NaN or infinity.
-    #[error("element {at} of input {input} is not a finite number")]
-    NotFinite {
-        /// The input.
-        input: String,
-        /// Which element.
-        at: usize,
-    },
-    /// An answer to another question.
-    #[error("the coordinator's answer does not fit the question")]
-    Protocol,
-    /// The workers' receipts do not add up.
-    #[error("the workers' receipts do not verify")]
-    Receipt(#[source] Box<ai_link_wire::ReceiptError>),
-    /// The coordinator refused.
-    #[error("the coordinator refuses: {0}")]
-    Refused(Refusal),
-    /// A record too large to sign.
-    #[error("cannot sign a record")]
-    Sign(#[source] ai_link_wire::SignError),
-    /// The coordinator's ticket is not believed.
-    #[error("the coordinator's ticket is not believed")]
-    Ticket(#[source] TicketProblem),
-    /// The wallet.
-    #[error("the wallet cannot take another promise")]
-    Wallet(#[source] WalletError),
-}
-
-impl InferError {
-    /// Whether asking again may help: the coordinator is away or busy, or workers are.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Coordinator(_) | Self::Deadline => true,
-            Self::NoMatch { reasons } => {
-                reasons.is_empty() || reasons.iter().any(|r| passing(&r.reason))
-            }
-            Self::Refused(refusal) => matches!(
-                refusal,
-                Refusal::Busy { .. }
-                    | Refusal::Internal(_)
-                    | Refusal::NotEnoughWorkers { .. }
-                    | Refusal::TooManyJobs { .. }
-            ),
-            _ => false,
-        }
-    }
-}
-
-fn passing(reason: &ai_link_wire::RefusalReason) -> bool {
-    use ai_link_wire::RefusalReason as R;
-    matches!(reason, R::AtCapacity { .. } | R::Stale { .. })
-}
-
-fn listed(reasons: &[CandidateRefusal]) -> String {
-    if reasons.is_empty() {
-        return "no worker is registered with the coordinator".into();
-    }
-    let each: Vec<String> = reasons
-        .iter()
-        .map(|r| format!("{}: {}", r.peer, r.reason))
-        .collect();
-    each.join("; ")
 }

@@ -23,6 +23,7 @@
 mod attempt;
 mod client;
 mod config;
+mod error;
 pub mod gateway;
 mod models;
 mod payments;
@@ -31,8 +32,9 @@ pub mod ticket;
 pub mod wallet;
 
 pub use attempt::AttemptError;
-pub use client::{Client, InferError, InferJob, Inference, StartError};
+pub use client::{Client, InferJob, Inference};
 pub use config::{ClientConfig, GatewayConfig};
+pub use error::{InferError, StartError};
 pub use models::{Model, ModelError};
 
 use ai_link_mpc::Secret32;
