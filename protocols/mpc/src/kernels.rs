@@ -35,9 +35,11 @@ mod gemm;
 mod isa;
 mod pack;
 mod portable;
+mod prepared;
 
 pub use isa::Isa;
 pub(crate) use isa::{Vectorised, dispatch};
+pub use prepared::Prepared;
 
 use ai_link_program::kernels::{ConvShape, GemmShape, RingKernels, Weights};
 
@@ -45,7 +47,7 @@ use ai_link_program::kernels::{ConvShape, GemmShape, RingKernels, Weights};
 const PARALLEL_FROM: usize = 1 << 18;
 
 /// Vectorised ring products for this machine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct VectorKernels {
     isa: Isa,
 }
@@ -67,6 +69,14 @@ impl VectorKernels {
     /// If a slice has another size than the shape says.
     pub fn product(&self, shape: GemmShape, a: &[u64], b: &[u64], out: &mut [u64]) {
         gemm::gemm(self.isa, shape, a, b, out);
+    }
+
+    /// `out [batch, oc, oh, ow] = x ⋆ w` (cross-correlation with zero padding) for any ring elements.
+    ///
+    /// # Panics
+    /// If a slice has another size than the shape says.
+    pub fn convolve(&self, shape: &ConvShape, x: &[u64], w: &[u64], out: &mut [u64]) {
+        conv::conv(self.isa, shape, x, w, out);
     }
 }
 

@@ -27,6 +27,11 @@ fn weights(seed: u64, n: usize, bits: u32) -> Vec<i64> {
         .collect()
 }
 
+/// Signed weights as ring elements.
+fn ring(weights: &[i64]) -> Vec<u64> {
+    weights.iter().map(|w| *w as u64).collect()
+}
+
 fn weights_of(data: &[i64]) -> Weights<'_> {
     Weights {
         id: ConstId(0),
@@ -41,11 +46,20 @@ fn check_gemm(shape: GemmShape, bits: u32, seed: u64) {
     PortableKernels.gemm(shape, &x, weights_of(&w), &mut want);
     for isa in Isa::available() {
         let mut got = vec![9; want.len()];
-        VectorKernels::with_isa(isa).gemm(shape, &x, weights_of(&w), &mut got);
+        let kernels = VectorKernels::with_isa(isa);
+        kernels.gemm(shape, &x, weights_of(&w), &mut got);
         assert!(
             got == want,
             "{isa:?} differs on {shape:?} with {bits}-bit weights"
         );
+        let w = ring(&w);
+        got.fill(8);
+        kernels.product(shape, &x, &w, &mut got);
+        assert!(got == want, "{isa:?}: the product of {shape:?}");
+        got.fill(8);
+        let prepared = kernels.prepare_gemm(shape.inner, shape.columns, &w);
+        kernels.product_prepared(shape.rows, &x, &prepared, &mut got);
+        assert!(got == want, "{isa:?}: the prepared product of {shape:?}");
     }
 }
 
@@ -59,11 +73,20 @@ fn check_conv(shape: &ConvShape, bits: u32, seed: u64) {
     PortableKernels.conv(shape, &x, weights_of(&w), &mut want);
     for isa in Isa::available() {
         let mut got = vec![9; want.len()];
-        VectorKernels::with_isa(isa).conv(shape, &x, weights_of(&w), &mut got);
+        let kernels = VectorKernels::with_isa(isa);
+        kernels.conv(shape, &x, weights_of(&w), &mut got);
         assert!(
             got == want,
             "{isa:?} differs on {shape:?} with {bits}-bit weights"
         );
+        let w = ring(&w);
+        got.fill(8);
+        kernels.convolve(shape, &x, &w, &mut got);
+        assert!(got == want, "{isa:?}: the convolution of {shape:?}");
+        got.fill(8);
+        let prepared = kernels.prepare_conv(shape, &w);
+        kernels.convolve_prepared(shape, &x, &prepared, &mut got);
+        assert!(got == want, "{isa:?}: prepared for {shape:?}");
     }
 }
 

@@ -63,6 +63,11 @@ fn copy_line(source: &[u64], x: usize, pad: usize, stride: usize, line: &mut [u6
     }
 }
 
+/// Taps of one filter.
+pub(super) fn taps(s: &ConvShape) -> usize {
+    s.in_channels / s.groups * s.kernel[0] * s.kernel[1]
+}
+
 /// `out = x ⋆ w`, cross-correlation with zero padding.
 pub(super) fn conv(isa: Isa, s: &ConvShape, x: &[u64], w: &[u64], out: &mut [u64]) {
     let in_group = s.in_channels / s.groups;
