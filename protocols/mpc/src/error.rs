@@ -68,6 +68,14 @@ pub enum MpcError {
         #[source]
         source: ai_link_program::fixed::DecodeError,
     },
+    /// The program has an operator that this engine does not evaluate.
+    #[error("step {step} is a {kind}, which this version does not evaluate: update it")]
+    Unsupported {
+        /// Index of the step in the program.
+        step: usize,
+        /// Its operator.
+        kind: &'static str,
+    },
     /// A message came from somebody else than whom the protocol waits for.
     #[error("{party} waits for {expected} but {from} sent {bytes} bytes")]
     UnexpectedSender {

@@ -58,9 +58,15 @@ impl Schedule {
         let input_words = program.inputs().iter().map(|port| words(port.value)).sum();
         let output_words = program.outputs().iter().map(|port| words(port.value)).sum();
         let (mut steps, mut plans) = (Vec::new(), Vec::new());
-        for step in program.steps() {
+        for (index, step) in program.steps().iter().enumerate() {
             let elements = words(step.output);
             let plan = StepPlan::new(&step.op, elements);
+            if plan.is_none() && step.op.is_interactive() {
+                return Err(MpcError::Unsupported {
+                    step: index,
+                    kind: step.op.kind(),
+                });
+            }
             steps.push(StepCost {
                 name: step.name.clone(),
                 kind: step.op.kind(),

@@ -17,12 +17,14 @@ mod display;
 mod error;
 mod io;
 mod op;
+mod parameters;
 mod run;
 mod shape;
 
 pub use builder::ProgramBuilder;
 pub use error::{DecodeError, EncodeError, ProgramError, RunError, StepError};
-pub use op::{BitWindow, ConvGeometry, Op, PAD, PoolGeometry};
+pub use op::{BitWindow, ConvGeometry, Op, PAD, PoolGeometry, Tactic};
+pub use parameters::{ParameterError, Parameters};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,14 +33,18 @@ use crate::post::ClientOp;
 
 /// Sizes that no program exceeds, whatever its author claims.
 pub mod limits {
-    /// Steps, values and constants, each.
+    /// Steps, values, constants and parameters, each.
     pub const ITEMS: usize = 1 << 16;
     /// Axes of a value, without batch.
     pub const RANK: usize = 8;
     /// Elements of one value, for one record.
     pub const VALUE_ELEMENTS: usize = 1 << 26;
-    /// Elements of all constants and maps together.
+    /// Elements of all constants and maps together; of all parameters together.
     pub const CONSTANT_ELEMENTS: usize = 1 << 28;
+    /// Index bits of a table: 256 segments.
+    pub const TABLE_INDEX_BITS: u8 = 8;
+    /// Coefficients of a segment of a table: degree 3.
+    pub const TABLE_COEFFICIENTS: usize = 4;
     /// Bytes of a name.
     pub const NAME_BYTES: usize = 512;
     /// Inputs and outputs, each.
@@ -59,6 +65,10 @@ pub struct ValueId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConstId(pub u32);
 
+/// A private constant: the program knows only shape and scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ParamId(pub u32);
+
 impl ValueId {
     /// Position in [`Program::values`].
     pub fn index(self) -> usize {
@@ -68,6 +78,13 @@ impl ValueId {
 
 impl ConstId {
     /// Position in [`Program::constants`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl ParamId {
+    /// Position in [`Program::parameters`].
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -120,6 +137,26 @@ pub struct Constant {
     pub data: Vec<i64>,
 }
 
+/// Shape, scale and bound of a private constant. The values are in [`Parameters`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParamInfo {
+    /// Name in the model.
+    pub name: String,
+    /// Shape; has no batch axis.
+    pub dims: Vec<usize>,
+    /// The parameter stands for `ring / 2^fraction`.
+    pub fraction: u8,
+    /// |ring value| < 2^bound_bits.
+    pub bound_bits: u8,
+}
+
+impl ParamInfo {
+    /// Elements.
+    pub fn elements(&self) -> usize {
+        self.dims.iter().product()
+    }
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -131,6 +168,8 @@ pub struct Step {
     pub inputs: Vec<ValueId>,
     /// Result.
     pub output: ValueId,
+    /// How, for an operator that needs a sign; else [`Tactic::Auto`].
+    pub tactic: Tactic,
 }
 
 /// The unchecked pieces of a [`Program`].
@@ -146,6 +185,8 @@ pub struct Parts {
     pub values: Vec<ValueInfo>,
     /// Every constant, by [`ConstId`].
     pub constants: Vec<Constant>,
+    /// Every private constant, by [`ParamId`].
+    pub parameters: Vec<ParamInfo>,
     /// The operations, in order of evaluation.
     pub steps: Vec<Step>,
 }
@@ -189,6 +230,11 @@ impl Program {
         &self.parts.constants
     }
 
+    /// Every private constant, by [`ParamId::index`]. Empty when all weights are public.
+    pub fn parameters(&self) -> &[ParamInfo] {
+        &self.parts.parameters
+    }
+
     /// The operations, in order of evaluation.
     pub fn steps(&self) -> &[Step] {
         &self.parts.steps
@@ -210,6 +256,14 @@ impl Program {
         &self.parts.constants[id.index()]
     }
 
+    /// A private constant of this program.
+    ///
+    /// # Panics
+    /// If `id` belongs to another program and is out of range here.
+    pub fn parameter(&self, id: ParamId) -> &ParamInfo {
+        &self.parts.parameters[id.index()]
+    }
+
     /// For every value the index of the last step that reads it: what is needed no longer may be dropped.
     /// `usize::MAX` for outputs, `None` for a value that no one reads.
     pub fn last_uses(&self) -> Vec<Option<usize>> {
@@ -227,7 +281,7 @@ impl Program {
 
     /// SHA-256 of the canonical encoding: equal programs, equal digest.
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = HashWriter(Sha256::new_with_prefix(b"ai-link/program/v1"));
+        let mut hash = HashWriter(Sha256::new_with_prefix(b"ai-link/program/v2"));
         // Encoding plain integers, strings and sequences into a hash cannot fail; should it ever, the error
         // itself goes into the digest, which then matches no other party's.
         if let Err(e) = bincode::serde::encode_into_std_write(

@@ -4,6 +4,8 @@
 //! step with [`ConstTerms::Include`] to `m`, and whoever holds (a share of) the mask applies it with
 //! [`ConstTerms::Skip`].
 
+use zeroize::Zeroizing;
+
 use crate::fixed::{ConstId, ConvGeometry, Op, PAD, PoolGeometry, Program, Step};
 use crate::kernels::{ConvShape, GemmShape, RingKernels, Weights};
 
@@ -52,12 +54,7 @@ pub fn apply_linear(
     match &step.op {
         Op::Linear { weights, bias } => {
             let w = program.constant(*weights);
-            let (inner, columns) = (w.dims[0], w.dims[1]);
-            let shape = GemmShape {
-                rows: x.len() / inner,
-                inner,
-                columns,
-            };
+            let shape = gemm_shape(&w.dims, x.len());
             kernels.gemm(
                 shape,
                 x,
@@ -75,24 +72,7 @@ pub fn apply_linear(
             geometry,
         } => {
             let w = program.constant(*weights);
-            let ConvGeometry {
-                strides,
-                pads,
-                dilations,
-                groups,
-            } = *geometry;
-            let shape = ConvShape {
-                batch,
-                groups,
-                in_channels: dims[0],
-                out_channels: out_info.dims[0],
-                input: [dims[1], dims[2]],
-                output: [out_info.dims[1], out_info.dims[2]],
-                kernel: [w.dims[2], w.dims[3]],
-                strides,
-                pads,
-                dilations,
-            };
+            let shape = conv_shape(program, step, &w.dims, geometry, batch);
             kernels.conv(
                 &shape,
                 x,
@@ -149,11 +129,106 @@ pub fn apply_linear(
         }
         Op::Reshape => out.copy_from_slice(x),
         Op::Concat { axis } => concat(program, step, *axis, inputs, batch, &mut out),
-        Op::Trunc { .. } | Op::Relu { .. } | Op::Max { .. } => {
+        Op::Trunc { .. }
+        | Op::Relu { .. }
+        | Op::Max { .. }
+        | Op::LinearShared { .. }
+        | Op::ConvShared { .. }
+        | Op::Mul
+        | Op::Positive { .. }
+        | Op::Table { .. } => {
             panic!("step {:?} is interactive, not linear", step.name)
         }
     }
     out
+}
+
+/// The bilinear part of a `LinearShared`, `ConvShared` or `Mul`: the plain product of `x [batch, dims...]` and `w`,
+/// neither doubled nor with a bias. For `Mul`, `w` is the other operand. Evaluators apply it to their shares.
+///
+/// # Panics
+/// If `step` is another operator or not of `program`, or the sizes do not fit, as for [`apply_linear`].
+pub fn apply_product(
+    program: &Program,
+    step: &Step,
+    x: &[u64],
+    w: &[u64],
+    batch: usize,
+    kernels: &dyn RingKernels,
+) -> Vec<u64> {
+    let mut out = vec![0; program.value(step.output).elements() * batch];
+    // Kernels take weights as signed numbers; modulo 2^64 these are the same bits.
+    let signed = || Zeroizing::new(w.iter().map(|w| *w as i64).collect::<Vec<_>>());
+    match &step.op {
+        Op::LinearShared { weights, .. } => {
+            let shape = gemm_shape(&program.parameter(*weights).dims, x.len());
+            let weights = Weights {
+                id: ConstId(weights.0),
+                data: &signed(),
+            };
+            kernels.gemm(shape, x, weights, &mut out);
+        }
+        Op::ConvShared {
+            weights, geometry, ..
+        } => {
+            let dims = &program.parameter(*weights).dims;
+            let shape = conv_shape(program, step, dims, geometry, batch);
+            let weights = Weights {
+                id: ConstId(weights.0),
+                data: &signed(),
+            };
+            kernels.conv(&shape, x, weights, &mut out);
+        }
+        Op::Mul => zip(x, w, &mut out, u64::wrapping_mul),
+        op => panic!("{} is not a product of two masked operands", op.kind()),
+    }
+    out
+}
+
+/// The matrix product of `elements` of an operand with weights `[k, n]`.
+///
+/// # Panics
+/// If `weights` are not two sizes.
+pub fn gemm_shape(weights: &[usize], elements: usize) -> GemmShape {
+    let (inner, columns) = (weights[0], weights[1]);
+    GemmShape {
+        rows: elements / inner,
+        inner,
+        columns,
+    }
+}
+
+/// The convolution that `step` does with weights `[oc, ic / groups, kh, kw]`.
+///
+/// # Panics
+/// If `step` is not a convolution of `program` with such weights.
+pub fn conv_shape(
+    program: &Program,
+    step: &Step,
+    weights: &[usize],
+    geometry: &ConvGeometry,
+    batch: usize,
+) -> ConvShape {
+    let input = &program.value(step.inputs[0]).dims;
+    let output = &program.value(step.output).dims;
+    let ConvGeometry {
+        strides,
+        pads,
+        dilations,
+        groups,
+    } = *geometry;
+    ConvShape {
+        batch,
+        groups,
+        in_channels: input[0],
+        out_channels: output[0],
+        input: [input[1], input[2]],
+        output: [output[1], output[2]],
+        kernel: [weights[2], weights[3]],
+        strides,
+        pads,
+        dilations,
+    }
 }
 
 /// Adds `bias[c]` to every run of `plane` elements, channels cycling.

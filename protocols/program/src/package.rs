@@ -16,7 +16,7 @@ use crate::tensor::{OutputData, OutputTensor, Tensor};
 use crate::{ImportError, ImportLimits};
 
 /// First bytes of every package, with the version of the format.
-pub const MAGIC: [u8; 8] = *b"AILINKP\x01";
+pub const MAGIC: [u8; 8] = *b"AILINKP\x02";
 
 /// A compiled model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

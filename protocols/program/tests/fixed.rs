@@ -3,7 +3,7 @@
 
 use ai_link_program::fixed::{
     BitWindow, ConvGeometry, EncodeError, Op, OutputPort, PAD, Parts, PoolGeometry, Program,
-    ProgramBuilder, ProgramError, RunError, Step, StepError, ValueId, ValueInfo,
+    ProgramBuilder, ProgramError, RunError, Step, StepError, Tactic, ValueId, ValueInfo,
 };
 use ai_link_program::kernels::PortableKernels;
 use ai_link_program::ops::{ConstTerms, apply_linear};
@@ -324,6 +324,7 @@ fn broken_programs_are_refused_with_the_reason() {
             op,
             inputs: vec![ValueId(0)],
             output: ValueId(3),
+            tactic: Tactic::Auto,
         });
     };
     assert!(matches!(

@@ -1,8 +1,8 @@
 //! A short way to write programs by hand, and the planner's way to collect one.
 
 use super::{
-    BitWindow, ConstId, Constant, ConvGeometry, Op, OutputPort, Parts, PoolGeometry, Port, Program,
-    ProgramError, Step, ValueId, ValueInfo,
+    BitWindow, ConstId, Constant, ConvGeometry, Op, OutputPort, ParamId, ParamInfo, Parts,
+    PoolGeometry, Port, Program, ProgramError, Step, Tactic, ValueId, ValueInfo,
     shape::{Made, made},
 };
 use crate::post::ClientOp;
@@ -105,6 +105,31 @@ impl ProgramBuilder {
         ConstId(self.parts.constants.len() as u32 - 1)
     }
 
+    /// A private constant.
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        dims: &[usize],
+        fraction: u8,
+        bound_bits: u8,
+    ) -> ParamId {
+        self.parts.parameters.push(ParamInfo {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            fraction,
+            bound_bits,
+        });
+        ParamId(self.parts.parameters.len() as u32 - 1)
+    }
+
+    /// Sets how the last step is computed.
+    pub fn tactic(&mut self, tactic: Tactic) -> &mut Self {
+        if let Some(step) = self.parts.steps.last_mut() {
+            step.tactic = tactic;
+        }
+        self
+    }
+
     /// Any step. `dims` are needed only where the operator does not determine them (`Reshape`, `Rearrange`).
     pub fn step(
         &mut self,
@@ -119,7 +144,7 @@ impl ProgramBuilder {
             .filter_map(|id| self.parts.values.get(id.index()))
             .map(|v| v.dims.as_slice())
             .collect();
-        let dims = match (dims, made(&op, &shapes, &self.parts.constants)) {
+        let dims = match (dims, made(&op, &shapes, &self.parts)) {
             (Some(dims), _) => dims.to_vec(),
             (None, Ok(Made::Dims(dims))) => dims,
             (None, Ok(Made::Elements(n))) => vec![n],
@@ -140,6 +165,7 @@ impl ProgramBuilder {
             op,
             inputs: inputs.to_vec(),
             output,
+            tactic: Tactic::Auto,
         });
         output
     }
@@ -265,6 +291,65 @@ impl ProgramBuilder {
         )
     }
 
+    /// `2 (x W + bias)` with private weights and bias.
+    pub fn linear_shared(
+        &mut self,
+        x: ValueId,
+        weights: ParamId,
+        bias: Option<ParamId>,
+    ) -> ValueId {
+        let grow = self.weight_fraction(weights) + 1;
+        self.wide(Op::LinearShared { weights, bias }, &[x], None, grow)
+    }
+
+    /// Doubled convolution with private weights and bias.
+    pub fn conv_shared(
+        &mut self,
+        x: ValueId,
+        weights: ParamId,
+        bias: Option<ParamId>,
+        geometry: ConvGeometry,
+    ) -> ValueId {
+        let grow = self.weight_fraction(weights) + 1;
+        let op = Op::ConvShared {
+            weights,
+            bias,
+            geometry,
+        };
+        self.wide(op, &[x], None, grow)
+    }
+
+    /// `2 x y`, elementwise.
+    pub fn mul(&mut self, x: ValueId, y: ValueId) -> ValueId {
+        let grow = self.info(y).map_or(0, |v| i16::from(v.fraction)) + 1;
+        self.wide(Op::Mul, &[x, y], None, grow)
+    }
+
+    /// 1 where `x >= 0`, exact.
+    pub fn positive(&mut self, x: ValueId) -> ValueId {
+        let window = BitWindow { lo: 0, hi: 63 };
+        self.step(Op::Positive { window }, &[x], None, 0, 1)
+    }
+
+    /// A polynomial per segment; `coefficients` are rows of `degree + 1`.
+    pub fn table(
+        &mut self,
+        x: ValueId,
+        segment_bits: u8,
+        index_bits: u8,
+        coefficients: Vec<i64>,
+        fraction: u8,
+    ) -> ValueId {
+        let rows = 1usize << index_bits.min(super::limits::TABLE_INDEX_BITS);
+        let coefficients = self.constant(&[rows, coefficients.len() / rows], coefficients);
+        let op = Op::Table {
+            segment_bits,
+            index_bits,
+            coefficients,
+        };
+        self.step(op, &[x], None, fraction, super::limits::BOUND_BITS)
+    }
+
     /// Checks everything.
     pub fn finish(self) -> Result<Program, ProgramError> {
         Program::new(self.parts)
@@ -273,6 +358,11 @@ impl ProgramBuilder {
     fn value(&mut self, info: ValueInfo) -> ValueId {
         self.parts.values.push(info);
         ValueId(self.parts.values.len() as u32 - 1)
+    }
+
+    fn weight_fraction(&self, weights: ParamId) -> i16 {
+        let info = self.parts.parameters.get(weights.index());
+        info.map_or(0, |p| p.fraction.into())
     }
 
     fn dims(&self, x: ValueId) -> Vec<usize> {

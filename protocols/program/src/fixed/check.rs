@@ -1,7 +1,7 @@
 //! The complete check behind [`Program::new`](super::Program::new).
 
 use super::{
-    Op, Parts, ProgramError, Step, StepError, ValueId, ValueInfo, limits,
+    Op, ParamInfo, Parts, ProgramError, Step, StepError, Tactic, ValueId, ValueInfo, limits,
     op::PAD,
     shape::{Made, made},
 };
@@ -21,6 +21,9 @@ pub(super) fn check(parts: &Parts) -> Result<(), ProgramError> {
                 have: c.data.len(),
             });
         }
+    }
+    for (i, p) in parts.parameters.iter().enumerate() {
+        check_parameter(i, p)?;
     }
     let mut defined = vec![false; parts.values.len()];
     for port in &parts.inputs {
@@ -64,6 +67,8 @@ fn check_sizes(parts: &Parts) -> Result<(), ProgramError> {
     within("number of steps", parts.steps.len(), limits::ITEMS)?;
     within("number of values", parts.values.len(), limits::ITEMS)?;
     within("number of constants", parts.constants.len(), limits::ITEMS)?;
+    let parameters = parts.parameters.len();
+    within("number of parameters", parameters, limits::ITEMS)?;
     within("number of inputs", parts.inputs.len(), limits::PORTS)?;
     within("number of outputs", parts.outputs.len(), limits::PORTS)?;
     if parts.inputs.is_empty() {
@@ -75,7 +80,8 @@ fn check_sizes(parts: &Parts) -> Result<(), ProgramError> {
     let names = std::iter::once(&parts.name)
         .chain(parts.inputs.iter().map(|p| &p.name))
         .chain(parts.outputs.iter().map(|p| &p.name))
-        .chain(parts.steps.iter().map(|s| &s.name));
+        .chain(parts.steps.iter().map(|s| &s.name))
+        .chain(parts.parameters.iter().map(|p| &p.name));
     for name in names {
         within("length of a name", name.len(), limits::NAME_BYTES)?;
     }
@@ -99,7 +105,30 @@ fn check_sizes(parts: &Parts) -> Result<(), ProgramError> {
         "number of constant elements",
         total,
         limits::CONSTANT_ELEMENTS,
+    )?;
+    let private = parts.parameters.iter().fold(0usize, |sum, p| {
+        sum.saturating_add(elements(&p.dims).unwrap_or(usize::MAX))
+    });
+    within(
+        "number of parameter elements",
+        private,
+        limits::CONSTANT_ELEMENTS,
     )
+}
+
+fn check_parameter(index: usize, info: &ParamInfo) -> Result<(), ProgramError> {
+    let sized = elements(&info.dims).is_some_and(|n| n > 0) && info.dims.len() <= limits::RANK;
+    let scaled = info.fraction <= limits::BOUND_BITS && info.bound_bits <= limits::BOUND_BITS;
+    match sized && scaled {
+        true => Ok(()),
+        false => Err(ProgramError::Parameter {
+            parameter: index,
+            name: info.name.clone(),
+            dims: info.dims.clone(),
+            fraction: info.fraction,
+            bound_bits: info.bound_bits,
+        }),
+    }
 }
 
 fn check_value(value: ValueId, info: &ValueInfo) -> Result<(), ProgramError> {
@@ -147,7 +176,7 @@ fn check_step(parts: &Parts, defined: &[bool], step: &Step) -> Result<(), StepEr
         return Err(StepError::UsedBeforeDefined { value: step.output });
     };
     let dims: Vec<&[usize]> = inputs.iter().map(|v| v.dims.as_slice()).collect();
-    match made(&step.op, &dims, &parts.constants)? {
+    match made(&step.op, &dims, parts)? {
         Made::Dims(want) if want != output.dims => {
             return Err(StepError::ResultShape {
                 want,
@@ -171,11 +200,25 @@ fn check_step(parts: &Parts, defined: &[bool], step: &Step) -> Result<(), StepEr
             });
         }
     }
-    check_fraction(&step.op, &inputs, output)?;
-    check_window(&step.op, &inputs)
+    check_fraction(parts, &step.op, &inputs, output)?;
+    check_window(&step.op, &inputs)?;
+    check_table(&step.op, &inputs)?;
+    check_tactic(&step.op, step.tactic)
 }
 
-fn check_fraction(op: &Op, inputs: &[&ValueInfo], output: &ValueInfo) -> Result<(), StepError> {
+fn check_fraction(
+    parts: &Parts,
+    op: &Op,
+    inputs: &[&ValueInfo],
+    output: &ValueInfo,
+) -> Result<(), StepError> {
+    // Ids are in range: the shapes have been worked out.
+    let of = |id: super::ParamId| {
+        parts
+            .parameters
+            .get(id.index())
+            .map(|p| u16::from(p.fraction))
+    };
     let first = inputs.first().map_or(0, |v| v.fraction);
     let same = inputs.iter().all(|v| v.fraction == first);
     let fits = match op {
@@ -183,6 +226,16 @@ fn check_fraction(op: &Op, inputs: &[&ValueInfo], output: &ValueInfo) -> Result<
         Op::Linear { .. } | Op::Conv { .. } | Op::MulConst { .. } => output.fraction >= first,
         Op::Trunc { bits } => *bits > 0 && output.fraction.checked_add(*bits) == Some(first),
         Op::Relu { bits, .. } => output.fraction.checked_add(*bits) == Some(first),
+        Op::LinearShared { weights, bias } | Op::ConvShared { weights, bias, .. } => {
+            let sum = of(*weights).map(|w| w + u16::from(first));
+            sum.map(|s| s + 1) == Some(output.fraction.into()) && bias.is_none_or(|b| of(b) == sum)
+        }
+        Op::Mul => {
+            let sum: u16 = inputs.iter().map(|v| u16::from(v.fraction)).sum();
+            u16::from(output.fraction) == sum + 1
+        }
+        Op::Positive { .. } => output.fraction == 0,
+        Op::Table { .. } => true,
         _ => same && output.fraction == first,
     };
     match fits {
@@ -200,6 +253,7 @@ fn check_window(op: &Op, inputs: &[&ValueInfo]) -> Result<(), StepError> {
         Op::Relu { bits, window } => (*window, bound, *bits),
         // The difference of two values has one bit more.
         Op::Max { window } => (*window, bound + 1, window.hi.saturating_sub(1)),
+        Op::Positive { window } => (*window, bound, window.hi.saturating_sub(1)),
         _ => return Ok(()),
     };
     let fits = window.lo < window.hi && window.hi <= 63 && window.hi >= need && window.lo <= start;
@@ -210,6 +264,49 @@ fn check_window(op: &Op, inputs: &[&ValueInfo]) -> Result<(), StepError> {
             hi: window.hi,
             need,
             start,
+        }),
+    }
+}
+
+/// The last segments on both sides are not needed in full (see [`Op::Table`]): the bound is a power of two and may reach
+/// into them, the values may not.
+fn check_table(op: &Op, inputs: &[&ValueInfo]) -> Result<(), StepError> {
+    let Op::Table {
+        segment_bits,
+        index_bits,
+        ..
+    } = *op
+    else {
+        return Ok(());
+    };
+    let bound_bits = inputs.iter().map(|v| v.bound_bits).max().unwrap_or(0);
+    let reach = u16::from(segment_bits) + u16::from(index_bits);
+    let fits = (1..=limits::TABLE_INDEX_BITS).contains(&index_bits)
+        && reach > u16::from(bound_bits)
+        && reach <= u16::from(limits::BOUND_BITS);
+    match fits {
+        true => Ok(()),
+        false => Err(StepError::Table {
+            segment_bits,
+            index_bits,
+            bound_bits,
+        }),
+    }
+}
+
+fn check_tactic(op: &Op, tactic: Tactic) -> Result<(), StepError> {
+    let fits = match tactic {
+        Tactic::Auto => true,
+        Tactic::Tree { leaf_bits, fan_in } => {
+            op.window().is_some() && (1..=4).contains(&leaf_bits) && (2..=3).contains(&fan_in)
+        }
+        Tactic::Fss => op.window().is_some(),
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(StepError::Tactic {
+            kind: op.kind(),
+            tactic,
         }),
     }
 }

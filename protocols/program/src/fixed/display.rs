@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Op, Program, ValueInfo};
+use super::{Op, Program, Tactic, ValueInfo};
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,11 +23,35 @@ impl fmt::Display for Program {
                 Op::Relu { bits, window } => {
                     write!(f, " >> {bits}, bits {}..{}", window.lo, window.hi)?;
                 }
-                Op::Max { window } => write!(f, ", bits {}..{}", window.lo, window.hi)?,
+                Op::Max { window } | Op::Positive { window } => {
+                    write!(f, ", bits {}..{}", window.lo, window.hi)?;
+                }
+                Op::LinearShared { weights, .. } | Op::ConvShared { weights, .. } => {
+                    let info = self.parameter(*weights);
+                    write!(f, " private {:?} {:?}", info.name, info.dims)?;
+                }
+                Op::Table {
+                    segment_bits,
+                    index_bits,
+                    coefficients,
+                } => {
+                    let degree = self.constant(*coefficients).dims[1] - 1;
+                    write!(
+                        f,
+                        " 2^{index_bits} segments of 2^{segment_bits}, degree {degree}"
+                    )?;
+                }
                 Op::Linear { weights, .. } | Op::Conv { weights, .. } => {
                     write!(f, " {:?}", self.constant(*weights).dims)?;
                 }
                 _ => {}
+            }
+            match step.tactic {
+                Tactic::Auto => {}
+                Tactic::Tree { leaf_bits, fan_in } => {
+                    write!(f, ", tree of {leaf_bits}-bit leaves by {fan_in}")?;
+                }
+                Tactic::Fss => write!(f, ", function secret sharing")?,
             }
             for input in &step.inputs {
                 write!(f, " %{}", input.0)?;

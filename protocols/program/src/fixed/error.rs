@@ -52,6 +52,22 @@ pub enum ProgramError {
         /// Elements it has.
         have: usize,
     },
+    /// Shape, scale or bound of a parameter is not possible.
+    #[error(
+        "parameter {parameter} ({name:?}) of shape {dims:?} with {fraction} fraction bits and a bound of {bound_bits} bits is not possible"
+    )]
+    Parameter {
+        /// Index of the parameter.
+        parameter: usize,
+        /// Its name.
+        name: String,
+        /// Its shape.
+        dims: Vec<usize>,
+        /// Its fraction bits.
+        fraction: u8,
+        /// Its bound.
+        bound_bits: u8,
+    },
     /// Two inputs or steps define the same value, or an id is out of range.
     #[error("value {} is defined twice or does not exist", value.0)]
     Definition {
@@ -116,6 +132,12 @@ pub enum StepError {
     UnknownConstant {
         /// The id.
         constant: u32,
+    },
+    /// A parameter id is out of range.
+    #[error("refers to parameter {parameter}, which does not exist")]
+    UnknownParameter {
+        /// The id.
+        parameter: u32,
     },
     /// A constant has the wrong shape.
     #[error("{what} have shape {have:?}, which does not fit an input of shape {input:?}")]
@@ -197,6 +219,28 @@ pub enum StepError {
         /// Highest admissible first bit.
         start: u8,
     },
+    /// A table that is too large, too coarse or does not cover its operand.
+    #[error(
+        "a table of 2^{index_bits} segments of 2^{segment_bits} does not fit an operand of {bound_bits} bits: 1 to 8 index bits, and both together past the bound by one, at most 62"
+    )]
+    Table {
+        /// Bits of a segment.
+        segment_bits: u8,
+        /// Bits of the index.
+        index_bits: u8,
+        /// Bound of the operand.
+        bound_bits: u8,
+    },
+    /// A tactic that the operator has no use for, or out of range.
+    #[error(
+        "{kind} cannot be computed by {tactic:?}: only signs have a tactic, with leaves of 1 to 4 bits and a fan-in of 2 or 3"
+    )]
+    Tactic {
+        /// The operator.
+        kind: &'static str,
+        /// The tactic.
+        tactic: super::Tactic,
+    },
 }
 
 /// Why a program cannot be run on these inputs.
@@ -211,6 +255,9 @@ pub enum RunError {
         /// Inputs given.
         have: usize,
     },
+    /// The program has private weights and these are not their values.
+    #[error("the parameters given are not those of this program")]
+    Parameters(#[source] super::ParameterError),
     /// Number of elements of one input.
     #[error("input {name:?} needs {want} elements for a batch of {batch}, {have} were given")]
     Elements {

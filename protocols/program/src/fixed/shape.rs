@@ -1,6 +1,8 @@
 //! Shapes that an operator makes out of its operands.
 
-use super::{ConstId, Constant, ConvGeometry, Op, PoolGeometry, StepError, limits};
+use super::{
+    ConstId, Constant, ConvGeometry, Op, ParamId, ParamInfo, Parts, PoolGeometry, StepError, limits,
+};
 
 /// What an operator determines about its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,11 +13,8 @@ pub(crate) enum Made {
     Elements(usize),
 }
 
-pub(crate) fn made(
-    op: &Op,
-    inputs: &[&[usize]],
-    constants: &[Constant],
-) -> Result<Made, StepError> {
+pub(crate) fn made(op: &Op, inputs: &[&[usize]], parts: &Parts) -> Result<Made, StepError> {
+    let (constants, parameters) = (&parts.constants, &parts.parameters);
     let operands = |want: usize| match inputs.len() == want {
         true => Ok(()),
         false => Err(StepError::Operands {
@@ -24,7 +23,7 @@ pub(crate) fn made(
         }),
     };
     match op {
-        Op::Add | Op::Sub | Op::Max { .. } => operands(2)?,
+        Op::Add | Op::Sub | Op::Mul | Op::Max { .. } => operands(2)?,
         Op::Concat { .. } if inputs.is_empty() => operands(1)?,
         Op::Concat { .. } => {}
         _ => operands(1)?,
@@ -32,49 +31,32 @@ pub(crate) fn made(
     let x = inputs.first().copied().unwrap_or_default();
     match op {
         Op::Linear { weights, bias } => {
-            let w = constant(constants, *weights)?;
-            let (&[k, n], Some(&last)) = (w.dims.as_slice(), x.last()) else {
-                return Err(unfit("weights", w, x));
-            };
-            if k != last {
-                return Err(unfit("weights", w, x));
-            }
-            check_bias(constants, *bias, n, x)?;
-            let mut dims = x.to_vec();
-            if let Some(last) = dims.last_mut() {
-                *last = n;
-            }
-            Ok(Made::Dims(dims))
+            let w = &constant(constants, *weights)?.dims;
+            let bias = bias.map(|b| constant(constants, b)).transpose()?;
+            linear(w, bias.map(|b| b.dims.as_slice()), x)
+        }
+        Op::LinearShared { weights, bias } => {
+            let w = &parameter(parameters, *weights)?.dims;
+            let bias = bias.map(|b| parameter(parameters, b)).transpose()?;
+            linear(w, bias.map(|b| b.dims.as_slice()), x)
         }
         Op::Conv {
             weights,
             bias,
             geometry,
         } => {
-            let w = constant(constants, *weights)?;
-            let (&[oc, ic_group, kh, kw], &[ic, height, width]) = (w.dims.as_slice(), x) else {
-                return Err(unfit("weights", w, x));
-            };
-            let groups = geometry.groups;
-            if groups == 0 || ic_group.checked_mul(groups) != Some(ic) || oc % groups != 0 {
-                return Err(unfit("weights", w, x));
-            }
-            check_bias(constants, *bias, oc, x)?;
-            let ConvGeometry {
-                strides,
-                pads,
-                dilations,
-                ..
-            } = *geometry;
-            let pool = PoolGeometry {
-                kernel: [kh, kw],
-                strides,
-                pads,
-                dilations,
-            };
-            let [oh, ow] = window_output([height, width], &pool)
-                .ok_or(StepError::Geometry { height, width })?;
-            Ok(Made::Dims(vec![oc, oh, ow]))
+            let w = &constant(constants, *weights)?.dims;
+            let bias = bias.map(|b| constant(constants, b)).transpose()?;
+            conv(w, bias.map(|b| b.dims.as_slice()), geometry, x)
+        }
+        Op::ConvShared {
+            weights,
+            bias,
+            geometry,
+        } => {
+            let w = &parameter(parameters, *weights)?.dims;
+            let bias = bias.map(|b| parameter(parameters, b)).transpose()?;
+            conv(w, bias.map(|b| b.dims.as_slice()), geometry, x)
         }
         Op::SumPool(geometry) => {
             let &[c, height, width] = x else {
@@ -98,7 +80,7 @@ pub(crate) fn made(
             let sized = |(i, d): (usize, &usize)| if axes.contains(&i) { 1 } else { *d };
             Ok(Made::Dims(x.iter().enumerate().map(sized).collect()))
         }
-        Op::Add | Op::Sub | Op::Max { .. } => match inputs {
+        Op::Add | Op::Sub | Op::Mul | Op::Max { .. } => match inputs {
             [a, b] if a == b => Ok(Made::Dims(a.to_vec())),
             _ => Err(StepError::OperandShape {
                 have: inputs.last().copied().unwrap_or_default().to_vec(),
@@ -109,21 +91,82 @@ pub(crate) fn made(
             let c = constant(constants, *id)?;
             match c.dims == x {
                 true => Ok(Made::Dims(x.to_vec())),
-                false => Err(unfit("addends", c, x)),
+                false => Err(unfit("addends", &c.dims, x)),
             }
         }
         Op::MulConst { constant: id } => {
             let c = constant(constants, *id)?;
             match c.dims.is_empty() || c.dims == x {
                 true => Ok(Made::Dims(x.to_vec())),
-                false => Err(unfit("factors", c, x)),
+                false => Err(unfit("factors", &c.dims, x)),
             }
         }
         Op::Rearrange { map } => Ok(Made::Elements(map.len())),
         Op::Reshape => Ok(Made::Elements(x.iter().product())),
         Op::Concat { axis } => concat(*axis, inputs),
-        Op::Trunc { .. } | Op::Relu { .. } => Ok(Made::Dims(x.to_vec())),
+        Op::Table {
+            index_bits,
+            coefficients,
+            ..
+        } => {
+            let c = &constant(constants, *coefficients)?.dims;
+            match *c.as_slice() {
+                [rows, 1..=limits::TABLE_COEFFICIENTS]
+                    if rows.is_power_of_two()
+                        && rows.trailing_zeros() == u32::from(*index_bits) =>
+                {
+                    Ok(Made::Dims(x.to_vec()))
+                }
+                _ => Err(unfit("coefficients", c, x)),
+            }
+        }
+        Op::Trunc { .. } | Op::Relu { .. } | Op::Positive { .. } => Ok(Made::Dims(x.to_vec())),
     }
+}
+
+fn linear(w: &[usize], bias: Option<&[usize]>, x: &[usize]) -> Result<Made, StepError> {
+    let (&[k, n], Some(&last)) = (w, x.last()) else {
+        return Err(unfit("weights", w, x));
+    };
+    if k != last {
+        return Err(unfit("weights", w, x));
+    }
+    check_bias(bias, n, x)?;
+    let mut dims = x.to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = n;
+    }
+    Ok(Made::Dims(dims))
+}
+
+fn conv(
+    w: &[usize],
+    bias: Option<&[usize]>,
+    geometry: &ConvGeometry,
+    x: &[usize],
+) -> Result<Made, StepError> {
+    let (&[oc, ic_group, kh, kw], &[ic, height, width]) = (w, x) else {
+        return Err(unfit("weights", w, x));
+    };
+    let ConvGeometry {
+        strides,
+        pads,
+        dilations,
+        groups,
+    } = *geometry;
+    if groups == 0 || ic_group.checked_mul(groups) != Some(ic) || oc % groups != 0 {
+        return Err(unfit("weights", w, x));
+    }
+    check_bias(bias, oc, x)?;
+    let pool = PoolGeometry {
+        kernel: [kh, kw],
+        strides,
+        pads,
+        dilations,
+    };
+    let [oh, ow] =
+        window_output([height, width], &pool).ok_or(StepError::Geometry { height, width })?;
+    Ok(Made::Dims(vec![oc, oh, ow]))
 }
 
 /// Output height and width of windows over `input`; `None` when the geometry is not sound or no window fits.
@@ -174,24 +217,23 @@ fn constant(constants: &[Constant], id: ConstId) -> Result<&Constant, StepError>
         .ok_or(StepError::UnknownConstant { constant: id.0 })
 }
 
-fn check_bias(
-    constants: &[Constant],
-    bias: Option<ConstId>,
-    n: usize,
-    x: &[usize],
-) -> Result<(), StepError> {
-    let Some(id) = bias else { return Ok(()) };
-    let c = constant(constants, id)?;
-    match c.dims == [n] {
-        true => Ok(()),
-        false => Err(unfit("biases", c, x)),
+fn parameter(parameters: &[ParamInfo], id: ParamId) -> Result<&ParamInfo, StepError> {
+    parameters
+        .get(id.index())
+        .ok_or(StepError::UnknownParameter { parameter: id.0 })
+}
+
+fn check_bias(bias: Option<&[usize]>, n: usize, x: &[usize]) -> Result<(), StepError> {
+    match bias {
+        Some(dims) if dims != [n] => Err(unfit("biases", dims, x)),
+        _ => Ok(()),
     }
 }
 
-fn unfit(what: &'static str, c: &Constant, x: &[usize]) -> StepError {
+fn unfit(what: &'static str, have: &[usize], x: &[usize]) -> StepError {
     StepError::ConstantShape {
         what,
-        have: c.dims.clone(),
+        have: have.to_vec(),
         input: x.to_vec(),
     }
 }
