@@ -28,11 +28,7 @@ fn spec() -> SessionSpec {
     let y = b.step(relu, &[x], None, 8, 30);
     b.output("y", y);
     let program = Arc::new(b.finish().expect("a valid program"));
-    SessionSpec {
-        program,
-        session: [1; 32],
-        batch: ELEMENTS / 1000,
-    }
+    SessionSpec::new(program, [1; 32], ELEMENTS / 1000)
 }
 
 /// Times of one session.
@@ -50,10 +46,10 @@ fn session(spec: &SessionSpec) -> Result<Times, MpcError> {
     let secret = |n| Secret32::new([n; 32]);
     let mut client = Client::new(spec.clone(), vec![vec![0.5; ELEMENTS]], secret(1))?;
     let mut dealer = Dealer::new(spec.clone(), secret(2))?;
-    let mut zero = Evaluator::new(spec.clone(), EvaluatorIndex::Zero, secret(3))?;
-    let mut one = Evaluator::new(spec.clone(), EvaluatorIndex::One, secret(4))?;
-    dealer.handle(Party::Evaluator0, next(&mut zero))?;
-    dealer.handle(Party::Evaluator1, next(&mut one))?;
+    let mut zero = Evaluator::new(spec.clone(), EvaluatorIndex::ZERO, secret(3))?;
+    let mut one = Evaluator::new(spec.clone(), EvaluatorIndex::ONE, secret(4))?;
+    dealer.handle(Party::EVALUATOR_0, next(&mut zero))?;
+    dealer.handle(Party::EVALUATOR_1, next(&mut one))?;
     zero.handle(Party::Dealer, next(&mut dealer))?;
     one.handle(Party::Dealer, next(&mut dealer))?;
     let seed = next(&mut client);
@@ -80,8 +76,8 @@ fn session(spec: &SessionSpec) -> Result<Times, MpcError> {
                 online: start.elapsed(),
             });
         }
-        zero.handle(Party::Evaluator1, sent1.payload)?;
-        one.handle(Party::Evaluator0, sent0.payload)?;
+        zero.handle(Party::EVALUATOR_1, sent1.payload)?;
+        one.handle(Party::EVALUATOR_0, sent0.payload)?;
     }
 }
 

@@ -100,9 +100,15 @@ impl Manual {
         let mut streams = Vec::new();
         for member in &ticket.group {
             let within = Duration::from_secs(10);
-            let stream = hello::open(&self.node, signed, Party::Client, member, within)
-                .await
-                .unwrap();
+            let stream = hello::open(
+                &self.node,
+                signed,
+                ai_link_wire::Party::Client,
+                member,
+                within,
+            )
+            .await
+            .unwrap();
             streams.push((parties::party_of(member.role), member.peer, stream));
         }
         SessionLinks::new(streams)
@@ -119,11 +125,7 @@ impl Manual {
         let ticket = signed.verify_at_any_time().unwrap();
         let mut links = self.open(signed).await;
         let encoded = program.encode_input(0, record).unwrap();
-        let spec = SessionSpec {
-            program,
-            session: signed.digest().0,
-            batch: ticket.batch as usize,
-        };
+        let spec = SessionSpec::new(program, signed.digest().0, ticket.batch as usize);
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).unwrap();
         let machine =

@@ -25,11 +25,11 @@ impl Engine for MpcEngine {
         links: &mut SessionLinks,
     ) -> Result<Outcome, EngineError> {
         let entropy = entropy()?;
-        let spec = SessionSpec {
-            program: assignment.program,
-            session: assignment.session.0,
-            batch: assignment.batch as usize,
-        };
+        let spec = SessionSpec::new(
+            assignment.program,
+            assignment.session.0,
+            assignment.batch as usize,
+        );
         let evaluator = |index| Evaluator::new(spec.clone(), index, entropy.clone());
         let deadline = assignment.deadline.into_std();
         let stats = match assignment.role {
@@ -39,11 +39,11 @@ impl Engine for MpcEngine {
                 finish(drive(dealer, links, deadline).await)?
             }
             Role::Evaluator0 => {
-                let machine = evaluator(EvaluatorIndex::Zero).map_err(EngineError::Setup)?;
+                let machine = evaluator(EvaluatorIndex::ZERO).map_err(EngineError::Setup)?;
                 finish(drive(machine, links, deadline).await)?
             }
             Role::Evaluator1 => {
-                let machine = evaluator(EvaluatorIndex::One).map_err(EngineError::Setup)?;
+                let machine = evaluator(EvaluatorIndex::ONE).map_err(EngineError::Setup)?;
                 finish(drive(machine, links, deadline).await)?
             }
         };

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn streams_meet_in_any_order() {
-        let parties = [Party::Client, Party::Dealer, Party::Evaluator0];
+        let parties = [Party::Client, Party::Dealer, Party::EVALUATOR_0];
         for start in 0..3 {
             let mut board = Board::default();
             for i in 0..3 {
@@ -154,7 +154,7 @@ mod tests {
         let mut board = Board::default();
         let d = Digest([1; 32]);
         assert!(matches!(
-            board.offer(d, Role::Dealer, Party::Evaluator0, 0, T),
+            board.offer(d, Role::Dealer, Party::EVALUATOR_0, 0, T),
             Offer::Refused(OfferError::Unexpected, 0)
         ));
         assert!(matches!(
@@ -186,7 +186,7 @@ mod tests {
         assert!(board.expire(UnixMillis(99)).is_empty());
         let over = board.expire(T);
         assert_eq!(over.len(), 1);
-        assert_eq!(over[0].1, vec![Party::Client, Party::Evaluator0]);
+        assert_eq!(over[0].1, vec![Party::Client, Party::EVALUATOR_0]);
         assert!(board.expire(UnixMillis(1000)).is_empty());
     }
 }

@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
     }
 
     async fn open(&mut self) -> Result<(), RunError> {
-        let from = parties::party_of(self.role);
+        let from = self.role.into();
         for party in parties::opened_by_us(self.role) {
             let Some(member) = parties::member(&self.ticket, *party) else {
                 continue;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ai_link_mpc::{
-    Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, SessionSpec,
-    Stats, drive,
+    Client as ClientMachine, DriveError, Machine as _, MpcError, PartyDigests, SessionSpec, Stats,
+    drive,
 };
 use ai_link_program::{OutputTensor, Program};
 use ai_link_session::hello::{self, HelloError};
@@ -51,11 +51,11 @@ impl Attempt<'_> {
     /// [`AttemptError`], which knows whom to leave out next time.
     pub(crate) async fn run(self) -> Result<Delivered, AttemptError> {
         let entropy = crate::entropy()?;
-        let spec = SessionSpec {
-            program: Arc::clone(&self.program),
-            session: self.signed.digest().0,
-            batch: self.ticket.batch as usize,
-        };
+        let spec = SessionSpec::new(
+            Arc::clone(&self.program),
+            self.signed.digest().0,
+            self.ticket.batch as usize,
+        );
         // The record is checked against the model before anyone is bothered with it.
         let machine =
             ClientMachine::new(spec, self.inputs.clone(), entropy).map_err(AttemptError::Input)?;
@@ -68,9 +68,15 @@ impl Attempt<'_> {
     async fn open(&self) -> Result<SessionLinks, AttemptError> {
         let within = ACCEPT_WITHIN.min(self.deadline.saturating_duration_since(Instant::now()));
         let opening = self.ticket.group.iter().map(|member| async move {
-            hello::open(self.node, self.signed, Party::Client, member, within)
-                .await
-                .map(|stream| (parties::party_of(member.role), member.peer, stream))
+            hello::open(
+                self.node,
+                self.signed,
+                ai_link_wire::Party::Client,
+                member,
+                within,
+            )
+            .await
+            .map(|stream| (parties::party_of(member.role), member.peer, stream))
         });
         let mut streams = Vec::new();
         let mut errors = Vec::new();

@@ -16,7 +16,7 @@ use crate::schedule::Schedule;
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
 
 /// In which order the client reads its outputs. Any works; the dealer is finished first.
-const OUTPUT_ORDER: [Party; 3] = [Party::Dealer, Party::Evaluator0, Party::Evaluator1];
+const OUTPUT_ORDER: [Party; 3] = [Party::Dealer, Party::EVALUATOR_0, Party::EVALUATOR_1];
 
 /// Client of one session.
 ///
@@ -98,8 +98,8 @@ impl Client {
         };
         client.stats.input_digest = client.seed_commitment;
         client.send(Party::Dealer, secret.as_bytes().to_vec());
-        client.send(Party::Evaluator0, masked.clone());
-        client.send(Party::Evaluator1, masked);
+        client.send(Party::EVALUATOR_0, masked.clone());
+        client.send(Party::EVALUATOR_1, masked);
         client
     }
 
@@ -121,7 +121,7 @@ impl Client {
                 output: salted_digest(&self.salt, masks),
             }),
             // Both outputs are equal, or the machine had failed.
-            Party::Evaluator0 | Party::Evaluator1 => Some(PartyDigests {
+            Party::Evaluator(_) => Some(PartyDigests {
                 input: self.input_digest,
                 output: Sha256::digest(masked.as_slice()).into(),
             }),
@@ -226,7 +226,7 @@ impl Machine for Client {
         self.failed = true;
         checked?;
         self.stats.bytes_received.add(Phase::Output, payload.len());
-        if let (Party::Evaluator1, Some(first)) = (from, self.received.get(1)) {
+        if let (Party::EVALUATOR_1, Some(first)) = (from, self.received.get(1)) {
             if let Some(byte) = first.iter().zip(payload.iter()).position(|(a, b)| a != b) {
                 return Err(MpcError::EvaluatorsDisagree { index: byte / 8 });
             }

@@ -50,7 +50,7 @@ enum State {
     Failed,
 }
 
-const EVALUATORS: [EvaluatorIndex; 2] = [EvaluatorIndex::Zero, EvaluatorIndex::One];
+const EVALUATORS: [EvaluatorIndex; 2] = [EvaluatorIndex::ZERO, EvaluatorIndex::ONE];
 
 impl Dealer {
     /// A machine for one session. `entropy` must be fresh.
@@ -70,7 +70,7 @@ impl Dealer {
             keys,
         };
         for index in EVALUATORS {
-            let public = dealer.keys[index as usize].public().to_vec();
+            let public = dealer.keys[index.at()].public().to_vec();
             let message = dealer.count(index.party(), Phase::Dealt, public);
             dealer.outbox.push_back(message);
         }
@@ -137,7 +137,7 @@ impl Dealer {
                     next: index + 1,
                     salt,
                 };
-                return self.count(Party::Evaluator1, Phase::Dealt, message);
+                return self.count(Party::EVALUATOR_1, Phase::Dealt, message);
             }
         }
         self.state = State::Done;

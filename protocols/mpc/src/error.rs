@@ -1,6 +1,6 @@
 //! What can go wrong in a session.
 
-use crate::party::Party;
+use crate::party::{MAX_EVALUATORS, Party};
 
 /// A session could not be started or continued.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,12 @@ pub enum MpcError {
         bytes: usize,
         /// Bytes allowed in one message.
         limit: usize,
+    },
+    /// Too few or too many evaluators.
+    #[error("a session has 2 to {MAX_EVALUATORS} evaluators, not {evaluators}")]
+    EvaluatorCount {
+        /// How many were asked for.
+        evaluators: u8,
     },
     /// A batch must hold at least one record.
     #[error("a batch must hold at least one record")]

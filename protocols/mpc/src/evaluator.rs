@@ -82,6 +82,12 @@ impl Evaluator {
         self.outbox.push_back(Transmit { to, payload });
     }
 
+    fn peer(&self) -> Party {
+        let mut others = self.spec.evaluator_indices();
+        let other = others.find(|index| *index != self.index);
+        other.expect("two evaluators at least, qed").party()
+    }
+
     fn take(&mut self, phase: Phase, payload: &[u8]) {
         self.stats.bytes_received.add(phase, payload.len());
     }
@@ -106,7 +112,7 @@ impl Evaluator {
             if self.schedule.plan(index).is_none() {
                 self.memory
                     .apply(&program, index, step, self.spec.batch, ConstTerms::Include);
-            } else if self.index == EvaluatorIndex::One && self.schedule.steps()[index].dealt > 0 {
+            } else if self.index == EvaluatorIndex::ONE && self.schedule.steps()[index].dealt > 0 {
                 return State::Dealt { seed, step: index };
             } else {
                 return self.start(seed, index, Vec::new());
@@ -126,7 +132,7 @@ impl Evaluator {
         let operand = self.memory.operand(step, &self.spec.program.steps()[step]);
         let prg = seed.step(step as u32);
         let (run, opening) = Run::start(plan.clone(), self.index, prg, dealt, operand);
-        self.send(self.index.peer().party(), Phase::Online, opening);
+        self.send(self.peer(), Phase::Online, opening);
         State::Opening {
             seed,
             step,
@@ -147,7 +153,7 @@ impl Evaluator {
         self.stats.rounds += 1;
         match run.next(payload) {
             Progress::Open(opening) => {
-                self.send(self.index.peer().party(), Phase::Online, opening);
+                self.send(self.peer(), Phase::Online, opening);
                 State::Opening {
                     seed,
                     step,
@@ -176,10 +182,9 @@ impl Machine for Evaluator {
             State::Key => expect(Party::Dealer, PUBLIC_KEY_BYTES),
             State::Input { .. } => expect(Party::Client, self.schedule.input_bytes()),
             State::Dealt { step, .. } => expect(Party::Dealer, self.schedule.steps()[*step].dealt),
-            State::Opening { step, round, .. } => expect(
-                self.index.peer().party(),
-                self.schedule.steps()[*step].openings[*round],
-            ),
+            State::Opening { step, round, .. } => {
+                expect(self.peer(), self.schedule.steps()[*step].openings[*round])
+            }
             State::Done | State::Failed => None,
         }
     }

@@ -124,7 +124,7 @@ mod tests {
     fn both_sides_agree_and_sessions_and_roles_differ() {
         let mut seen = Vec::new();
         for session in [[7; 32], [8; 32]] {
-            for index in [EvaluatorIndex::Zero, EvaluatorIndex::One] {
+            for index in [EvaluatorIndex::ZERO, EvaluatorIndex::ONE] {
                 let (d, e) = pair(session, index);
                 let at_dealer = d
                     .agree(&e.public(), index.party(), &session, index)
@@ -141,12 +141,12 @@ mod tests {
 
     #[test]
     fn small_order_keys_are_refused() {
-        let (d, _) = pair([7; 32], EvaluatorIndex::Zero);
-        let refused = d.agree(&[0; 32], Party::Evaluator0, &[7; 32], EvaluatorIndex::Zero);
+        let (d, _) = pair([7; 32], EvaluatorIndex::ZERO);
+        let refused = d.agree(&[0; 32], Party::EVALUATOR_0, &[7; 32], EvaluatorIndex::ZERO);
         assert!(matches!(
             refused,
             Err(MpcError::WeakPublicKey {
-                from: Party::Evaluator0
+                from: Party::EVALUATOR_0
             })
         ));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ai_link_program::fixed::Program;
 
 use crate::error::MpcError;
-use crate::party::Party;
+use crate::party::{EvaluatorIndex, Party};
 use crate::schedule::Schedule;
 
 /// What all parties of a session agree on beforehand.
@@ -18,11 +18,57 @@ pub struct SessionSpec {
     pub session: [u8; 32],
     /// Records evaluated together.
     pub batch: usize,
+    /// How many evaluators: 2 to [`MAX_EVALUATORS`](crate::MAX_EVALUATORS).
+    pub evaluators: u8,
+    /// Who deals.
+    pub dealer: DealerSeat,
+}
+
+/// Who deals: what must be trusted follows from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum DealerSeat {
+    /// A worker of its own. Data stays private unless it colludes with an evaluator, or all
+    /// evaluators with each other.
+    #[default]
+    Worker,
+    /// The client itself, which uploads the corrections: data stays private unless *all*
+    /// evaluators collude.
+    Client,
 }
 
 impl SessionSpec {
+    /// A session of two evaluators and a dealer of its own.
+    pub fn new(program: Arc<Program>, session: [u8; 32], batch: usize) -> Self {
+        Self {
+            program,
+            session,
+            batch,
+            evaluators: 2,
+            dealer: DealerSeat::Worker,
+        }
+    }
+
+    /// The evaluators, in order.
+    pub fn evaluator_indices(&self) -> impl DoubleEndedIterator<Item = EvaluatorIndex> + Clone {
+        EvaluatorIndex::first(self.evaluators)
+    }
+
+    /// Who sends the corrections and agrees keys with evaluators.
+    pub fn dealing_party(&self) -> Party {
+        match self.dealer {
+            DealerSeat::Worker => Party::Dealer,
+            DealerSeat::Client => Party::Client,
+        }
+    }
+
     /// Sizes and rounds of this session.
     pub fn schedule(&self) -> Result<Schedule, MpcError> {
+        // More evaluators and a dealing client are refused until the machines know them.
+        if self.evaluators != 2 || self.dealer != DealerSeat::Worker {
+            return Err(MpcError::EvaluatorCount {
+                evaluators: self.evaluators,
+            });
+        }
         Schedule::new(&self.program, self.batch)
     }
 }

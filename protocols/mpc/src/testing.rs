@@ -44,8 +44,8 @@ impl Session {
         let dealer = Dealer::new(spec.clone(), secret(entropy, 1))?;
         let evaluator = |i, n| Evaluator::new(spec.clone(), i, secret(entropy, n));
         let evaluators = [
-            evaluator(EvaluatorIndex::Zero, 2)?,
-            evaluator(EvaluatorIndex::One, 3)?,
+            evaluator(EvaluatorIndex::ZERO, 2)?,
+            evaluator(EvaluatorIndex::ONE, 3)?,
         ];
         Ok(Self::of(client, dealer, evaluators))
     }
@@ -117,8 +117,8 @@ pub fn fuzz_machines(data: &[u8]) {
     let parties = [
         Party::Client,
         Party::Dealer,
-        Party::Evaluator0,
-        Party::Evaluator1,
+        Party::EVALUATOR_0,
+        Party::EVALUATOR_1,
     ];
     let [evaluator0, evaluator1] = &mut session.evaluators;
     let mut machines: [&mut dyn Machine; 4] = [
@@ -161,11 +161,11 @@ fn small_spec() -> Result<SessionSpec, ai_link_program::fixed::ProgramError> {
     let t = b.trunc(x, 4);
     let m = b.max(h, t);
     b.output("m", m);
-    Ok(SessionSpec {
-        program: std::sync::Arc::new(b.finish()?),
-        session: [3; 32],
-        batch: 1,
-    })
+    Ok(SessionSpec::new(
+        std::sync::Arc::new(b.finish()?),
+        [3; 32],
+        1,
+    ))
 }
 
 /// Reproducible entropy for a test.
@@ -186,8 +186,8 @@ pub fn channel_links() -> [ChannelLinks; 4] {
     let parties = [
         Party::Client,
         Party::Dealer,
-        Party::Evaluator0,
-        Party::Evaluator1,
+        Party::EVALUATOR_0,
+        Party::EVALUATOR_1,
     ];
     let mut links = parties.map(|_| ChannelLinks {
         senders: HashMap::new(),

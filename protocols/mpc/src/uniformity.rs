@@ -54,11 +54,7 @@ fn record(value: f32, masks: Masks) -> Views {
     let mut views = Views::new();
     let program = Arc::new(program());
     for entropy in 0..SESSIONS {
-        let spec = SessionSpec {
-            program: program.clone(),
-            session: [9; 32],
-            batch: 3,
-        };
+        let spec = SessionSpec::new(program.clone(), [9; 32], 3);
         let inputs = vec![vec![value; 18]];
         let mut session = match masks {
             Masks::Drawn => Session::new(&spec, inputs, entropy),
@@ -87,14 +83,15 @@ fn without_masks(
         Ok::<_, crate::MpcError>(evaluator)
     };
     let evaluators = [
-        evaluator(EvaluatorIndex::Zero, 2)?,
-        evaluator(EvaluatorIndex::One, 3)?,
+        evaluator(EvaluatorIndex::ZERO, 2)?,
+        evaluator(EvaluatorIndex::ONE, 3)?,
     ];
     Ok(Session::of(client, dealer, evaluators))
 }
 
 fn views_of(spec: &SessionSpec, session: &Session) -> Vec<(&'static str, Vec<u8>)> {
-    use Party::{Client, Dealer, Evaluator0, Evaluator1};
+    use Party::{Client, Dealer};
+    let [zero, one] = [Party::EVALUATOR_0, Party::EVALUATOR_1];
     let sent = |from, to| {
         let all = session
             .transcript
@@ -110,7 +107,7 @@ fn views_of(spec: &SessionSpec, session: &Session) -> Vec<(&'static str, Vec<u8>
         (1..=n).map(move |round| round == n)
     });
     let (mut bits, mut words) = (Vec::new(), Vec::new());
-    let pairs = sent(Evaluator0, Evaluator1).zip(sent(Evaluator1, Evaluator0));
+    let pairs = sent(zero, one).zip(sent(one, zero));
     for ((ours, theirs), ring) in pairs.zip(rounds) {
         if ring {
             let (a, b) = (
@@ -127,16 +124,13 @@ fn views_of(spec: &SessionSpec, session: &Session) -> Vec<(&'static str, Vec<u8>
         }
     }
     // The first message of the dealer is its key.
-    let dealt = sent(Dealer, Evaluator1)
-        .skip(1)
-        .collect::<Vec<_>>()
-        .concat();
+    let dealt = sent(Dealer, one).skip(1).collect::<Vec<_>>().concat();
     vec![
-        ("masked input", openings(Client, Evaluator0)),
+        ("masked input", openings(Client, zero)),
         ("seed at the dealer", openings(Client, Dealer)),
         ("dealt corrections", dealt),
-        ("openings of evaluator 0", openings(Evaluator0, Evaluator1)),
-        ("openings of evaluator 1", openings(Evaluator1, Evaluator0)),
+        ("openings of evaluator 0", openings(zero, one)),
+        ("openings of evaluator 1", openings(one, zero)),
         ("opened bits", bits),
         ("opened ring elements", words),
     ]

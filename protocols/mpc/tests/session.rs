@@ -34,11 +34,7 @@ fn floats(seed: u64, n: usize) -> Vec<f32> {
 }
 
 fn spec(program: Program, batch: usize) -> SessionSpec {
-    SessionSpec {
-        program: Arc::new(program),
-        session: [7; 32],
-        batch,
-    }
+    SessionSpec::new(Arc::new(program), [7; 32], batch)
 }
 
 /// Two hidden layers, with the windows that a calibrated plan would give.
@@ -237,19 +233,20 @@ fn the_schedule_is_what_happens() {
                 .filter(|m| m.from == from && m.to == to);
             all.map(|m| m.payload.len()).collect()
         };
-        use Party::{Client, Dealer, Evaluator0, Evaluator1};
+        use Party::{Client, Dealer};
+        let [zero, one] = [Party::EVALUATOR_0, Party::EVALUATOR_1];
         let steps = schedule.steps().iter();
         let openings: Vec<usize> = steps.clone().flat_map(|s| s.openings.clone()).collect();
         let dealt = steps.map(|s| s.dealt).filter(|bytes| *bytes > 0);
         assert_eq!(openings.len(), schedule.rounds());
-        assert_eq!(sent(Evaluator0, Evaluator1), openings);
-        assert_eq!(sent(Evaluator1, Evaluator0), openings);
+        assert_eq!(sent(zero, one), openings);
+        assert_eq!(sent(one, zero), openings);
         let keys_and_dealt: Vec<usize> = [schedule.key_bytes()].into_iter().chain(dealt).collect();
-        assert_eq!(sent(Dealer, Evaluator1), keys_and_dealt);
-        assert_eq!(sent(Dealer, Evaluator0), [schedule.key_bytes()]);
+        assert_eq!(sent(Dealer, one), keys_and_dealt);
+        assert_eq!(sent(Dealer, zero), [schedule.key_bytes()]);
         assert_eq!(sent(Client, Dealer), [schedule.seed_bytes()]);
-        assert_eq!(sent(Client, Evaluator0), [schedule.input_bytes()]);
-        for from in [Dealer, Evaluator0, Evaluator1] {
+        assert_eq!(sent(Client, zero), [schedule.input_bytes()]);
+        for from in [Dealer, zero, one] {
             assert_eq!(sent(from, Client), [schedule.output_bytes()]);
         }
         for evaluator in &session.evaluators {
@@ -284,8 +281,8 @@ fn receipts_of_all_parties_are_what_the_client_expects() {
     session.run().unwrap();
     let stats = [
         (Party::Dealer, session.dealer.stats()),
-        (Party::Evaluator0, session.evaluators[0].stats()),
-        (Party::Evaluator1, session.evaluators[1].stats()),
+        (Party::EVALUATOR_0, session.evaluators[0].stats()),
+        (Party::EVALUATOR_1, session.evaluators[1].stats()),
     ];
     for (party, stats) in stats {
         let expected = session.client.digests_of(party).unwrap();
@@ -340,12 +337,12 @@ fn tampered(change: impl FnMut(&mut Delivered)) -> MpcError {
 fn messages_of_the_wrong_size_or_sender_are_refused() {
     for (from, to) in [
         (Party::Client, Party::Dealer),
-        (Party::Client, Party::Evaluator0),
-        (Party::Dealer, Party::Evaluator0),
-        (Party::Dealer, Party::Evaluator1),
-        (Party::Evaluator0, Party::Evaluator1),
-        (Party::Evaluator1, Party::Evaluator0),
-        (Party::Evaluator1, Party::Client),
+        (Party::Client, Party::EVALUATOR_0),
+        (Party::Dealer, Party::EVALUATOR_0),
+        (Party::Dealer, Party::EVALUATOR_1),
+        (Party::EVALUATOR_0, Party::EVALUATOR_1),
+        (Party::EVALUATOR_1, Party::EVALUATOR_0),
+        (Party::EVALUATOR_1, Party::Client),
         (Party::Dealer, Party::Client),
     ] {
         for longer in [true, false] {
@@ -391,7 +388,7 @@ fn messages_of_the_wrong_size_or_sender_are_refused() {
 #[test]
 fn evaluators_that_disagree_are_noticed() {
     let error = tampered(|m| {
-        if (m.from, m.to) == (Party::Evaluator1, Party::Client) {
+        if (m.from, m.to) == (Party::EVALUATOR_1, Party::Client) {
             m.payload[17] ^= 1;
         }
     });
@@ -401,7 +398,7 @@ fn evaluators_that_disagree_are_noticed() {
     );
     // A wrong opening reaches only one of them, so their outputs part.
     let error = tampered(|m| {
-        if (m.from, m.to) == (Party::Evaluator1, Party::Evaluator0) {
+        if (m.from, m.to) == (Party::EVALUATOR_1, Party::EVALUATOR_0) {
             m.payload.iter_mut().for_each(|byte| *byte ^= 0xff);
         }
     });
@@ -414,7 +411,7 @@ fn evaluators_that_disagree_are_noticed() {
 #[test]
 fn weak_keys_end_the_session() {
     let error = tampered(|m| {
-        if (m.from, m.to) == (Party::Evaluator0, Party::Dealer) {
+        if (m.from, m.to) == (Party::EVALUATOR_0, Party::Dealer) {
             m.payload.fill(0);
         }
     });
@@ -422,7 +419,7 @@ fn weak_keys_end_the_session() {
         matches!(
             error,
             MpcError::WeakPublicKey {
-                from: Party::Evaluator0
+                from: Party::EVALUATOR_0
             }
         ),
         "{error}"
@@ -435,7 +432,7 @@ fn a_finished_or_failed_machine_takes_nothing_more() {
     let spec = spec(program.clone(), 1);
     let mut session = Session::new(&spec, inputs(&program, 1, 100), 10).unwrap();
     session.run().unwrap();
-    let extra = session.evaluators[0].handle(Party::Evaluator1, vec![0; 8]);
+    let extra = session.evaluators[0].handle(Party::EVALUATOR_1, vec![0; 8]);
     assert!(matches!(
         extra,
         Err(MpcError::UnexpectedMessage { bytes: 8, .. })
@@ -508,8 +505,8 @@ async fn driven(
     let dealer = Dealer::new(spec.clone(), secret(1, 1)).unwrap();
     let evaluator = |i, n| Evaluator::new(spec.clone(), i, secret(1, n)).unwrap();
     let (zero, one) = (
-        evaluator(EvaluatorIndex::Zero, 2),
-        evaluator(EvaluatorIndex::One, 3),
+        evaluator(EvaluatorIndex::ZERO, 2),
+        evaluator(EvaluatorIndex::ONE, 3),
     );
     let (client, d, e0, e1) = tokio::join!(
         drive(client, &mut at_client, deadline),
@@ -540,7 +537,7 @@ fn the_drive_loop_runs_a_session_on_either_runtime() {
 #[tokio::test]
 async fn the_drive_loop_says_who_broke_the_session() {
     let spec = spec(mlp(), 1);
-    let evaluator = || Evaluator::new(spec.clone(), EvaluatorIndex::Zero, secret(1, 2)).unwrap();
+    let evaluator = || Evaluator::new(spec.clone(), EvaluatorIndex::ZERO, secret(1, 2)).unwrap();
     let links = || -> [ChannelLinks; 4] { channel_links() };
 
     // Nobody answers.
@@ -582,7 +579,7 @@ async fn the_drive_loop_says_who_broke_the_session() {
 
     // The dealer sends a key that no one should accept.
     let [_c, mut dealer, mut at_0, _e] = links();
-    dealer.send(Party::Evaluator0, vec![0; 32]).await.unwrap();
+    dealer.send(Party::EVALUATOR_0, vec![0; 32]).await.unwrap();
     let error = drive(evaluator(), &mut at_0, later)
         .await
         .map(drop)

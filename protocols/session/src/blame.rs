@@ -18,7 +18,7 @@ pub fn culprits(error: &DriveError, ticket: &Ticket) -> Vec<PeerKey> {
         DriveError::Protocol {
             source: MpcError::EvaluatorsDisagree { .. },
             ..
-        } => [Party::Evaluator0, Party::Evaluator1]
+        } => [Party::EVALUATOR_0, Party::EVALUATOR_1]
             .into_iter()
             .filter_map(key)
             .collect(),

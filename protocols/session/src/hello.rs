@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use ai_link_mpc::Party;
 use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
 use ai_link_wire::{
     CodecError, GroupMember, HelloReply, Limit, PeerKey, SessionHello, SessionRefusal, Signed,
     Ticket, codec,
 };
 use tokio::time::timeout;
-
-use crate::parties;
 
 /// A signed ticket and a party.
 const HELLO: Limit = Limit::RECORD;
@@ -24,7 +21,7 @@ const REPLY: Limit = Limit::bytes(1024);
 pub async fn open(
     node: &Node,
     ticket: &Signed<Ticket>,
-    from: Party,
+    from: ai_link_wire::Party,
     member: &GroupMember,
     within: Duration,
 ) -> Result<BulkStream, HelloError> {
@@ -36,7 +33,7 @@ pub async fn open(
             .map_err(|source| HelloError::Open { peer, source })?;
         let hello = SessionHello {
             ticket: ticket.clone(),
-            from: parties::to_wire(from),
+            from,
         };
         let bytes =
             codec::encode(&hello, HELLO).map_err(|source| HelloError::Codec { peer, source })?;

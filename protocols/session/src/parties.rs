@@ -7,18 +7,8 @@ use ai_link_wire::{GroupMember, PeerKey, Role, Ticket};
 pub fn party_of(role: Role) -> Party {
     match role {
         Role::Dealer => Party::Dealer,
-        Role::Evaluator0 => Party::Evaluator0,
-        Role::Evaluator1 => Party::Evaluator1,
-    }
-}
-
-/// The party as the first frame of a stream names it.
-pub fn to_wire(party: Party) -> ai_link_wire::Party {
-    match party {
-        Party::Client => ai_link_wire::Party::Client,
-        Party::Dealer => Role::Dealer.into(),
-        Party::Evaluator0 => Role::Evaluator0.into(),
-        Party::Evaluator1 => Role::Evaluator1.into(),
+        Role::Evaluator0 => Party::EVALUATOR_0,
+        Role::Evaluator1 => Party::EVALUATOR_1,
     }
 }
 
@@ -53,15 +43,15 @@ pub fn opened_by_others(role: Role) -> &'static [Party] {
     match role {
         Role::Dealer => &[Party::Client],
         Role::Evaluator0 => &[Party::Client, Party::Dealer],
-        Role::Evaluator1 => &[Party::Client, Party::Dealer, Party::Evaluator0],
+        Role::Evaluator1 => &[Party::Client, Party::Dealer, Party::EVALUATOR_0],
     }
 }
 
 /// The parties to which `role` opens a stream itself.
 pub fn opened_by_us(role: Role) -> &'static [Party] {
     match role {
-        Role::Dealer => &[Party::Evaluator0, Party::Evaluator1],
-        Role::Evaluator0 => &[Party::Evaluator1],
+        Role::Dealer => &[Party::EVALUATOR_0, Party::EVALUATOR_1],
+        Role::Evaluator0 => &[Party::EVALUATOR_1],
         Role::Evaluator1 => &[],
     }
 }
@@ -83,7 +73,7 @@ mod tests {
                     assert!(opens ^ back, "{a:?} and {b:?} need exactly one stream");
                 }
             }
-            assert_eq!(from_wire(to_wire(party_of(a))), party_of(a));
+            assert_eq!(from_wire(a.into()), party_of(a));
             assert!(opened_by_others(a).contains(&Party::Client));
         }
     }

@@ -83,7 +83,7 @@ impl Run {
     }
 
     fn first(&self) -> bool {
-        self.index == EvaluatorIndex::Zero
+        self.index == EvaluatorIndex::ZERO
     }
 
     /// The part of the corrections that belongs to a chunk; empty at evaluator 0.
@@ -105,8 +105,8 @@ impl Run {
         out.clear();
         out.resize(count, ZERO);
         match self.index {
-            EvaluatorIndex::Zero => self.prg.fill(purpose, chunk as u32, out.as_flattened_mut()),
-            EvaluatorIndex::One => {
+            EvaluatorIndex::ZERO => self.prg.fill(purpose, chunk as u32, out.as_flattened_mut()),
+            _ => {
                 read_planes(
                     &self.dealt_to(chunk)[8 * words * from..][..8 * words * count],
                     words,
@@ -415,8 +415,8 @@ mod tests {
         let (dealt, lambda_out) = deal(&plan, &lambda, [&prg(0), &prg(1)]);
         assert_eq!(dealt.len(), plan.dealt_bytes());
         let start = |index, prg, dealt| Run::start(plan.clone(), index, prg, dealt, m.clone());
-        let (mut run0, mut sent0) = start(EvaluatorIndex::Zero, prg(0), Vec::new());
-        let (mut run1, mut sent1) = start(EvaluatorIndex::One, prg(1), dealt);
+        let (mut run0, mut sent0) = start(EvaluatorIndex::ZERO, prg(0), Vec::new());
+        let (mut run1, mut sent1) = start(EvaluatorIndex::ONE, prg(1), dealt);
         for round in 0..plan.rounds() {
             assert_eq!(sent0.len(), plan.opened_bytes(round));
             assert_eq!(sent1.len(), plan.opened_bytes(round));
