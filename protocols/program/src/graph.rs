@@ -5,6 +5,7 @@
 //! have become two-dimensional ones of height 1. What is left is small enough to read [`Graph::run_f32`] and believe
 //! it.
 
+mod affine;
 mod eval;
 mod fold;
 mod op;

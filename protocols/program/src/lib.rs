@@ -18,7 +18,11 @@
 //!
 //! # What this crate does not protect
 //!
-//! Nothing here is secret: a program, its weights and its calibrated bounds are public to everyone who runs it.
+//! A program and its calibrated bounds are public to everyone who runs it, and so are its weights unless it is compiled
+//! with [`WeightPrivacy::Private`]. Then they are [`Parameters`], apart from the program; what the program still tells
+//! about them is in [`plan`]. What a model answers tells about its weights too: whoever may ask often enough can train a
+//! copy.
+//!
 //! Bounds come from the calibration records with headroom. An *input* outside the bound is refused by
 //! [`fixed::Program::encode_input`], but inputs unlike any calibration record can still drive an inner value
 //! past its bound, and then the result is wrong without anyone noticing. Calibrate on representative data.
@@ -37,11 +41,14 @@ mod post;
 mod signature;
 mod tensor;
 
+pub use fixed::Parameters;
 pub use fixed::Program;
 pub use graph::Graph;
 pub use onnx::{ImportError, ImportLimits};
-pub use package::{Package, PackageError, PackageLimits};
-pub use plan::{PlanError, PlanOptions, compile};
+pub use package::{Package, PackageError, PackageLimits, PrivateWeights};
+pub use plan::{
+    BoundPolicy, Compiled, LinkProfile, PlanError, PlanOptions, WeightPrivacy, compile,
+};
 pub use post::{ClientOp, KeepDims};
 pub use signature::{Datatype, Signature, TensorMeta};
 pub use tensor::{OutputData, OutputTensor, Tensor, TensorError};

@@ -41,8 +41,8 @@ pub fn fuzz(bytes: &[u8]) {
     };
     // Convolutions may still be dear: 2^12 outputs times 2^12 taps is within reason for a fuzzer.
     if graph.run_f32(&inputs).is_ok()
-        && let Ok(program) = crate::compile(&graph, &[inputs], crate::PlanOptions::default())
+        && let Ok(made) = crate::compile(&graph, &[inputs], crate::PlanOptions::default())
     {
-        assert_eq!(program.inputs().len(), graph.inputs().len());
+        assert_eq!(made.program.inputs().len(), graph.inputs().len());
     }
 }

@@ -3,15 +3,25 @@
 //! Layout: eight bytes [`MAGIC`] (the last is the version), then the bincode encoding (standard configuration) of the
 //! body. The Merkle root over the whole file is the model's commitment on chain: everyone who runs the model checks
 //! the bytes against it, so the file need not be signed.
+//!
+//! # Private weights
+//!
+//! The package is public. Private weights are a second file, [`PrivateWeights`], which the owner encrypts for whoever
+//! hosts the model. The package holds a commitment to that file: SHA-256 over a random salt (kept in the private file) and
+//! the encoded values, so the root on chain covers the weights as well and a host can check that it was given the right
+//! ones, while nobody can test a guess. For the same reason a package with private weights does not name the hash of
+//! the ONNX file. It does tell how well the program follows the model ([`CalibrationSummary`]).
 
 use bincode::config::{Configuration, standard};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
-use crate::fixed::{EncodeError, Program, RunError, limits};
+use crate::fixed::{EncodeError, ParameterError, Parameters, Program, RunError, limits};
 use crate::graph::{Graph, GraphRunError};
 use crate::merkle;
-use crate::plan::{PlanError, PlanOptions, compile};
+use crate::plan::{Compiled, PlanError, PlanOptions, WeightPrivacy, compile};
 use crate::tensor::{OutputData, OutputTensor, Tensor};
 use crate::{ImportError, ImportLimits};
 
@@ -25,10 +35,96 @@ pub struct Package {
     pub name: String,
     /// What is evaluated.
     pub program: Program,
-    /// SHA-256 of the ONNX file that it was compiled from.
-    pub source: [u8; 32],
+    /// SHA-256 of the ONNX file that it was compiled from. Not told when the weights are private.
+    pub source: Option<[u8; 32]>,
+    /// Salted hash of the private weights, if there are any: [`PrivateWeights::commitment`].
+    pub parameters: Option<[u8; 32]>,
     /// How the program compares with the float model.
     pub calibration: CalibrationSummary,
+}
+
+/// A random number that hides what a commitment is to. Wiped when dropped.
+#[derive(Clone, PartialEq, Eq, ZeroizeOnDrop)]
+pub struct Salt([u8; 32]);
+
+impl Salt {
+    /// From 32 bytes of a cryptographic random number generator, fresh for each package.
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl std::fmt::Debug for Salt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salt(..)")
+    }
+}
+
+/// The private half of a model: the values of its weights. To be encrypted before it leaves the owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateWeights {
+    salt: Salt,
+    parameters: Parameters,
+}
+
+/// Why bytes are not the private weights of a package.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PrivateWeightsError {
+    /// All weights of the model are public.
+    #[error("the package has no private weights")]
+    Public,
+    /// Shorter than a salt.
+    #[error("{0} bytes are too few for private weights")]
+    TooShort(usize),
+    /// Not values for the package's program.
+    #[error("the values do not fit the package's program")]
+    Parameters(#[source] ParameterError),
+    /// Other weights, or of another version of the model.
+    #[error("the weights are not those that the package commits to")]
+    Commitment,
+}
+
+impl PrivateWeights {
+    /// The values.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The hash in the public package.
+    pub fn commitment(&self) -> [u8; 32] {
+        let mut hash = Sha256::new_with_prefix(b"ai-link/parameters/v1");
+        hash.update(self.salt.0);
+        hash.update(self.parameters.to_bytes());
+        hash.finalize().into()
+    }
+
+    /// The salt, then [`Parameters::to_bytes`].
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        let parameters = self.parameters.to_bytes();
+        let mut bytes = Zeroizing::new(Vec::with_capacity(parameters.len() + self.salt.0.len()));
+        bytes.extend_from_slice(&self.salt.0);
+        bytes.extend_from_slice(&parameters);
+        bytes
+    }
+
+    /// Reads the private half of `package` and checks it against the commitment.
+    pub fn from_bytes(bytes: &[u8], package: &Package) -> Result<Self, PrivateWeightsError> {
+        let wanted = package.parameters.ok_or(PrivateWeightsError::Public)?;
+        let (salt, body) = bytes
+            .split_first_chunk()
+            .ok_or(PrivateWeightsError::TooShort(bytes.len()))?;
+        let parameters = Parameters::from_bytes(body, &package.program)
+            .map_err(PrivateWeightsError::Parameters)?;
+        let weights = Self {
+            salt: Salt(*salt),
+            parameters,
+        };
+        match weights.commitment() == wanted {
+            true => Ok(weights),
+            false => Err(PrivateWeightsError::Commitment),
+        }
+    }
 }
 
 /// How the clear ring reference compares with the clear float reference on the calibration records.
@@ -91,6 +187,9 @@ pub enum BuildError {
     /// There is no plan.
     #[error("the model cannot be compiled")]
     Plan(#[source] PlanError),
+    /// Private weights have a file of their own.
+    #[error("the options ask for private weights: use `build_private`, which makes both files")]
+    Private,
     /// The comparison with the float model fails.
     #[error("the compiled model cannot be compared with the original")]
     Measure(#[source] MeasureError),
@@ -115,7 +214,7 @@ pub enum MeasureError {
 }
 
 impl Package {
-    /// Imports, compiles and measures a model. `calibration` as for [`compile`].
+    /// Imports, compiles and measures a model with public weights. `calibration` as for [`compile`].
     pub fn build(
         name: &str,
         onnx: &[u8],
@@ -123,17 +222,57 @@ impl Package {
         calibration: &[Vec<Tensor>],
         options: PlanOptions,
     ) -> Result<Self, BuildError> {
+        if options.weights == WeightPrivacy::Private {
+            return Err(BuildError::Private);
+        }
+        let made = Self::compile(name, onnx, import, calibration, options)?;
+        Ok(made.0)
+    }
+
+    /// Imports, compiles and measures a model with private weights, whatever `options.weights` says. Returns the public
+    /// and the private half.
+    pub fn build_private(
+        name: &str,
+        onnx: &[u8],
+        import: ImportLimits,
+        calibration: &[Vec<Tensor>],
+        options: PlanOptions,
+        salt: Salt,
+    ) -> Result<(Self, PrivateWeights), BuildError> {
+        let options = PlanOptions {
+            weights: WeightPrivacy::Private,
+            ..options
+        };
+        let (mut package, parameters) = Self::compile(name, onnx, import, calibration, options)?;
+        let weights = PrivateWeights { salt, parameters };
+        package.source = None;
+        package.parameters = Some(weights.commitment());
+        Ok((package, weights))
+    }
+
+    fn compile(
+        name: &str,
+        onnx: &[u8],
+        import: ImportLimits,
+        calibration: &[Vec<Tensor>],
+        options: PlanOptions,
+    ) -> Result<(Self, Parameters), BuildError> {
         let graph = Graph::from_onnx(onnx, import).map_err(BuildError::Import)?;
-        let program = compile(&graph, calibration, options).map_err(BuildError::Plan)?;
-        let summary = CalibrationSummary::measure(&graph, &program, calibration)
-            .map_err(BuildError::Measure)?;
-        let name = name.chars().take(limits::NAME_BYTES / 4).collect();
-        Ok(Self {
-            name,
+        let compiled = compile(&graph, calibration, options).map_err(BuildError::Plan)?;
+        let Compiled {
             program,
-            source: graph.source(),
+            parameters,
+        } = compiled;
+        let summary = CalibrationSummary::measure_with(&graph, &program, &parameters, calibration)
+            .map_err(BuildError::Measure)?;
+        let package = Self {
+            name: name.chars().take(limits::NAME_BYTES / 4).collect(),
+            program,
+            source: Some(graph.source()),
+            parameters: None,
             calibration: summary,
-        })
+        };
+        Ok((package, parameters))
     }
 
     /// The bytes of the file.
@@ -166,6 +305,12 @@ impl Package {
         if package.name.len() > limits::NAME_BYTES {
             return Err(PackageError::Field("name"));
         }
+        // A model whose weights are private has a commitment to them and no trace of its file, any other the reverse.
+        let private = !package.program.parameters().is_empty();
+        let committed = package.parameters.is_some();
+        if (private && !committed) || package.source.is_some() == committed {
+            return Err(PackageError::Field("origin"));
+        }
         if !max_abs_error.is_finite() || max_abs_error < 0.0 || agreeing > records {
             return Err(PackageError::Field("calibration summary"));
         }
@@ -186,6 +331,16 @@ impl CalibrationSummary {
         program: &Program,
         calibration: &[Vec<Tensor>],
     ) -> Result<Self, MeasureError> {
+        Self::measure_with(graph, program, &Parameters::none(), calibration)
+    }
+
+    /// The same for a program with private weights.
+    pub fn measure_with(
+        graph: &Graph,
+        program: &Program,
+        parameters: &Parameters,
+        calibration: &[Vec<Tensor>],
+    ) -> Result<Self, MeasureError> {
         let mut summary = Self {
             records: 0,
             max_abs_error: 0.0,
@@ -197,7 +352,7 @@ impl CalibrationSummary {
             let encode = |(port, t): (usize, &Tensor)| program.encode_input(port, t.data());
             let ring: Result<Vec<_>, _> = inputs.iter().enumerate().map(encode).collect();
             let ring = program
-                .run_clear(&ring.map_err(MeasureError::Encode)?, batch)
+                .run_clear_with(parameters, &ring.map_err(MeasureError::Encode)?, batch)
                 .map_err(MeasureError::Ring)?;
             let mut agrees = vec![true; batch];
             for (port, (want, ring)) in float.iter().zip(&ring).enumerate() {

@@ -18,6 +18,19 @@
 //! must hold that `bits(A 2^q) + headroom <= 62`. If that fails anywhere, `f` is lowered, down to a minimum; if it still
 //! fails, the plan is refused with the layers at fault.
 //!
+//! # Private weights
+//!
+//! With [`WeightPrivacy::Private`] every constant of the model becomes a parameter: linear layers and convolutions
+//! multiply by it as they are ([`Op::LinearShared`], [`Op::ConvShared`]), scale and shift that do not fold into such a
+//! layer become depthwise convolutions with kernels of one. The result of a product is doubled, so it has one fraction
+//! bit more, and everything that counts fractions accounts for it.
+//!
+//! Such a program has no weight-dependent data but shapes, scales (fraction bits) and calibrated bounds. Even those
+//! tell a little: how large the largest weight and the largest activation of a layer is, to a power of two.
+//! [`BoundPolicy::Uniform`] hides it behind one bound for all layers, for some more bits in every comparison. What stays
+//! public: the architecture with the attributes of its operators (slopes, clip bounds, counts of pools), a factor that is
+//! the same power of two for all elements, and calibration's summary of errors in the [`Package`](crate::Package).
+//!
 //! # Formulas
 //!
 //! | float | ring |
@@ -33,35 +46,33 @@
 //! | `Transpose`, `Slice`, `Pad`, `Expand` | `Rearrange` |
 
 mod activation;
+mod link;
 mod lower;
+mod options;
 mod pool;
+mod product;
 mod quantise;
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
-use crate::fixed::{Program, ProgramError};
+use crate::fixed::{ParameterError, Parameters, Program, ProgramError};
 use crate::graph::{Graph, GraphRunError};
 use crate::tensor::Tensor;
 
-/// Choices of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PlanOptions {
-    /// Fraction bits to aim for.
-    pub fraction_bits: u8,
-    /// Fraction bits below which a plan is refused rather than made imprecise.
-    pub min_fraction_bits: u8,
-    /// Bits of magnitude beyond what calibration saw.
-    pub headroom_bits: u8,
-}
+pub use link::LinkProfile;
+pub use options::{BoundPolicy, PlanOptions, WeightPrivacy};
 
-impl Default for PlanOptions {
-    fn default() -> Self {
-        Self {
-            fraction_bits: 16,
-            min_fraction_bits: 10,
-            headroom_bits: 3,
-        }
-    }
+#[cfg(doc)]
+use crate::fixed::Op;
+
+/// A compiled model: the program that everybody knows, and what its owner keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// What is evaluated.
+    pub program: Program,
+    /// Values of private weights; empty when weights are public.
+    pub parameters: Parameters,
 }
 
 /// Why there is no plan.
@@ -106,6 +117,11 @@ pub enum PlanError {
     /// The plan made is not a program: a mistake in this crate.
     #[error("the plan is not a valid program; this is a defect, please report it with the model")]
     Internal(#[source] ProgramError),
+    /// The parameters made do not fit the plan: a mistake in this crate.
+    #[error(
+        "the private weights do not fit the plan; this is a defect, please report it with the model"
+    )]
+    InternalParameters(#[source] ParameterError),
 }
 
 /// A layer that does not fit.
@@ -136,36 +152,53 @@ pub fn compile(
     graph: &Graph,
     calibration: &[Vec<Tensor>],
     options: PlanOptions,
-) -> Result<Program, PlanError> {
-    let PlanOptions {
-        fraction_bits,
-        min_fraction_bits,
-        headroom_bits,
-    } = options;
-    let sound = 1 <= min_fraction_bits
-        && min_fraction_bits <= fraction_bits
-        && fraction_bits <= 24
-        && headroom_bits <= 16;
-    if !sound {
-        return Err(PlanError::Options {
-            fraction_bits,
-            min_fraction_bits,
-            headroom_bits,
-        });
+) -> Result<Compiled, PlanError> {
+    options.check()?;
+    let mut graph = graph.clone().commute_with_max_pool();
+    if options.weights == WeightPrivacy::Private {
+        graph = graph.with_affine_layers();
     }
-    let graph = graph.clone().commute_with_max_pool();
-    let ranges = ranges(&graph, calibration)?;
-    let mut fraction = fraction_bits;
+    let mut ranges = ranges(&graph, calibration)?;
+    if options.bounds == BoundPolicy::Uniform {
+        level(&graph, &mut ranges);
+    }
+    let mut fraction = options.fraction_bits;
     loop {
-        match lower::lower(&graph, &ranges, fraction, headroom_bits) {
-            Ok(parts) => return parts.finish().map_err(PlanError::Internal),
-            Err(_) if fraction > min_fraction_bits => fraction -= 1,
+        match lower::lower(&graph, &ranges, fraction, &options) {
+            Ok((parts, secrets)) => return finish(parts, secrets),
+            Err(_) if fraction > options.min_fraction_bits => fraction -= 1,
             Err(layers) => {
                 return Err(PlanError::DoesNotFit {
                     fraction_bits: fraction,
                     layers,
                 });
             }
+        }
+    }
+}
+
+fn finish(
+    parts: crate::fixed::ProgramBuilder,
+    mut secrets: Vec<Zeroizing<Vec<i64>>>,
+) -> Result<Compiled, PlanError> {
+    let program = parts.finish().map_err(PlanError::Internal)?;
+    // Moved out, not copied: the vectors end in `Parameters`, which wipes them.
+    let values = secrets.iter_mut().map(|s| std::mem::take(&mut **s));
+    let parameters =
+        Parameters::new(&program, values.collect()).map_err(PlanError::InternalParameters)?;
+    Ok(Compiled {
+        program,
+        parameters,
+    })
+}
+
+/// One range for all values but the inputs, whose range clients have to know anyway.
+fn level(graph: &Graph, ranges: &mut [f64]) {
+    let largest = ranges.iter().copied().fold(1.0, f64::max);
+    let is_input = |i: usize| graph.inputs.iter().any(|port| port.value == i);
+    for (i, range) in ranges.iter_mut().enumerate() {
+        if !is_input(i) {
+            *range = largest;
         }
     }
 }

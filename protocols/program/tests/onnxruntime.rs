@@ -81,7 +81,8 @@ fn model(name: &str) {
         std::slice::from_ref(&inputs),
         PlanOptions::default(),
     )
-    .unwrap();
+    .unwrap()
+    .program;
     let batch = inputs[0].batch();
     let encoded: Vec<_> = inputs
         .iter()

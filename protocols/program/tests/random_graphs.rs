@@ -40,7 +40,8 @@ fn check(model: Model, x: Tensor, want: &[f64]) -> Result<(), TestCaseError> {
         std::slice::from_ref(&inputs),
         PlanOptions::default(),
     )
-    .unwrap();
+    .unwrap()
+    .program;
     let batch = inputs[0].batch();
     let ring = program.encode_input(0, inputs[0].data()).unwrap();
     let ring = program.run_clear(&[ring], batch).unwrap();
@@ -316,7 +317,9 @@ fn plans_are_lean() {
         .output("y");
     let graph = Graph::from_onnx(&model.bytes(), ImportLimits::default()).unwrap();
     let x = tensor(&[3, 1, 4, 4], 5);
-    let program = compile(&graph, &[vec![x]], PlanOptions::default()).unwrap();
+    let program = compile(&graph, &[vec![x]], PlanOptions::default())
+        .unwrap()
+        .program;
     let kinds: Vec<&str> = program.steps().iter().map(|s| s.op.kind()).collect();
     let want = [
         "Conv",

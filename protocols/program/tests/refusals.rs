@@ -266,7 +266,7 @@ fn plans_lower_the_fraction_and_then_refuse() {
         import(model).unwrap()
     };
     let input_fraction = |graph: &Graph| {
-        let p = compile(graph, &batch(&[1.0, 1.0]), PlanOptions::default())?;
+        let p = compile(graph, &batch(&[1.0, 1.0]), PlanOptions::default())?.program;
         Ok::<u8, PlanError>(p.value(p.inputs()[0].value).fraction)
     };
     assert_eq!(input_fraction(&scale(10.0)), Ok(16));

@@ -138,7 +138,7 @@ fn per_column(c: &FloatConst, columns: usize) -> Option<Vec<f32>> {
 }
 
 /// The constant's value per first axis, if it is the same all over each plane.
-fn per_channel(c: &FloatConst, channels: usize) -> Option<Vec<f32>> {
+pub(super) fn per_channel(c: &FloatConst, channels: usize) -> Option<Vec<f32>> {
     let planes = c.data.chunks_exact(c.data.len() / channels);
     planes
         .map(|p| p.first().copied().filter(|v| p.iter().all(|w| w == v)))

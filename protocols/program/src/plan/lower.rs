@@ -1,22 +1,29 @@
 //! Lowering node by node.
 
-use super::Misfit;
-use super::quantise::{WEIGHT_BITS, bits, quantise, weight_fraction};
+use zeroize::Zeroizing;
+
+use super::product::Layer;
+use super::quantise::{bits, quantise, weight_fraction};
+use super::{Misfit, PlanOptions};
 use crate::fixed::{ConvGeometry, Op, ProgramBuilder, ValueId, limits};
 use crate::graph::{Graph, Node, NodeOp};
+
+/// Values of the program's parameters, in order.
+pub(super) type Secrets = Vec<Zeroizing<Vec<i64>>>;
 
 /// Lowers `graph` at target fraction `target`; reports everything that does not fit.
 pub(super) fn lower(
     graph: &Graph,
     ranges: &[f64],
     target: u8,
-    headroom: u8,
-) -> Result<ProgramBuilder, Vec<Misfit>> {
+    options: &PlanOptions,
+) -> Result<(ProgramBuilder, Secrets), Vec<Misfit>> {
     let mut l = Lowering {
         graph,
         ranges,
         target,
-        headroom,
+        options,
+        secrets: Vec::new(),
         builder: ProgramBuilder::new(&graph.name),
         values: vec![None; graph.values.len()],
         misfits: Vec::new(),
@@ -46,7 +53,7 @@ pub(super) fn lower(
         l.builder.output_post(&output.name, id, output.post.clone());
     }
     if l.misfits.is_empty() {
-        Ok(l.builder)
+        Ok((l.builder, l.secrets))
     } else {
         Err(l.misfits)
     }
@@ -80,11 +87,12 @@ pub(super) struct Lowering<'a> {
     pub(super) graph: &'a Graph,
     pub(super) ranges: &'a [f64],
     pub(super) target: u8,
-    headroom: u8,
+    pub(super) options: &'a PlanOptions,
+    pub(super) secrets: Secrets,
     pub(super) builder: ProgramBuilder,
     values: Vec<Option<Held>>,
     misfits: Vec<Misfit>,
-    layer: String,
+    pub(super) layer: String,
 }
 
 impl Lowering<'_> {
@@ -93,11 +101,7 @@ impl Lowering<'_> {
         let range = self.ranges[node.output];
         match &node.op {
             NodeOp::Linear { weights, bias } => {
-                self.product(x, &weights.data, range, |l, x, q, w| {
-                    let weights = l.builder.constant(&weights.dims, w);
-                    let bias = bias.as_ref().map(|b| l.addend(&[b.len()], b, q));
-                    l.step(Op::Linear { weights, bias }, &[x], q, range)
-                })
+                self.layer(x, Layer::Linear, weights, bias.as_deref(), range)
             }
             NodeOp::Conv {
                 weights,
@@ -111,20 +115,7 @@ impl Lowering<'_> {
                     dilations: window.dilations,
                     groups: *groups,
                 };
-                self.product(x, &weights.data, range, |l, x, q, w| {
-                    let weights = l.builder.constant(&weights.dims, w);
-                    let bias = bias.as_ref().map(|b| l.addend(&[b.len()], b, q));
-                    l.step(
-                        Op::Conv {
-                            weights,
-                            bias,
-                            geometry,
-                        },
-                        &[x],
-                        q,
-                        range,
-                    )
-                })
+                self.layer(x, Layer::Conv(geometry), weights, bias.as_deref(), range)
             }
             NodeOp::MulConst(c) => self.scale(x, &c.data, range),
             NodeOp::AddConst(c) => {
@@ -184,51 +175,6 @@ impl Lowering<'_> {
             _ => self.step(Op::Trunc { bits }, &[x.id], self.target, x.range),
         };
         Held::new(id, self.target, x.range)
-    }
-
-    /// A product of `x` with weights whose result has magnitude `range`: picks the fractions, then calls `make` with the
-    /// operand, the fraction of the result and the quantised weights.
-    fn product(
-        &mut self,
-        x: usize,
-        weights: &[f32],
-        range: f64,
-        make: impl FnOnce(&mut Self, ValueId, u8, Vec<i64>) -> ValueId,
-    ) -> Held {
-        let wanted = weight_fraction(weights, self.target);
-        let held = self.held(x);
-        let (x, w) = match self.fitting(held.fraction, wanted, range) {
-            Some(w) => (held, w),
-            // Pending bits must go first. If it still does not fit, the bound of the result says so.
-            None => (
-                self.narrow(x),
-                self.fitting(self.target, wanted, range)
-                    .unwrap_or(wanted.min(self.target)),
-            ),
-        };
-        self.multiply(x, weights, w, range, make)
-    }
-
-    fn multiply(
-        &mut self,
-        x: Held,
-        weights: &[f32],
-        w: u8,
-        range: f64,
-        make: impl FnOnce(&mut Self, ValueId, u8, Vec<i64>) -> ValueId,
-    ) -> Held {
-        let (data, need) = quantise(weights.iter().map(|v| f64::from(*v)), w);
-        self.demand("weights", need, WEIGHT_BITS);
-        let fraction = x.fraction + w;
-        let id = make(self, x.id, fraction, data);
-        Held::new(id, fraction, range)
-    }
-
-    /// The largest fraction for weights, `wanted` or the target, with which the result fits.
-    fn fitting(&self, fraction: u8, wanted: u8, range: f64) -> Option<u8> {
-        [wanted, wanted.min(self.target)]
-            .into_iter()
-            .find(|w| self.need(range, fraction + w) <= u16::from(limits::BOUND_BITS))
     }
 
     /// Elementwise product with constants; one constant for all if they are equal.
@@ -346,9 +292,9 @@ impl Lowering<'_> {
     }
 
     /// Bits of magnitude at `fraction`, with headroom and room for rounding.
-    fn need(&self, range: f64, fraction: u8) -> u16 {
+    pub(super) fn need(&self, range: f64, fraction: u8) -> u16 {
         let ring = range * 2f64.powi(fraction.into()) + 1.0;
-        bits(ring).at_least_zero() + u16::from(self.headroom)
+        bits(ring).at_least_zero() + u16::from(self.options.headroom_bits)
     }
 
     /// Same as [`need`](Self::need), noted as a misfit when it is too much.
@@ -360,7 +306,7 @@ impl Lowering<'_> {
             .min(limits::BOUND_BITS)
     }
 
-    fn demand(&mut self, what: &'static str, need: u16, have: u16) {
+    pub(super) fn demand(&mut self, what: &'static str, need: u16, have: u16) {
         let repeated = self
             .misfits
             .last()

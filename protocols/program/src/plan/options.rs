@@ -1,0 +1,76 @@
+//! Choices of a plan.
+
+use super::{LinkProfile, PlanError};
+
+/// Choices of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Fraction bits to aim for.
+    pub fraction_bits: u8,
+    /// Fraction bits below which a plan is refused rather than made imprecise.
+    pub min_fraction_bits: u8,
+    /// Bits of magnitude beyond what calibration saw.
+    pub headroom_bits: u8,
+    /// Who knows the weights.
+    pub weights: WeightPrivacy,
+    /// What bounds tell about the layers.
+    pub bounds: BoundPolicy,
+    /// Between the evaluators.
+    pub link: LinkProfile,
+}
+
+/// Who knows the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum WeightPrivacy {
+    /// Everybody: they are part of the program.
+    #[default]
+    Public,
+    /// The owner; evaluators hold shares.
+    Private,
+}
+
+/// What the bounds of values and weights tell about the layers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BoundPolicy {
+    /// Each value has its own bound: the fewest bits to compare.
+    #[default]
+    Calibrated,
+    /// One bound for all values but inputs, one scale and bound for all private weights.
+    Uniform,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            fraction_bits: 16,
+            min_fraction_bits: 10,
+            headroom_bits: 3,
+            weights: WeightPrivacy::Public,
+            bounds: BoundPolicy::Calibrated,
+            link: LinkProfile::default(),
+        }
+    }
+}
+
+impl PlanOptions {
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        let Self {
+            fraction_bits,
+            min_fraction_bits,
+            headroom_bits,
+            ..
+        } = *self;
+        let sound = 1 <= min_fraction_bits
+            && min_fraction_bits <= fraction_bits
+            && fraction_bits <= 24
+            && headroom_bits <= 16;
+        match sound {
+            true => Ok(()),
+            false => Err(PlanError::Options {
+                fraction_bits,
+                min_fraction_bits,
+                headroom_bits,
+            }),
+        }
+    }
+}
