@@ -296,6 +296,7 @@ impl<S: Store> Coordinator<S> {
             account: self.account(),
             fee: self.policy.fee,
             voucher_cumulative,
+            voucher: self.ledger.newest_voucher(&client).map_err(by_ledger)?,
             workers: u32::try_from(self.roster.fresh(now)).unwrap_or(u32::MAX),
         }))
     }

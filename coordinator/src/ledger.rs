@@ -137,6 +137,11 @@ impl<S: Store> Ledger<S> {
         self.unbound(client, funds, Planck::ZERO)
     }
 
+    /// The client's newest voucher, which it may have forgotten.
+    pub fn newest_voucher(&self, client: &AccountId) -> Result<Option<Voucher>, LedgerError> {
+        Ok(self.store.client(client)?.map(|entry| entry.voucher))
+    }
+
     /// The cumulative amount of the client's newest voucher: what the next one adds to.
     pub fn promised(&self, client: &AccountId, funds: ClientFunds) -> Result<Planck, LedgerError> {
         let held = self

@@ -69,7 +69,10 @@ pub(super) fn by_ledger(error: LedgerError) -> Stop {
                 need: expected,
             }
         }
-        LedgerError::VoucherMismatch { .. } => Refusal::malformed(error),
+        LedgerError::VoucherMismatch { expected, got } => Refusal::VoucherTooHigh {
+            have: got,
+            need: expected,
+        },
         LedgerError::WrongPhase { phase } => Refusal::WrongState {
             state: phase.state(),
         },

@@ -84,6 +84,22 @@ impl Wallet {
         })
     }
 
+    /// Raises the total to `total`, which a voucher signed by this wallet's key proves was promised
+    /// before; never lowers it.
+    ///
+    /// # Errors
+    /// [`WalletError::Store`].
+    pub fn raise_to(&self, coordinator: AccountId, total: Planck) -> Result<(), WalletError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(ACKNOWLEDGED)?;
+            let known = table.get(&coordinator.0)?.map(|known| known.value());
+            if known.is_none_or(|known| known < total.0) {
+                table.insert(&coordinator.0, total.0)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Whether another job may be begun.
     ///
     /// # Errors
@@ -113,22 +129,35 @@ impl Wallet {
         })
     }
 
-    /// The first delivered job that is not acknowledged.
+    /// The first delivered job that is not acknowledged and not owed to a coordinator for which `waits`
+    /// holds: one that must be waited for does not hold up the others.
     ///
     /// # Errors
     /// [`WalletError::Store`]; [`WalletError::Codec`] when the file was damaged.
-    pub fn first_pending(&self) -> Result<Option<Pending>, WalletError> {
-        let first = self.read(|transaction| {
-            let table = transaction.open_table(PENDING)?;
-            Ok(table
-                .first()?
-                .map(|(sequence, bytes)| (sequence.value(), bytes.value().to_vec())))
-        })?;
-        let Some((sequence, bytes)) = first else {
-            return Ok(None);
-        };
-        let receipt = codec::decode(&bytes, Limit::RECORD).map_err(WalletError::Codec)?;
-        Ok(Some(Pending { sequence, receipt }))
+    pub fn first_pending(
+        &self,
+        waits: impl Fn(AccountId) -> bool,
+    ) -> Result<Option<Pending>, WalletError> {
+        let mut from = 0;
+        loop {
+            let next = self.read(|transaction| {
+                let table = transaction.open_table(PENDING)?;
+                let next = table.range(from..)?.next().transpose()?;
+                Ok(next.map(|(sequence, bytes)| (sequence.value(), bytes.value().to_vec())))
+            })?;
+            let Some((sequence, bytes)) = next else {
+                return Ok(None);
+            };
+            let receipt: Signed<JobReceipt> =
+                codec::decode(&bytes, Limit::RECORD).map_err(WalletError::Codec)?;
+            let waiting = receipt
+                .verify_at_any_time()
+                .is_ok_and(|body| waits(body.ticket.signer().account()));
+            if !waiting {
+                return Ok(Some(Pending { sequence, receipt }));
+            }
+            from = sequence + 1;
+        }
     }
 
     /// The coordinator acknowledged the payment: the total becomes `total` and the job leaves the queue.
@@ -231,10 +260,13 @@ mod tests {
         wallet.start_from(COORDINATOR, Planck(5)).unwrap();
         wallet.acknowledge(0, COORDINATOR, Planck(9)).unwrap();
         wallet.start_from(COORDINATOR, Planck(1)).unwrap();
+        wallet.raise_to(COORDINATOR, Planck(7)).unwrap();
         drop(wallet);
         let wallet = Wallet::open(&path).unwrap();
         assert_eq!(wallet.acknowledged(COORDINATOR).unwrap(), Some(Planck(9)));
-        assert!(wallet.first_pending().unwrap().is_none());
+        assert!(wallet.first_pending(|_| false).unwrap().is_none());
         wallet.check_room().unwrap();
+        wallet.raise_to(COORDINATOR, Planck(11)).unwrap();
+        assert_eq!(wallet.acknowledged(COORDINATOR).unwrap(), Some(Planck(11)));
     }
 }

@@ -86,8 +86,11 @@ pub struct CoordinatorInfo {
     pub account: AccountId,
     /// What it takes for matching a job.
     pub fee: Planck,
-    /// The total of the caller's latest voucher: a client without memory resumes from it.
+    /// The total of the caller's latest voucher, or what the chain has settled if that is more.
     pub voucher_cumulative: Planck,
+    /// The caller's latest voucher, if the coordinator holds one: a client without memory resumes from
+    /// its own signature, not from the coordinator's word.
+    pub voucher: Option<Voucher>,
     /// Workers alive.
     pub workers: u32,
 }
@@ -248,6 +251,14 @@ pub enum Refusal {
     /// The voucher does not cover what is owed.
     #[error("the voucher says {have}, but {need} is owed in all")]
     VoucherTooLow {
+        /// The voucher's total.
+        have: Planck,
+        /// What is owed in all.
+        need: Planck,
+    },
+    /// The voucher promises more than is owed: client and coordinator disagree about earlier payments.
+    #[error("the voucher says {have}, but only {need} is owed in all")]
+    VoucherTooHigh {
         /// The voucher's total.
         have: Planck,
         /// What is owed in all.

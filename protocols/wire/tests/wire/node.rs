@@ -56,6 +56,7 @@ async fn counting(transport: Transport, name: &str) -> (Node, tokio::task::JoinH
                 account,
                 fee: Planck(1),
                 voucher_cumulative: Planck(0),
+                voucher: None,
                 workers,
             };
             asked.reply.send(ControlResponse::Info(info)).unwrap();

@@ -229,6 +229,11 @@ impl Cast {
                 account: self.coordinator.account(),
                 fee: Planck(5),
                 voucher_cumulative: Planck(100),
+                voucher: Some(Voucher::sign(
+                    &self.client,
+                    self.coordinator.account(),
+                    Planck(100),
+                )),
                 workers: 3,
             }),
             ControlResponse::Refused(Refusal::InsufficientEscrow {
