@@ -12,7 +12,7 @@ use crate::party::{EvaluatorIndex, Party};
 use crate::prg::Seed;
 use crate::schedule::Schedule;
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
-use crate::step::deal;
+use crate::step::{Protocol, Seeds};
 
 /// Dealer of one session.
 ///
@@ -49,6 +49,9 @@ enum State {
     Done,
     Failed,
 }
+
+/// Evaluator that is sent the corrections.
+const RECEIVER: usize = 1;
 
 const EVALUATORS: [EvaluatorIndex; 2] = [EvaluatorIndex::ZERO, EvaluatorIndex::ONE];
 
@@ -129,7 +132,8 @@ impl Dealer {
             };
             let prgs = [seeds[0].step(index as u32), seeds[1].step(index as u32)];
             let operand = zeroize::Zeroizing::new(self.memory.operand(index, step));
-            let (message, masks) = deal(plan, &operand, [&prgs[0], &prgs[1]]);
+            let mut dealt = plan.deal(&[&operand], Seeds::new(&[&prgs[0], &prgs[1]], RECEIVER));
+            let (message, masks) = (std::mem::take(&mut dealt.messages[RECEIVER]), dealt.mask);
             self.memory.set_result(index, step, masks);
             if !message.is_empty() {
                 self.state = State::Dealing {

@@ -12,7 +12,7 @@ use crate::party::{EvaluatorIndex, Party};
 use crate::prg::Seed;
 use crate::schedule::Schedule;
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
-use crate::step::{Progress, Run};
+use crate::step::{Progress, Protocol, Run, Seat};
 
 /// Evaluator of one session.
 ///
@@ -43,7 +43,7 @@ enum State {
     Opening {
         seed: Seed,
         step: usize,
-        run: Box<Run>,
+        run: Box<dyn Run>,
         round: usize,
     },
     Done,
@@ -131,12 +131,13 @@ impl Evaluator {
             .expect("only interactive steps are started, qed");
         let operand = self.memory.operand(step, &self.spec.program.steps()[step]);
         let prg = seed.step(step as u32);
-        let (run, opening) = Run::start(plan.clone(), self.index, prg, dealt, operand);
+        let seat = Seat::new(self.index.at(), 2, 1);
+        let (run, opening) = plan.start(seat, prg, dealt, vec![operand]);
         self.send(self.peer(), Phase::Online, opening);
         State::Opening {
             seed,
             step,
-            run: Box::new(run),
+            run,
             round: 0,
         }
     }
@@ -145,13 +146,13 @@ impl Evaluator {
         &mut self,
         seed: Seed,
         step: usize,
-        mut run: Box<Run>,
+        mut run: Box<dyn Run>,
         round: usize,
-        payload: &[u8],
+        payload: Vec<u8>,
     ) -> State {
-        self.take(Phase::Online, payload);
+        self.take(Phase::Online, &payload);
         self.stats.rounds += 1;
-        match run.next(payload) {
+        match run.next(vec![payload]) {
             Progress::Open(opening) => {
                 self.send(self.peer(), Phase::Online, opening);
                 State::Opening {
@@ -215,7 +216,7 @@ impl Machine for Evaluator {
                 step,
                 run,
                 round,
-            } => self.opened(seed, step, run, round, &payload),
+            } => self.opened(seed, step, run, round, payload),
             State::Done | State::Failed => State::Failed,
         };
         Ok(())

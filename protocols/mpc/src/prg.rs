@@ -136,6 +136,22 @@ impl Prg {
         }
     }
 
+    /// Adds the first words of the stream (`purpose`, `chunk`) to `out`.
+    pub(crate) fn add(&self, purpose: Purpose, chunk: u32, out: &mut [u64]) {
+        self.combine(purpose, chunk, out, |o, word| *o = o.wrapping_add(word));
+    }
+
+    /// Exclusive or of `out` and the first words of the stream (`purpose`, `chunk`).
+    pub(crate) fn xor(&self, purpose: Purpose, chunk: u32, out: &mut [u64]) {
+        self.combine(purpose, chunk, out, |o, word| *o ^= word);
+    }
+
+    fn combine(&self, purpose: Purpose, chunk: u32, out: &mut [u64], f: impl Fn(&mut u64, u64)) {
+        let mut words = vec![0; out.len()];
+        self.fill(purpose, chunk, &mut words);
+        out.iter_mut().zip(words).for_each(|(o, word)| f(o, word));
+    }
+
     /// Overwrites `out` with the first bytes of the stream (`purpose`, `chunk`).
     pub(crate) fn fill_bytes(&self, purpose: Purpose, chunk: u32, out: &mut [u8]) {
         out.fill(0);

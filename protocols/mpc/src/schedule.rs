@@ -9,7 +9,7 @@ use ai_link_program::fixed::Program;
 
 use crate::error::MpcError;
 use crate::keys::{PUBLIC_KEY_BYTES, SEED_BYTES};
-use crate::step::StepPlan;
+use crate::step::{Protocol, Seat, StepPlan};
 
 /// Bytes of one message at most: a bound on what any party must buffer.
 pub const MAX_MESSAGE: usize = 1 << 30;
@@ -60,7 +60,7 @@ impl Schedule {
         let (mut steps, mut plans) = (Vec::new(), Vec::new());
         for (index, step) in program.steps().iter().enumerate() {
             let elements = words(step.output);
-            let plan = StepPlan::new(&step.op, elements);
+            let plan = StepPlan::new(&step.op, step.tactic, elements);
             if plan.is_none() && step.op.is_interactive() {
                 return Err(MpcError::Unsupported {
                     step: index,
@@ -71,7 +71,9 @@ impl Schedule {
                 name: step.name.clone(),
                 kind: step.op.kind(),
                 elements,
-                dealt: plan.as_ref().map_or(0, StepPlan::dealt_bytes),
+                dealt: plan
+                    .as_ref()
+                    .map_or(0, |plan| plan.dealt_bytes(Seat::new(1, 2, 1))),
                 openings: plan
                     .iter()
                     .flat_map(|plan| (0..plan.rounds()).map(|round| plan.opened_bytes(round)))

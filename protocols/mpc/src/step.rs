@@ -1,102 +1,219 @@
-//! The interactive steps: truncation, ReLU, maximum.
+//! The interactive steps, each a small protocol of its own.
 //!
-//! All leave a fresh mask. With `L = lambda >> f`, `mu = msb(lambda)`, and from public `m`
-//! (`|z| < 2^62`, `m' = m + 2^62`)
+//! A [`Protocol`] says what a step costs, deals it, and starts its [`Run`] at an evaluator; a
+//! [`StepPlan`] is one of them. A new kind is a file, a variant, and its line in
+//! [`StepPlan::new`] and [`StepPlan::protocol`].
 //!
-//! ```text
-//! z >> f = pub - L + W mu,   pub = (m' >> f) - 2^(62 - f),   W = (1 - msb(m')) 2^(64 - f)
-//! ```
+//! # What all kinds have in common
+//! There are `n >= 2` evaluators. Whatever the dealer deals is shared among all of them, additively
+//! or by exclusive or: every evaluator but one, the *receiver*, expands its share from its seed,
+//! and the receiver is sent what is missing (its [`Seat`] says who that is; it alternates by step,
+//! so that no link carries all). Evaluators *open* a value by sending each other their shares of
+//! it; public terms are added by the *leader*, evaluator 0, alone. Every step leaves a fresh mask.
 //!
-//! exactly, up to one unit (the addition `m' = z + 2^62 + lambda` wrapped iff `mu = 1` and
-//! `msb(m') = 0`). Evaluators open `y + lambda_out` in one message each. The mask of the result is
-//! not drawn first and then dealt: whatever seeds give is taken as its pad, and the dealer works
-//! out what mask that means. This makes one dealt word per element needless:
-//!
-//! * **Trunc**: pad `r` from seeds, `lambda_out = r + L`; the opening is `pub + W mu + r`.
-//! * **ReLU** `b (z >> f)` with `b = hat ^ beta`: pad `p` from seeds, `lambda_out = p + beta L`.
-//!   Where hat = 0 the opening is `pub beta + p + W beta mu`; where hat = 1 it is
-//!   `pub (1 - beta) + q + W (1 - beta) mu` with `q = p + (2 beta - 1) L`. Dealt: `beta`, `q`, and
-//!   the low `f` bits of `beta mu` and `(1 - beta) mu`. Only one of `p` and `q` is ever used.
-//! * **Max** `b + relu(a - b)`, with the mask of `b` added to the fresh one.
+//! # Masks of results
+//! The mask of a result is not drawn first and then dealt: whatever the seeds give is taken as its
+//! pad, and the dealer works out what mask that means. This makes one dealt word per element
+//! needless.
 
-mod deal;
-mod evaluate;
-mod narrow;
+pub(crate) mod material;
+pub(crate) mod narrow;
+pub(crate) mod opening;
+pub(crate) mod select;
 pub(crate) mod sign;
+pub(crate) mod trunc;
 
-pub(crate) use deal::deal;
-pub(crate) use evaluate::{Progress, Run};
+pub(crate) use material::{Seat, Seeds};
 
-use ai_link_program::fixed::Op;
+use ai_link_program::fixed::{Op, Tactic};
 
-use crate::planes::plane_bytes;
-use sign::SignPlan;
+use crate::prg::Prg;
+use select::Select;
+use sign::{SignPlan, Tree};
+use trunc::Trunc;
 
-/// What an interactive step costs and how it is computed; the same at every party.
+/// An interactive step, the same at every party.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StepPlan {
-    /// Elements of the whole batch.
-    pub(crate) elements: usize,
-    /// Bits shifted out.
-    pub(crate) shift: u32,
-    /// How the sign is computed, if it is.
-    pub(crate) sign: Option<SignPlan>,
+pub(crate) enum StepPlan {
+    /// A shift to the right.
+    Trunc(Trunc),
+    /// ReLU with a shift to the right, or a maximum.
+    Select(Select),
 }
 
 impl StepPlan {
-    /// The plan of `op` over `elements`, or `None` for a linear one.
-    pub(crate) fn new(op: &Op, elements: usize) -> Option<Self> {
-        let (shift, sign) = match op {
-            Op::Trunc { bits } => (*bits, None),
-            Op::Relu { bits, window } => (*bits, Some(SignPlan::new(window.lo, window.hi))),
-            // Differences can use bit 62, above which there is no room for a guard bit.
-            Op::Max { window } if window.hi >= 63 => (0, Some(SignPlan::new(0, 63))),
-            Op::Max { window } => (0, Some(SignPlan::new(window.lo, window.hi))),
-            _ => return None,
-        };
-        Some(Self {
-            elements,
-            shift: u32::from(shift),
-            sign,
-        })
-    }
-
-    /// Bytes that hold the low `shift` bits of a dealt wrap term.
-    pub(crate) fn wrap_bytes(&self) -> usize {
-        match self.shift {
-            0 => 0,
-            1..=8 => 1,
-            9..=16 => 2,
-            17..=32 => 4,
-            _ => 8,
+    /// The plan of `op` over `elements` of the whole batch, or `None` for one that is linear or not
+    /// evaluated yet.
+    pub(crate) fn new(op: &Op, tactic: Tactic, elements: usize) -> Option<Self> {
+        if let Op::Trunc { bits } = op {
+            return Some(Self::Trunc(Trunc::new(elements, *bits)));
         }
-    }
-
-    /// Bytes from the dealer to evaluator 1 for `elements` of the step.
-    pub(crate) fn dealt_bytes_of(&self, elements: usize) -> usize {
-        match &self.sign {
-            None => elements * self.wrap_bytes(),
-            Some(sign) => {
-                plane_bytes(sign.dealt(), elements) + elements * (16 + 2 * self.wrap_bytes())
+        let tree = Tree::of(tactic)?;
+        match op {
+            Op::Relu { bits, window } => {
+                let sign = SignPlan::new(window.lo, window.hi, tree);
+                Some(Self::Select(Select::new(elements, *bits, sign)))
             }
+            // Differences can use bit 62, above which there is no room for a guard bit.
+            Op::Max { window } => {
+                let lo = if window.hi >= 63 { 0 } else { window.lo };
+                let sign = SignPlan::new(lo, window.hi, tree);
+                Some(Self::Select(Select::new(elements, 0, sign)))
+            }
+            _ => None,
         }
     }
 
-    /// Bytes from the dealer to evaluator 1.
-    pub(crate) fn dealt_bytes(&self) -> usize {
-        self.dealt_bytes_of(self.elements)
+    fn protocol(&self) -> &dyn Protocol {
+        match self {
+            Self::Trunc(plan) => plan,
+            Self::Select(plan) => plan,
+        }
     }
+}
 
+/// What a kind of interactive step does.
+pub(crate) trait Protocol {
     /// Rounds of opening.
-    pub(crate) fn rounds(&self) -> usize {
-        1 + self.sign.as_ref().map_or(0, SignPlan::rounds)
+    fn rounds(&self) -> usize;
+
+    /// Bytes that the dealer sends the evaluator in `seat`.
+    fn dealt_bytes(&self, seat: Seat) -> usize;
+
+    /// Bytes that each evaluator sends each other one in `round`.
+    fn opened_bytes(&self, round: usize) -> usize;
+
+    /// Deals the step, given the masks of its operands.
+    fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt;
+
+    /// Starts the step at an evaluator, on masked operands and corrections of
+    /// [`dealt_bytes`](Self::dealt_bytes). Returns the first message, too.
+    fn start(
+        &self,
+        seat: Seat,
+        prg: Prg,
+        dealt: Vec<u8>,
+        operands: Vec<Vec<u64>>,
+    ) -> (Box<dyn Run>, Vec<u8>);
+}
+
+impl Protocol for StepPlan {
+    fn rounds(&self) -> usize {
+        self.protocol().rounds()
     }
 
-    /// Bytes that each evaluator sends in `round`.
-    pub(crate) fn opened_bytes(&self, round: usize) -> usize {
-        match &self.sign {
-            Some(sign) if round < sign.rounds() => plane_bytes(sign.opened(round), self.elements),
-            _ => 8 * self.elements,
+    fn dealt_bytes(&self, seat: Seat) -> usize {
+        self.protocol().dealt_bytes(seat)
+    }
+
+    fn opened_bytes(&self, round: usize) -> usize {
+        self.protocol().opened_bytes(round)
+    }
+
+    fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
+        self.protocol().deal(masks, seeds)
+    }
+
+    fn start(
+        &self,
+        seat: Seat,
+        prg: Prg,
+        dealt: Vec<u8>,
+        operands: Vec<Vec<u64>>,
+    ) -> (Box<dyn Run>, Vec<u8>) {
+        self.protocol().start(seat, prg, dealt, operands)
+    }
+}
+
+/// What the dealer makes of a step.
+pub(crate) struct Dealt {
+    /// For each evaluator; empty where nothing is due.
+    pub(crate) messages: Vec<Vec<u8>>,
+    /// The mask of the result.
+    pub(crate) mask: Vec<u64>,
+}
+
+impl Dealt {
+    /// A step that deals to the receiver alone.
+    pub(crate) fn to_receiver(seeds: Seeds<'_>, message: Vec<u8>, mask: Vec<u64>) -> Self {
+        let mut messages = vec![Vec::new(); seeds.evaluators()];
+        messages[seeds.receiver()] = message;
+        Self { messages, mask }
+    }
+}
+
+/// A step under way at an evaluator.
+pub(crate) trait Run: Send {
+    /// Continues with the messages of all other evaluators in the current round, which have the
+    /// size that the plan says.
+    fn next(&mut self, theirs: Vec<Vec<u8>>) -> Progress;
+}
+
+/// What follows an opening.
+pub(crate) enum Progress {
+    /// Another one: this evaluator's message.
+    Open(Vec<u8>),
+    /// The masked result.
+    Done(Vec<u64>),
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::prg::Purpose;
+
+    /// Runs a step among `evaluators` on clear values under random masks; returns the unmasked
+    /// results. Used by the tests of every kind.
+    pub(crate) fn evaluate(
+        plan: &impl Protocol,
+        operands: &[&[i64]],
+        evaluators: usize,
+        seed: u8,
+    ) -> Vec<i64> {
+        let receiver = usize::from(seed) % evaluators;
+        let prg = |i: usize| Prg::from_key([seed.wrapping_add(i as u8); 16]);
+        let prgs: Vec<Prg> = (0..evaluators).map(prg).collect();
+        let prgs: Vec<&Prg> = prgs.iter().collect();
+        let (mut lambdas, mut masked) = (Vec::new(), Vec::new());
+        for (i, z) in operands.iter().enumerate() {
+            let mut lambda = vec![0; z.len()];
+            Prg::from_key([seed ^ 0x55; 16]).fill(Purpose::Input, i as u32, &mut lambda);
+            let m = z.iter().zip(&lambda);
+            masked.push(
+                m.map(|(z, l)| (*z as u64).wrapping_add(*l))
+                    .collect::<Vec<u64>>(),
+            );
+            lambdas.push(lambda);
         }
+        let lambdas: Vec<&[u64]> = lambdas.iter().map(Vec::as_slice).collect();
+        let dealt = plan.deal(&lambdas, Seeds::new(&prgs, receiver));
+        assert_eq!(dealt.messages.len(), evaluators);
+        let (mut runs, mut sent) = (Vec::new(), Vec::new());
+        for (i, message) in dealt.messages.into_iter().enumerate() {
+            let seat = Seat::new(i, evaluators, receiver);
+            assert_eq!(message.len(), plan.dealt_bytes(seat));
+            let (run, opening) = plan.start(seat, prg(i), message, masked.clone());
+            runs.push(run);
+            sent.push(opening);
+        }
+        let mut results: Vec<Vec<u64>> = Vec::new();
+        for round in 0..plan.rounds() {
+            let mut next = Vec::new();
+            for (i, run) in runs.iter_mut().enumerate() {
+                assert_eq!(sent[i].len(), plan.opened_bytes(round));
+                let mut theirs = sent.clone();
+                theirs.remove(i);
+                match run.next(theirs) {
+                    Progress::Open(opening) => next.push(opening),
+                    Progress::Done(result) => results.push(result),
+                }
+            }
+            assert_eq!(next.len() + results.len(), evaluators);
+            assert_eq!(results.is_empty(), round + 1 < plan.rounds());
+            sent = next;
+        }
+        assert!(results.iter().all(|result| *result == results[0]));
+        let unmask = |(m, l): (&u64, &u64)| m.wrapping_sub(*l) as i64;
+        results[0].iter().zip(&dealt.mask).map(unmask).collect()
     }
 }
