@@ -29,19 +29,38 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod cells;
 mod conv;
 mod direct;
+#[cfg(target_arch = "x86_64")]
+mod full;
 mod gemm;
 mod isa;
+#[cfg(target_arch = "x86_64")]
+mod narrow16;
+#[cfg(target_arch = "x86_64")]
+mod narrow20;
 mod pack;
+mod packed;
+mod plan;
 mod portable;
 mod prepared;
+mod scratch;
 
 pub use isa::Isa;
 pub(crate) use isa::{Vectorised, dispatch};
 pub use prepared::Prepared;
 
+use std::sync::Arc;
+
+use ai_link_program::fixed::Program;
 use ai_link_program::kernels::{ConvShape, GemmShape, RingKernels, Weights};
+
+use conv::{Filters, Use};
+use gemm::Right;
+use packed::PackedWeights;
+use plan::Values;
+use prepared::Layout;
 
 /// Below this many multiplications a second thread costs more than it brings.
 const PARALLEL_FROM: usize = 1 << 18;
@@ -50,17 +69,27 @@ const PARALLEL_FROM: usize = 1 << 18;
 #[derive(Clone, Debug)]
 pub struct VectorKernels {
     isa: Isa,
+    packed: Option<Arc<PackedWeights>>,
 }
 
 impl VectorKernels {
     /// The fastest kernels that this machine runs.
     pub fn best() -> Self {
-        Self { isa: Isa::best() }
+        Self::with_isa(Isa::best())
+    }
+
+    /// The same for a program: its public weights are packed when first used, and all sessions that
+    /// run this `program` share them.
+    pub fn for_program(program: &Arc<Program>) -> Self {
+        Self {
+            packed: Some(PackedWeights::of(program)),
+            ..Self::best()
+        }
     }
 
     /// Kernels of one instruction set, to compare them.
     pub fn with_isa(isa: Isa) -> Self {
-        Self { isa }
+        Self { isa, packed: None }
     }
 
     /// `out [m, n] = a [m, k] * b [k, n]` for any ring elements, all row-major.
@@ -68,7 +97,8 @@ impl VectorKernels {
     /// # Panics
     /// If a slice has another size than the shape says.
     pub fn product(&self, shape: GemmShape, a: &[u64], b: &[u64], out: &mut [u64]) {
-        gemm::gemm(self.isa, shape, a, b, out);
+        let right = Right::new(self.isa, Values::Any, shape.inner, shape.columns, b);
+        gemm::gemm(shape.rows, a, &right, out);
     }
 
     /// `out [batch, oc, oh, ow] = x ⋆ w` (cross-correlation with zero padding) for any ring elements.
@@ -76,7 +106,8 @@ impl VectorKernels {
     /// # Panics
     /// If a slice has another size than the shape says.
     pub fn convolve(&self, shape: &ConvShape, x: &[u64], w: &[u64], out: &mut [u64]) {
-        conv::conv(self.isa, shape, x, w, out);
+        let filters = Filters::new(self.isa, Values::Any, Use::Once, shape, w);
+        conv::conv(shape, x, &filters, out);
     }
 }
 
@@ -88,10 +119,33 @@ impl Default for VectorKernels {
 
 impl RingKernels for VectorKernels {
     fn gemm(&self, shape: GemmShape, x: &[u64], weights: Weights<'_>, out: &mut [u64]) {
-        gemm::gemm(self.isa, shape, x, bytemuck::cast_slice(weights.data), out);
+        let GemmShape { inner, columns, .. } = shape;
+        let pack = || {
+            let w = bytemuck::cast_slice(weights.data);
+            Right::new(self.isa, Values::Public, inner, columns, w)
+        };
+        let kept = self.packed.as_ref();
+        let kept = kept.and_then(|p| p.get(weights, || Prepared(Layout::Gemm(pack()))));
+        match kept {
+            Some(Prepared(Layout::Gemm(right))) if right.fits(inner, columns) => {
+                gemm::gemm(shape.rows, x, right, out);
+            }
+            _ => gemm::gemm(shape.rows, x, &pack(), out),
+        }
     }
 
     fn conv(&self, shape: &ConvShape, x: &[u64], weights: Weights<'_>, out: &mut [u64]) {
-        conv::conv(self.isa, shape, x, bytemuck::cast_slice(weights.data), out);
+        let pack = |reuse| {
+            let w = bytemuck::cast_slice(weights.data);
+            Filters::new(self.isa, Values::Public, reuse, shape, w)
+        };
+        let kept = self.packed.as_ref();
+        let kept = kept.and_then(|p| p.get(weights, || Prepared(Layout::Conv(pack(Use::Often)))));
+        match kept {
+            Some(Prepared(Layout::Conv(filters))) if filters.fit(shape) => {
+                conv::conv(shape, x, filters, out);
+            }
+            _ => conv::conv(shape, x, &pack(Use::Once), out),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! The values of a program under evaluation, each kept until its last use.
 
+use std::sync::Arc;
+
 use ai_link_program::fixed::{Program, Step, ValueId};
 use ai_link_program::ops::{ConstTerms, apply_linear};
 use zeroize::Zeroizing;
@@ -15,11 +17,11 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(program: &Program) -> Self {
+    pub(crate) fn new(program: &Arc<Program>) -> Self {
         Self {
             values: vec![Zeroizing::default(); program.values().len()],
             last_uses: program.last_uses(),
-            kernels: VectorKernels::best(),
+            kernels: VectorKernels::for_program(program),
         }
     }
 

@@ -135,14 +135,14 @@ proptest! {
     #[test]
     fn gemm_is_the_same_everywhere(
         rows in 1usize..40, inner in 1usize..70, columns in 1usize..40,
-        bits in prop_oneof![Just(8u32), Just(20), Just(21), Just(64)], seed: u64,
+        bits in prop_oneof![Just(8u32), Just(16), Just(17), Just(20), Just(21), Just(64)], seed: u64,
     ) {
         check_gemm(GemmShape { rows, inner, columns }, bits, seed >> 1);
     }
 
     #[test]
     fn conv_is_the_same_everywhere(
-        shape in conv_shapes(), bits in prop_oneof![Just(18u32), Just(64)], seed: u64,
+        shape in conv_shapes(), bits in prop_oneof![Just(16u32), Just(18), Just(64)], seed: u64,
     ) {
         check_conv(&shape, bits, seed >> 1);
     }

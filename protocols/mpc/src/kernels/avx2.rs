@@ -5,15 +5,17 @@
 
 use std::arch::x86_64::*;
 
+use super::cells::Rectangle;
+use super::portable::add;
+
 pub(super) const MR: usize = 2;
 pub(super) const NR: usize = 8;
 
-/// `tile [MR, NR] = a * b` with `a [kc, 2, MR]` in halves and `b [kc, NR]` whole.
+/// Adds `a [kc, 2, MR]` (in halves) `* b [kc, NR]` to `out`, which has `M` rows.
 #[target_feature(enable = "avx2")]
-pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
-    assert_eq!(tile.len(), MR * NR);
-    let mut low = [[_mm256_setzero_si256(); 2]; MR];
-    let mut cross = [[_mm256_setzero_si256(); 2]; MR];
+pub(super) fn tile<const M: usize>(a: &[u64], b: &[u64], out: &mut Rectangle<'_>) {
+    let mut low = [[_mm256_setzero_si256(); 2]; M];
+    let mut cross = [[_mm256_setzero_si256(); 2]; M];
     for (a, b) in a
         .as_chunks::<{ 2 * MR }>()
         .0
@@ -22,7 +24,7 @@ pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
     {
         let b = [load(&b[..4]), load(&b[4..])];
         let high = [_mm256_srli_epi64::<32>(b[0]), _mm256_srli_epi64::<32>(b[1])];
-        for i in 0..MR {
+        for i in 0..M {
             let al = _mm256_set1_epi64x(a[i] as i64);
             let ah = _mm256_set1_epi64x(a[MR + i] as i64);
             for j in 0..2 {
@@ -32,12 +34,16 @@ pub(super) fn tile(a: &[u64], b: &[u64], tile: &mut [u64]) {
             }
         }
     }
-    for (k, out) in tile.chunks_exact_mut(4).enumerate() {
-        let (i, j) = (k / 2, k % 2);
-        let sum = _mm256_add_epi64(low[i][j], _mm256_slli_epi64::<32>(cross[i][j]));
-        // SAFETY: `out` has exactly 4 words = 32 bytes, and the store needs no alignment.
-        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), sum) };
+    let mut tile = [[0; NR]; M];
+    for i in 0..M {
+        for j in 0..2 {
+            let sum = _mm256_add_epi64(low[i][j], _mm256_slli_epi64::<32>(cross[i][j]));
+            let cells = &mut tile[i][4 * j..][..4];
+            // SAFETY: `cells` has exactly 4 words = 32 bytes, and the store needs no alignment.
+            unsafe { _mm256_storeu_si256(cells.as_mut_ptr().cast(), sum) };
+        }
     }
+    add(&tile, out);
 }
 
 #[target_feature(enable = "avx2")]

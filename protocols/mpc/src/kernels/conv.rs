@@ -1,66 +1,55 @@
-//! Convolutions: weights times windows that are packed on the fly, or row by row when depthwise.
+//! Convolutions: weights times windows that are packed on the fly, or row by row when depthwise, or
+//! the other way round where the output is small.
+
+#![allow(unsafe_code)]
+
+mod few;
+mod windows;
 
 use ai_link_program::kernels::ConvShape;
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
-use super::gemm::{Plan, Side, add_column_sums, k_blocks};
+use super::cells::{Cells, Rectangle};
+use super::gemm::{Right, parts};
 use super::isa::{Isa, dispatch};
-use super::pack::{Form, Rows, pack_left, pack_right};
+use super::pack::pack_left;
+use super::plan::{Plan, RightForm, Side, Values};
+use super::scratch::{Scratch, with_scratch};
 use super::{PARALLEL_FROM, direct};
+use windows::Windows;
 
-/// Output pixels packed at a time: with 256 taps, half a megabyte in the second-level cache.
+/// Output pixels of a task: with 256 taps, half a megabyte in the second-level cache.
 const PIXELS: usize = 256;
 /// With fewer output channels per group a tile would be mostly empty.
 const FEW_CHANNELS: usize = 3;
+/// Tasks per thread: threads finish together, and jobs that share them take turns.
+const TASKS: usize = 4;
 
-/// The windows of one record and group as a matrix `[taps, output pixels]` that is never stored.
-struct Windows<'a> {
-    shape: &'a ConvShape,
-    /// Input planes of the group.
-    planes: &'a [u64],
+/// Static filters, packed for one division into groups.
+pub(super) struct Filters {
+    isa: Isa,
+    pub(super) groups: usize,
+    pub(super) out_channels: usize,
+    pub(super) taps: usize,
+    layout: Layout,
+    words: Zeroizing<Vec<u64>>,
 }
 
-impl Rows for Windows<'_> {
-    fn copy(&self, k: usize, column: usize, out: &mut [u64]) {
-        let s = self.shape;
-        let [height, width] = s.input;
-        let [kh, kw] = s.kernel;
-        let (channel, ky, kx) = (k / (kh * kw), k / kw % kh, k % kw);
-        let plane = &self.planes[channel * height * width..][..height * width];
-        let out_width = s.output[1];
-        let mut at = 0;
-        while at < out.len() {
-            let (oy, ox) = ((column + at) / out_width, (column + at) % out_width);
-            let run = (out_width - ox).min(out.len() - at);
-            let line = &mut out[at..at + run];
-            let y = (oy * s.strides[0] + ky * s.dilations[0]).wrapping_sub(s.pads[0]);
-            if y < height {
-                let source = &plane[y * width..][..width];
-                let x = ox * s.strides[1] + kx * s.dilations[1];
-                copy_line(source, x, s.pads[1], s.strides[1], line);
-            } else {
-                line.fill(0);
-            }
-            at += run;
-        }
-    }
+enum Layout {
+    /// As given: depthwise.
+    Rows,
+    /// Each group's filters as the right operand of a product: few output pixels.
+    Few(Vec<Right>),
+    /// Group after group: panels of output channels, each for all taps.
+    Panels(Plan),
 }
 
-/// `line[i] = source[x + i * stride - pad]`, zero outside.
-fn copy_line(source: &[u64], x: usize, pad: usize, stride: usize, line: &mut [u64]) {
-    if stride == 1 {
-        let before = pad.saturating_sub(x).min(line.len());
-        let from = (x + before).saturating_sub(pad).min(source.len());
-        let inside = (source.len() - from).min(line.len() - before);
-        line[..before].fill(0);
-        line[before..before + inside].copy_from_slice(&source[from..from + inside]);
-        line[before + inside..].fill(0);
-        return;
-    }
-    for (i, o) in line.iter_mut().enumerate() {
-        let at = (x + i * stride).wrapping_sub(pad);
-        *o = source.get(at).copied().unwrap_or(0);
-    }
+/// How often filters are used once packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    Once,
+    Often,
 }
 
 /// Taps of one filter.
@@ -68,91 +57,178 @@ pub(super) fn taps(s: &ConvShape) -> usize {
     s.in_channels / s.groups * s.kernel[0] * s.kernel[1]
 }
 
-/// `out = x ⋆ w`, cross-correlation with zero padding.
-pub(super) fn conv(isa: Isa, s: &ConvShape, x: &[u64], w: &[u64], out: &mut [u64]) {
-    let in_group = s.in_channels / s.groups;
-    let out_group = s.out_channels / s.groups;
-    let taps = in_group * s.kernel[0] * s.kernel[1];
+impl Filters {
+    pub(super) fn new(isa: Isa, values: Values, reuse: Use, s: &ConvShape, w: &[u64]) -> Self {
+        let taps = taps(s);
+        assert_eq!(w.len(), s.out_channels * taps, "filters of {s:?}");
+        let out_group = s.out_channels / s.groups;
+        let of = |layout, words| Self {
+            isa,
+            groups: s.groups,
+            out_channels: s.out_channels,
+            taps,
+            layout,
+            words,
+        };
+        if out_group <= FEW_CHANNELS || taps == 0 {
+            return of(Layout::Rows, Zeroizing::new(w.to_vec()));
+        }
+        if reuse == Use::Often && few::pays(s) {
+            let groups = few::pack(isa, values, s.groups, taps, w);
+            return of(Layout::Few(groups), Zeroizing::default());
+        }
+        let plan = Plan::new(isa, Side::Left, values, w);
+        let of_group = out_group.div_ceil(plan.mr) * plan.left_words(taps);
+        let mut words = Zeroizing::new(vec![0; s.groups * of_group]);
+        let groups = words.par_chunks_exact_mut(of_group);
+        let pack = |(out, w): (&mut [u64], &[u64])| pack_left(&plan, w, taps, out);
+        groups
+            .zip(w.par_chunks_exact(out_group * taps))
+            .for_each(pack);
+        of(Layout::Panels(plan), words)
+    }
+
+    /// Whether these filters serve convolutions of this shape.
+    pub(super) fn fit(&self, s: &ConvShape) -> bool {
+        (self.groups, self.out_channels, self.taps) == (s.groups, s.out_channels, taps(s))
+    }
+}
+
+/// `out = x ⋆ filters`, cross-correlation with zero padding.
+pub(super) fn conv(s: &ConvShape, x: &[u64], filters: &Filters, out: &mut [u64]) {
+    assert!(filters.fit(s), "filters for another shape than {s:?}");
+    let taps = filters.taps;
     let pixels = s.output[0] * s.output[1];
     let plane = s.input[0] * s.input[1];
     assert_eq!(x.len(), s.batch * s.in_channels * plane, "input of {s:?}");
-    assert_eq!(w.len(), s.out_channels * taps, "weights of {s:?}");
-    assert_eq!(
-        out.len(),
-        s.batch * s.out_channels * pixels,
-        "output of {s:?}"
-    );
+    let expected = s.batch * s.out_channels * pixels;
+    assert_eq!(out.len(), expected, "output of {s:?}");
     out.fill(0);
-    if out.is_empty() {
+    if out.is_empty() || taps == 0 {
         return;
     }
     let parallel = out.len() * taps >= PARALLEL_FROM;
-    // Channels per task: all of a group, unless there are too few groups and records to share out.
-    let units = s.batch * s.groups;
-    let threads = if parallel {
-        rayon::current_num_threads()
-    } else {
-        1
-    };
-    let plan = Plan::new(isa, Side::Left, w);
-    let split = threads.div_ceil(units);
-    let per_task = out_group
-        .div_ceil(split)
-        .next_multiple_of(plan.mr)
-        .min(out_group);
-    let chunks = out_group.div_ceil(per_task);
-    let depthwise = out_group <= FEW_CHANNELS;
+    match &filters.layout {
+        Layout::Rows => depthwise(s, x, filters, parallel, out),
+        Layout::Few(groups) => few::conv(s, x, taps, groups, out),
+        Layout::Panels(plan) => panels(s, x, filters, plan, parallel, out),
+    }
+}
 
-    let task = |(index, out): (usize, &mut [u64])| {
-        let (unit, chunk) = (index / chunks, index % chunks);
-        let (record, group) = (unit / s.groups, unit % s.groups);
-        let first = (record * s.groups + group) * in_group;
-        let planes = &x[first * plane..][..in_group * plane];
-        let rows = out.len() / pixels;
-        let weights = &w[(group * out_group + chunk * per_task) * taps..][..rows * taps];
-        if depthwise {
-            return dispatch(
-                isa,
-                direct::Direct {
-                    shape: s,
-                    planes,
-                    weights,
-                    out,
-                },
-            );
-        }
-        let windows = Windows { shape: s, planes };
-        let (mut left, mut right) = (Vec::new(), Vec::new());
-        for column in (0..pixels).step_by(PIXELS) {
-            let columns = (column, PIXELS.min(pixels - column));
-            for k in k_blocks(taps) {
-                pack_left(weights, taps, k, plan.mr, plan.left, &mut left);
-                pack_right(&windows, k, columns, plan.nr, plan.right, &mut right);
-                plan.block(k.1, &left, &right, out, pixels, columns);
-            }
-            if let Form::Offset(offset) = plan.left {
-                add_column_sums(&windows, taps, offset, columns, out, pixels);
-            }
-        }
+/// The input planes of a group of a record, where `unit` counts both.
+fn planes<'a>(s: &ConvShape, x: &'a [u64], unit: usize) -> &'a [u64] {
+    let size = s.in_channels / s.groups * s.input[0] * s.input[1];
+    &x[unit * size..][..size]
+}
+
+fn depthwise(s: &ConvShape, x: &[u64], filters: &Filters, parallel: bool, out: &mut [u64]) {
+    let out_group = s.out_channels / s.groups;
+    let size = out_group * s.output[0] * s.output[1];
+    let one = |(unit, out): (usize, &mut [u64])| {
+        let weights = &filters.words[unit % s.groups * out_group * filters.taps..];
+        let direct = direct::Direct {
+            shape: s,
+            planes: planes(s, x, unit),
+            weights: &weights[..out_group * filters.taps],
+            out,
+        };
+        dispatch(filters.isa, direct);
     };
-    // Tasks are contiguous in `out`: a run of channels of one group of one record.
-    let out_units = out_group * pixels;
-    let split_unit = |(unit, out): (usize, &mut [u64])| {
-        let of_unit = out.chunks_mut(per_task * pixels).enumerate();
-        of_unit.for_each(|(chunk, out)| task((unit * chunks + chunk, out)));
-    };
-    if !parallel {
-        out.chunks_mut(out_units).enumerate().for_each(split_unit);
-    } else if chunks == 1 {
-        out.par_chunks_mut(out_units)
-            .enumerate()
-            .for_each(split_unit);
+    if parallel {
+        out.par_chunks_mut(size).enumerate().for_each(one);
     } else {
-        out.par_chunks_mut(out_units)
-            .enumerate()
-            .for_each(|(unit, out)| {
-                let of_unit = out.par_chunks_mut(per_task * pixels).enumerate();
-                of_unit.for_each(|(chunk, out)| task((unit * chunks + chunk, out)));
-            });
+        out.chunks_mut(size).enumerate().for_each(one);
+    }
+}
+
+fn panels(
+    s: &ConvShape,
+    x: &[u64],
+    filters: &Filters,
+    plan: &Plan,
+    parallel: bool,
+    out: &mut [u64],
+) {
+    let out_group = s.out_channels / s.groups;
+    let pixels = s.output[0] * s.output[1];
+    let units = s.batch * s.groups;
+    let (high, wide) = if parallel {
+        // Pixels are shared out first: sharing out channels packs windows more than once.
+        let tasks = (TASKS * rayon::current_num_threads()).div_ceil(units);
+        let wide = pixels
+            .div_ceil(tasks)
+            .clamp(4 * plan.nr, PIXELS)
+            .next_multiple_of(plan.nr);
+        let split = tasks.div_ceil(pixels.div_ceil(wide));
+        (
+            out_group
+                .div_ceil(split)
+                .next_multiple_of(plan.mr)
+                .max(4 * plan.mr),
+            wide,
+        )
+    } else {
+        (out_group, PIXELS)
+    };
+    let cells = Cells::new(out, pixels);
+    let task = |unit: usize, (channel, rows): (usize, usize), (pixel, columns): (usize, usize)| {
+        let at = (unit * out_group + channel, pixel);
+        // SAFETY: tasks are of different units, channels or pixels, and so do not overlap.
+        let mut out = unsafe { cells.rectangle(at, (rows, columns)) };
+        let group = unit % s.groups;
+        let of_group = filters.words.len() / s.groups;
+        let words = plan.left_words(filters.taps);
+        let left = &filters.words[group * of_group..][channel / plan.mr * words..];
+        let windows = Windows {
+            shape: s,
+            planes: planes(s, x, unit),
+        };
+        with_scratch(|scratch| block(plan, left, filters.taps, &windows, pixel, scratch, &mut out));
+    };
+    let grid = (0..units).flat_map(|unit| {
+        parts(out_group, high)
+            .flat_map(move |rows| parts(pixels, wide).map(move |columns| (unit, rows, columns)))
+    });
+    if parallel {
+        let grid: Vec<_> = grid.collect();
+        grid.into_par_iter().for_each(|(u, r, c)| task(u, r, c));
+    } else {
+        grid.for_each(|(u, r, c)| task(u, r, c));
+    }
+}
+
+/// Adds the product of the left panels from `left` on and the windows from `pixel` on to `out`.
+fn block(
+    plan: &Plan,
+    left: &[u64],
+    taps: usize,
+    windows: &Windows<'_>,
+    pixel: usize,
+    scratch: &mut Scratch,
+    out: &mut Rectangle<'_>,
+) {
+    let (rows, columns) = (out.rows(), out.columns());
+    let panel = plan.left_words(taps);
+    for (k0, kc) in parts(taps, plan.kc) {
+        let (source, stride) = match windows.in_place(k0, pixel) {
+            Some(in_place) => in_place,
+            None => {
+                let packed = scratch.windows.take(kc * columns);
+                for (k, out) in packed.chunks_exact_mut(columns).enumerate() {
+                    windows.copy(k0 + k, pixel, out);
+                }
+                (&*packed, columns)
+            }
+        };
+        let from = k0 / plan.step * plan.left;
+        let words = plan.steps(kc) * plan.left;
+        for (j, n) in parts(columns, plan.nr) {
+            let b = scratch.right.take(plan.expanded_words(kc));
+            plan.expand_wide(&source[j..], stride, (kc, n), b);
+            for ((i, m), a) in parts(rows, plan.mr).zip(left.chunks_exact(panel)) {
+                let a = &a[from..from + words];
+                plan.run(a, b, RightForm::Expanded, &mut out.part((i, j), (m, n)));
+            }
+        }
     }
 }

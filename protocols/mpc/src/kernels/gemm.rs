@@ -1,353 +1,168 @@
-//! Blocked matrix products over the tiles.
+//! Blocked matrix products with a static right operand.
 
 #![allow(unsafe_code)]
 
-use ai_link_program::kernels::GemmShape;
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
-use super::isa::{Isa, Kind, Vectorised, dispatch};
-use super::pack::{Dense, Form, KC, Rows, narrow_offset, pack_left, pack_right};
-use super::{PARALLEL_FROM, portable};
-#[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512};
+use super::PARALLEL_FROM;
+use super::cells::{Cells, Rectangle};
+use super::isa::Isa;
+use super::pack::{LeftPanel, pack_right_panel};
+use super::plan::{Plan, RightForm, Side, Values};
+use super::scratch::{Scratch, with_scratch};
 
-/// Up to this many rows the weights are read in place, once, instead of being packed.
-const FEW_ROWS: usize = 32;
-/// Rows of the left operand that one task takes at most.
-const ROW_BLOCK: usize = 120;
+/// Left panels of a task: with 256 steps they fill part of the second-level cache.
+const PANELS: usize = 20;
+/// From this many left panels on, working out a right panel once pays.
+const EXPAND_FROM: usize = 3;
+/// Block of the contracted axis where right panels are read once and so need not stay in a cache.
+const LONG: usize = 2048;
+/// Tasks per thread: threads finish together, and jobs that share them take turns.
+const TASKS: usize = 4;
 
-/// The tile to use for a product, and how it wants its operands.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    tile: Tile,
-    pub(super) mr: usize,
-    pub(super) nr: usize,
-    pub(super) left: Form,
-    pub(super) right: Form,
+/// A static right operand `[inner, columns]`: panels of columns, each for the whole contracted axis.
+pub(super) struct Right {
+    pub(super) plan: Plan,
+    pub(super) inner: usize,
+    pub(super) columns: usize,
+    words: Zeroizing<Vec<u64>>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Tile {
-    Portable,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    NarrowLeft,
-    #[cfg(target_arch = "x86_64")]
-    NarrowRight,
-}
-
-/// Which operand is the public, possibly narrow one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Left,
-    Right,
-}
-
-impl Plan {
-    /// Picks the tile for `isa`, where `constants` are on `side`.
-    pub(super) fn new(isa: Isa, side: Side, constants: &[u64]) -> Self {
-        let (tile, mr, nr, left, right) = match isa.0 {
-            Kind::Portable => (
-                Tile::Portable,
-                portable::MR,
-                portable::NR,
-                Form::Whole,
-                Form::Whole,
-            ),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => (Tile::Avx2, avx2::MR, avx2::NR, Form::Halves, Form::Whole),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512 => (
-                Tile::Avx512,
-                avx512::MR,
-                avx512::NR,
-                Form::Whole,
-                Form::Whole,
-            ),
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Ifma => match (narrow_offset(isa, constants), side) {
-                (None, _) => (
-                    Tile::Avx512,
-                    avx512::MR,
-                    avx512::NR,
-                    Form::Whole,
-                    Form::Whole,
-                ),
-                (Some(offset), Side::Left) => (
-                    Tile::NarrowLeft,
-                    avx512::MR_IFMA,
-                    avx512::NR,
-                    Form::Offset(offset),
-                    Form::Halves,
-                ),
-                (Some(offset), Side::Right) => (
-                    Tile::NarrowRight,
-                    avx512::MR_IFMA,
-                    avx512::NR,
-                    Form::Halves,
-                    Form::Offset(offset),
-                ),
-            },
-        };
-        Self {
-            tile,
-            mr,
-            nr,
-            left,
-            right,
-        }
-    }
-
-    /// Overwrites `tile` with the product of two panels.
-    fn run(&self, a: &[u64], b: &[u64], tile: &mut [u64]) {
-        match self.tile {
-            Tile::Portable => portable::tile(a, b, tile),
-            // SAFETY: `Plan::new` makes this variant only from an `Isa` of that kind, and such
-            // values exist only where the features were detected. The same holds below.
-            #[cfg(target_arch = "x86_64")]
-            Tile::Avx2 => unsafe { avx2::tile(a, b, tile) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Tile::Avx512 => unsafe { avx512::tile(a, b, tile) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Tile::NarrowLeft => unsafe { avx512::tile_narrow_left(a, b, tile) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Tile::NarrowRight => unsafe { avx512::tile_narrow_right(a, b, tile) },
-        }
-    }
-
-    /// Adds the product of packed `a` (any rows, `kc` long) and packed `b` (`columns`, `kc` long)
-    /// to columns `column..` of `out`, whose rows are `stride` long.
-    pub(super) fn block(
-        &self,
-        kc: usize,
-        a: &[u64],
-        b: &[u64],
-        out: &mut [u64],
-        stride: usize,
-        (column, columns): (usize, usize),
-    ) {
-        let a_panel = kc * self.mr * self.left.limbs();
-        let b_panel = kc * self.nr * self.right.limbs();
-        let mut tile = [0u64; 160];
-        let tile = &mut tile[..self.mr * self.nr];
-        for (j, b) in b.chunks_exact(b_panel).enumerate() {
-            let first = j * self.nr;
-            let width = self.nr.min(columns - first);
-            for (a, out) in a
-                .chunks_exact(a_panel)
-                .zip(out.chunks_mut(self.mr * stride))
-            {
-                self.run(a, b, tile);
-                for (row, tile) in out.chunks_exact_mut(stride).zip(tile.chunks_exact(self.nr)) {
-                    for (o, t) in row[column + first..][..width].iter_mut().zip(tile) {
-                        *o = o.wrapping_add(*t);
-                    }
-                }
+impl Right {
+    pub(super) fn new(isa: Isa, values: Values, inner: usize, columns: usize, b: &[u64]) -> Self {
+        assert_eq!(
+            b.len(),
+            inner * columns,
+            "right operand [{inner}, {columns}]"
+        );
+        let plan = Plan::new(isa, Side::Right, values, b);
+        let panel = plan.steps(inner) * plan.right;
+        let mut words = Zeroizing::new(vec![0; columns.div_ceil(plan.nr) * panel]);
+        if panel > 0 {
+            let pack = |(i, out): (usize, &mut [u64])| {
+                pack_right_panel(&plan, b, columns, i * plan.nr, out);
+            };
+            if b.len() < PARALLEL_FROM {
+                words.chunks_exact_mut(panel).enumerate().for_each(pack);
+            } else {
+                words.par_chunks_exact_mut(panel).enumerate().for_each(pack);
             }
         }
+        Self {
+            plan,
+            inner,
+            columns,
+            words,
+        }
+    }
+
+    /// Whether this is an operand `[inner, columns]`.
+    pub(super) fn fits(&self, inner: usize, columns: usize) -> bool {
+        (self.inner, self.columns) == (inner, columns)
+    }
+
+    /// A block of the contracted axis of a panel.
+    fn block(&self, panel: usize, (k0, kc): (usize, usize)) -> &[u64] {
+        let plan = &self.plan;
+        let all = plan.steps(self.inner) * plan.right;
+        let from = k0 / plan.step * plan.right;
+        &self.words[panel * all..][from..from + plan.steps(kc) * plan.right]
     }
 }
 
-/// Blocks of the contracted axis: (start, length).
-pub(super) fn k_blocks(inner: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..inner).step_by(KC).map(move |k| (k, KC.min(inner - k)))
+/// `(start, length)` of the parts of `0..n`, each `size` long but the last.
+pub(super) fn parts(n: usize, size: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..n).step_by(size).map(move |i| (i, size.min(n - i)))
 }
 
-/// `out = a * b`, where `b` is the public operand.
-pub(super) fn gemm(isa: Isa, shape: GemmShape, a: &[u64], b: &[u64], out: &mut [u64]) {
-    let GemmShape {
-        rows,
+/// `out [rows, columns] = x [rows, inner] * right`.
+pub(super) fn gemm(rows: usize, x: &[u64], right: &Right, out: &mut [u64]) {
+    let Right {
+        plan,
         inner,
         columns,
-    } = shape;
-    assert_eq!(a.len(), rows * inner, "left operand of {shape:?}");
-    assert_eq!(b.len(), inner * columns, "right operand of {shape:?}");
-    assert_eq!(out.len(), rows * columns, "result of {shape:?}");
+        ..
+    } = right;
+    let (inner, columns) = (*inner, *columns);
+    assert_eq!(x.len(), rows * inner, "left operand of {rows} rows");
+    assert_eq!(out.len(), rows * columns, "result of {rows} rows");
     out.fill(0);
     if out.is_empty() || inner == 0 {
         return;
     }
-    let parallel = rows * inner * columns >= PARALLEL_FROM;
-    if rows <= FEW_ROWS || columns == 1 {
-        return few_rows(isa, shape, a, b, out, parallel);
+    let panels = columns.div_ceil(plan.nr);
+    let cells = Cells::new(out, columns);
+    let product = Product { rows, x, right };
+    if rows * inner * columns < PARALLEL_FROM {
+        // SAFETY: the only rectangle.
+        let mut all = unsafe { cells.rectangle((0, 0), (rows, columns)) };
+        return with_scratch(|scratch| product.task(0, 0, scratch, &mut all));
     }
-    let plan = Plan::new(isa, Side::Right, b);
-    let right = Dense { data: b, columns };
-    let pack = |k| {
-        let mut packed = Vec::new();
-        pack_right(&right, k, (0, columns), plan.nr, plan.right, &mut packed);
-        packed
-    };
-    let blocks: Vec<(usize, usize)> = k_blocks(inner).collect();
-    let packed: Vec<Vec<u64>> = match parallel {
-        true => blocks.par_iter().map(|k| pack(*k)).collect(),
-        false => blocks.iter().map(|k| pack(*k)).collect(),
-    };
-    // Enough tasks that threads finish together, each a multiple of the tile.
-    let tasks = if parallel {
-        2 * rayon::current_num_threads()
-    } else {
-        1
-    };
-    let per_task = rows
+    let tasks = TASKS * rayon::current_num_threads();
+    let high = rows
         .div_ceil(tasks)
+        .max(4 * plan.mr)
         .next_multiple_of(plan.mr)
-        .min(ROW_BLOCK);
-    let task = |(out, a): (&mut [u64], &[u64])| {
-        let mut left = Vec::new();
-        for (k, right) in blocks.iter().zip(&packed) {
-            pack_left(a, inner, *k, plan.mr, plan.left, &mut left);
-            plan.block(k.1, &left, right, out, columns, (0, columns));
-        }
-        if let Form::Offset(offset) = plan.right {
-            for (out, a) in out.chunks_exact_mut(columns).zip(a.chunks_exact(inner)) {
-                let sum = a
-                    .iter()
-                    .fold(0u64, |s, v| s.wrapping_add(*v))
-                    .wrapping_mul(offset);
-                out.iter_mut().for_each(|o| *o = o.wrapping_add(sum));
-            }
-        }
-    };
-    let (out_rows, a_rows) = (per_task * columns, per_task * inner);
-    match parallel {
-        true => out
-            .par_chunks_mut(out_rows)
-            .zip(a.par_chunks(a_rows))
-            .for_each(task),
-        false => out
-            .chunks_mut(out_rows)
-            .zip(a.chunks(a_rows))
-            .for_each(task),
-    }
-}
-
-/// A product with so few rows that reading the weights is all it costs: they are read once, front
-/// to back, split over the threads along the contracted axis.
-fn few_rows(isa: Isa, shape: GemmShape, a: &[u64], b: &[u64], out: &mut [u64], parallel: bool) {
-    let GemmShape { inner, columns, .. } = shape;
-    if columns == 1 {
-        for (o, a) in out.iter_mut().zip(a.chunks_exact(inner)) {
-            *o = a
-                .iter()
-                .zip(b)
-                .fold(0, |s, (a, b)| s.wrapping_add(a.wrapping_mul(*b)));
-        }
-        return;
-    }
-    if !parallel {
-        return dispatch(
-            isa,
-            Axpy {
-                a,
-                inner,
-                k0: 0,
-                b,
-                columns,
-                out,
-            },
-        );
-    }
-    let per_task = inner.div_ceil(rayon::current_num_threads());
-    let parts: Vec<Vec<u64>> = b
-        .par_chunks(per_task * columns)
-        .enumerate()
-        .map(|(i, b)| {
-            let mut part = vec![0; out.len()];
-            let out = part.as_mut_slice();
-            dispatch(
-                isa,
-                Axpy {
-                    a,
-                    inner,
-                    k0: i * per_task,
-                    b,
-                    columns,
-                    out,
-                },
-            );
-            part
-        })
+        .min(PANELS * plan.mr);
+    let wide = panels.div_ceil(tasks.div_ceil(rows.div_ceil(high))) * plan.nr;
+    let grid: Vec<_> = parts(rows, high)
+        .flat_map(|r| parts(columns, wide).map(move |c| (r, c)))
         .collect();
-    for part in parts {
-        out.iter_mut()
-            .zip(part)
-            .for_each(|(o, p)| *o = o.wrapping_add(p));
-    }
+    grid.into_par_iter()
+        .for_each(|((row, rows), (column, columns))| {
+            // SAFETY: tasks of the grid do not overlap.
+            let mut out = unsafe { cells.rectangle((row, column), (rows, columns)) };
+            with_scratch(|scratch| product.task(row, column, scratch, &mut out));
+        });
 }
 
-/// `out += a[.., k0..] * b`, four rows of `b` at a time.
-struct Axpy<'a> {
-    a: &'a [u64],
-    inner: usize,
-    k0: usize,
-    b: &'a [u64],
-    columns: usize,
-    out: &'a mut [u64],
+/// Operands of a product.
+struct Product<'a> {
+    rows: usize,
+    x: &'a [u64],
+    right: &'a Right,
 }
 
-impl Vectorised for Axpy<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let n = self.columns;
-        for (block, b) in self.b.chunks(4 * n).enumerate() {
-            let k = self.k0 + 4 * block;
-            for (a, out) in self
-                .a
-                .chunks_exact(self.inner)
-                .zip(self.out.chunks_exact_mut(n))
-            {
-                if b.len() == 4 * n {
-                    let (b0, rest) = b.split_at(n);
-                    let (b1, rest) = rest.split_at(n);
-                    let (b2, b3) = rest.split_at(n);
-                    let a: [u64; 4] = [a[k], a[k + 1], a[k + 2], a[k + 3]];
-                    for ((((o, b0), b1), b2), b3) in out.iter_mut().zip(b0).zip(b1).zip(b2).zip(b3)
-                    {
-                        let low = a[0].wrapping_mul(*b0).wrapping_add(a[1].wrapping_mul(*b1));
-                        let high = a[2].wrapping_mul(*b2).wrapping_add(a[3].wrapping_mul(*b3));
-                        *o = o.wrapping_add(low).wrapping_add(high);
+impl Product<'_> {
+    /// Adds the part of the product from `(row, column)` on to `out`.
+    fn task(&self, row: usize, column: usize, scratch: &mut Scratch, out: &mut Rectangle<'_>) {
+        debug_assert!(row + out.rows() <= self.rows);
+        let Right { plan, inner, .. } = self.right;
+        for (first, rows) in parts(out.rows(), PANELS * plan.mr) {
+            let columns = out.columns();
+            let mut out = out.part((first, 0), (rows, columns));
+            let x = &self.x[(row + first) * inner..];
+            let expand = plan.expands() && rows.div_ceil(plan.mr) >= EXPAND_FROM;
+            let kc = if expand { plan.kc } else { LONG };
+            for k in parts(*inner, kc) {
+                let words = plan.left_words(k.1);
+                let left = scratch.left.take(rows.div_ceil(plan.mr) * words);
+                for ((i, m), out) in parts(rows, plan.mr).zip(left.chunks_exact_mut(words)) {
+                    LeftPanel {
+                        plan,
+                        rows: &x[i * inner..],
+                        inner: *inner,
+                        m,
+                        k,
+                        out,
                     }
-                } else {
-                    for (a, b) in a[k..].iter().zip(b.chunks_exact(n)) {
-                        for (o, b) in out.iter_mut().zip(b) {
-                            *o = o.wrapping_add(a.wrapping_mul(*b));
-                        }
+                    .pack();
+                }
+                for (j, n) in parts(columns, plan.nr) {
+                    let stored = self.right.block((column + j) / plan.nr, k);
+                    let (b, form) = if expand {
+                        let b = scratch.right.take(plan.expanded_words(k.1));
+                        plan.expand(stored, b);
+                        (&*b, RightForm::Expanded)
+                    } else {
+                        (stored, RightForm::Stored)
+                    };
+                    for ((i, m), a) in parts(rows, plan.mr).zip(left.chunks_exact(words)) {
+                        plan.run(a, b, form, &mut out.part((i, j), (m, n)));
                     }
                 }
             }
-        }
-    }
-}
-
-/// The correction that a narrow left operand's offset needs: the column sums of `b`.
-pub(super) fn add_column_sums(
-    b: &impl Rows,
-    inner: usize,
-    offset: u64,
-    (column, columns): (usize, usize),
-    out: &mut [u64],
-    stride: usize,
-) {
-    let mut sums = vec![0u64; columns];
-    let mut row = vec![0u64; columns];
-    for k in 0..inner {
-        b.copy(k, column, &mut row);
-        sums.iter_mut()
-            .zip(&row)
-            .for_each(|(s, v)| *s = s.wrapping_add(*v));
-    }
-    for out in out.chunks_exact_mut(stride) {
-        for (o, s) in out[column..][..columns].iter_mut().zip(&sums) {
-            *o = o.wrapping_add(s.wrapping_mul(offset));
         }
     }
 }

@@ -40,7 +40,7 @@ impl Isa {
             let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
             if avx2 && wide {
                 found.push(Self(Kind::Avx512));
-                if has!("avx512ifma") {
+                if has!("avx512ifma") && has!("avx512vnni") && has!("avx512vbmi") {
                     found.push(Self(Kind::Avx512Ifma));
                 }
             }
