@@ -19,7 +19,7 @@ use super::scratch::{Scratch, with_scratch};
 use super::{PARALLEL_FROM, direct};
 use windows::Windows;
 
-/// Output pixels of a task: with 256 taps, half a megabyte in the second-level cache.
+/// Output pixels of a task: with 128 taps, a quarter of a megabyte in the second-level cache.
 const PIXELS: usize = 256;
 /// With fewer output channels per group a tile would be mostly empty.
 const FEW_CHANNELS: usize = 3;

@@ -26,12 +26,6 @@ pub(super) const LEFT: usize = 8;
 /// Words of a step of a right panel with the pairs worked out.
 pub(super) const EXPANDED: usize = NR + V;
 
-/// Sixteen bits of `x0` and of `x1`, as a left operand pairs them.
-#[inline(always)]
-pub(super) fn left_pair(x: u64) -> u32 {
-    (x as u32 & 0xffff) | ((x >> 52) as u32) << 16
-}
-
 /// The pairs of sixteen columns: `w1`, then 16 bits of `w0`. Four bits above `w1` hold anything.
 #[target_feature(enable = "avx512f,avx512vbmi")]
 #[inline]
@@ -99,4 +93,73 @@ pub(super) fn expand(source: &[u64], stride: usize, columns: usize, out: &mut [u
         store(w[1], &mut out[V..]);
         store(right_pairs(w), &mut out[NR..]);
     }
+}
+
+/// Packs up to [`MR`] rows, `inner` apart in `rows`, from element `k0` on as a left panel.
+///
+/// Eight elements of the rows and of their pairs are a square of eight by eight words, which is
+/// turned in registers.
+#[target_feature(enable = "avx512f,avx512vbmi")]
+pub(super) fn pack_left(
+    rows: &[u64],
+    inner: usize,
+    m: usize,
+    (k0, kc): (usize, usize),
+    out: &mut [u64],
+) {
+    assert!(m <= MR);
+    let out = &mut out.as_chunks_mut::<LEFT>().0[..kc];
+    for (block, out) in out.chunks_mut(V).enumerate() {
+        let mut square = [_mm512_setzero_si512(); V];
+        for (i, row) in square.iter_mut().enumerate().take(m) {
+            *row = load_some(&rows[i * inner + k0 + block * V..][..out.len()]);
+        }
+        square[5] = left_pairs(square[0], square[1]);
+        square[6] = left_pairs(square[2], square[3]);
+        square[7] = left_pairs(square[4], square[4]);
+        for (out, column) in out.iter_mut().zip(turn(square)) {
+            store(column, out);
+        }
+    }
+}
+
+/// The pairs of two rows: 16 bits of `x0`, then `x1`, above which are four bits of anything.
+#[target_feature(enable = "avx512f,avx512vbmi")]
+#[inline]
+fn left_pairs(first: __m512i, second: __m512i) -> __m512i {
+    let low = _mm512_set1_epi64(0x0000_0000_3c34_0800);
+    let high = _mm512_set1_epi64(0x3c34_0800_0000_0000);
+    let pairs = _mm512_multishift_epi64_epi8(low, first);
+    _mm512_mask_multishift_epi64_epi8(pairs, 0xf0f0_f0f0_f0f0_f0f0, high, second)
+}
+
+/// Turns eight rows of eight words into eight columns.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn turn(r: [__m512i; V]) -> [__m512i; V] {
+    let mut columns = [_mm512_setzero_si512(); V];
+    for odd in 0..2 {
+        // Quarters `q` of these hold column `2 q + odd` of two rows each.
+        let two = |i: usize| {
+            if odd == 0 {
+                _mm512_unpacklo_epi64(r[i], r[i + 1])
+            } else {
+                _mm512_unpackhi_epi64(r[i], r[i + 1])
+            }
+        };
+        let t = [two(0), two(2), two(4), two(6)];
+        let (a, b) = (
+            _mm512_shuffle_i64x2::<0x44>(t[0], t[1]),
+            _mm512_shuffle_i64x2::<0x44>(t[2], t[3]),
+        );
+        columns[odd] = _mm512_shuffle_i64x2::<0x88>(a, b);
+        columns[2 + odd] = _mm512_shuffle_i64x2::<0xdd>(a, b);
+        let (a, b) = (
+            _mm512_shuffle_i64x2::<0xee>(t[0], t[1]),
+            _mm512_shuffle_i64x2::<0xee>(t[2], t[3]),
+        );
+        columns[4 + odd] = _mm512_shuffle_i64x2::<0x88>(a, b);
+        columns[6 + odd] = _mm512_shuffle_i64x2::<0xdd>(a, b);
+    }
+    columns
 }

@@ -12,7 +12,7 @@ use super::pack::{LeftPanel, pack_right_panel};
 use super::plan::{Plan, RightForm, Side, Values};
 use super::scratch::{Scratch, with_scratch};
 
-/// Left panels of a task: with 256 steps they fill part of the second-level cache.
+/// Left panels of a task: with 128 elements they fill part of the second-level cache.
 const PANELS: usize = 20;
 /// From this many left panels on, working out a right panel once pays.
 const EXPAND_FROM: usize = 3;
@@ -134,7 +134,7 @@ impl Product<'_> {
             let mut out = out.part((first, 0), (rows, columns));
             let x = &self.x[(row + first) * inner..];
             let expand = plan.expands() && rows.div_ceil(plan.mr) >= EXPAND_FROM;
-            let kc = if expand { plan.kc } else { LONG };
+            let kc = if rows <= plan.mr { LONG } else { plan.kc };
             for k in parts(*inner, kc) {
                 let words = plan.left_words(k.1);
                 let left = scratch.left.take(rows.div_ceil(plan.mr) * words);

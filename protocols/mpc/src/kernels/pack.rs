@@ -1,9 +1,9 @@
 //! Packing operands into the panels that a tile reads front to back.
 
 use super::isa::{Isa, Vectorised, dispatch};
-use super::plan::{Plan, Side, Tile};
 #[cfg(target_arch = "x86_64")]
-use super::{full, narrow16};
+use super::narrow16;
+use super::plan::{Plan, Side, Tile};
 
 /// Rows of a row-major matrix that make a left panel, for a block of its columns.
 pub(super) struct LeftPanel<'a> {
@@ -23,7 +23,12 @@ pub(super) struct LeftPanel<'a> {
 impl LeftPanel<'_> {
     /// Packs the panel.
     pub(super) fn pack(self) {
-        dispatch(self.plan.isa(), self);
+        let Self {
+            rows, inner, m, k, ..
+        } = self;
+        if !self.plan.pack_left(rows, inner, m, k, self.out) {
+            dispatch(self.plan.isa(), self);
+        }
     }
 }
 
@@ -52,13 +57,7 @@ impl Vectorised for LeftPanel<'_> {
                 #[cfg(target_arch = "x86_64")]
                 (Tile::Avx2, _) => halves(row, i, plan.mr, body),
                 #[cfg(target_arch = "x86_64")]
-                (Tile::Full, _) => {
-                    for (cell, v) in body.as_chunks_mut::<{ full::LEFT }>().0.iter_mut().zip(row) {
-                        cell[i] = *v;
-                        let pairs: &mut [u32; 2 * full::LEFT] = bytemuck::cast_mut(cell);
-                        pairs[2 * full::MR + i] = full::left_pair(*v);
-                    }
-                }
+                (Tile::Full, _) => unreachable!("packed by `Plan::pack_left`"),
                 #[cfg(target_arch = "x86_64")]
                 (Tile::Narrow20 { offset }, Side::Right) => {
                     halves(row, i, plan.mr, body);

@@ -72,7 +72,7 @@ pub(super) struct Plan {
     pub(super) left_header: usize,
     /// Words before the steps of a right panel.
     pub(super) right_header: usize,
-    /// Block of the contracted axis: with it an expanded right panel stays near the first-level cache.
+    /// Block of the contracted axis: with it a left and an expanded right panel stay in the first-level cache.
     pub(super) kc: usize,
 }
 
@@ -104,7 +104,7 @@ impl Plan {
             expanded: right,
             left_header: 0,
             right_header: 0,
-            kc: 256,
+            kc: 128,
         };
         match isa.0 {
             Kind::Portable => {
@@ -285,6 +285,26 @@ impl Plan {
                     }
                 }
             },
+        }
+    }
+
+    /// Packs a left panel as `pack::LeftPanel` says, if this tile has a way of its own to do so.
+    pub(super) fn pack_left(
+        &self,
+        rows: &[u64],
+        inner: usize,
+        m: usize,
+        k: (usize, usize),
+        out: &mut [u64],
+    ) -> bool {
+        match self.tile {
+            #[cfg(target_arch = "x86_64")]
+            Tile::Full => {
+                // SAFETY: as for `run`.
+                unsafe { full::pack_left(rows, inner, m, k, out) };
+                true
+            }
+            _ => false,
         }
     }
 
