@@ -6,22 +6,25 @@ use ai_link_program::OutputTensor;
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::dealer::{mask_salt, salted_digest, seed_commitment};
+use crate::dealer::{Dealer, mask_salt, salted_digest, seed_commitment};
 use crate::error::MpcError;
 use crate::keys::Secret32;
-use crate::party::Party;
+use crate::party::{EvaluatorIndex, Party};
 use crate::planes::{from_bytes, to_bytes};
 use crate::prg::Seed;
 use crate::schedule::Schedule;
-use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
-
-/// In which order the client reads its outputs. Any works; the dealer is finished first.
-const OUTPUT_ORDER: [Party; 3] = [Party::Dealer, Party::EVALUATOR_0, Party::EVALUATOR_1];
+use crate::session::{
+    DealerSeat, Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message,
+};
 
 /// Client of one session.
 ///
-/// Sends the seed of its masks to the dealer and its masked input to both evaluators, then needs
-/// the output's mask from the dealer and the masked output from both evaluators, which must agree.
+/// Sends the seed of its masks to the dealer and its masked input to all evaluators, then needs
+/// the output's mask from the dealer and the masked output from all evaluators, which must agree.
+///
+/// Where the client deals itself ([`DealerSeat::Client`]) it holds the dealer: it agrees keys with
+/// the evaluators, sends them their corrections, and no other party knows any mask. What it has to
+/// send grows by what [`Schedule::dealt_bytes`] says.
 pub struct Client {
     spec: SessionSpec,
     schedule: Schedule,
@@ -29,11 +32,22 @@ pub struct Client {
     salt: Secret32,
     seed_commitment: [u8; 32],
     input_digest: [u8; 32],
-    /// Messages received, in [`OUTPUT_ORDER`].
-    received: Vec<Zeroizing<Vec<u8>>>,
+    /// The dealer, if it is the client's own and still has something to do.
+    dealer: Option<OwnDealer>,
+    /// Masks of the output.
+    masks: Option<Zeroizing<Vec<u8>>>,
+    /// The masked output, and how many evaluators have sent it.
+    output: Vec<u8>,
+    outputs: u8,
     failed: bool,
     outbox: VecDeque<Transmit>,
     stats: Stats,
+}
+
+/// The dealing part of a client, and the seed that it waits for.
+struct OwnDealer {
+    machine: Box<Dealer>,
+    input: Secret32,
 }
 
 /// What a party's receipt must say about its messages with the client.
@@ -55,21 +69,34 @@ impl Client {
     ) -> Result<Self, MpcError> {
         let schedule = spec.schedule()?;
         let words = encode(&spec, inputs)?;
+        let dealer = match spec.dealer {
+            DealerSeat::Worker => None,
+            DealerSeat::Client => Some(Dealer::within_client(spec.clone(), &entropy)?),
+        };
         let secret = entropy.derive(&spec.session, &[b"ai-link/mpc/input-seed/v1"]);
         let seed = Seed::new(secret.clone(), spec.session);
-        Ok(Self::masked(spec, schedule, secret, seed, words))
+        Ok(Self::masked(spec, schedule, secret, seed, words, dealer))
     }
 
     #[cfg(test)]
     pub(crate) fn without_masks(
         spec: SessionSpec,
         inputs: Vec<Vec<f32>>,
+        entropy: Secret32,
     ) -> Result<Self, MpcError> {
         let schedule = spec.schedule()?;
         let words = encode(&spec, inputs)?;
+        let dealer = match spec.dealer {
+            DealerSeat::Worker => None,
+            DealerSeat::Client => {
+                let mut dealer = Dealer::within_client(spec.clone(), &entropy)?;
+                dealer.zero_masks = true;
+                Some(dealer)
+            }
+        };
         let secret = Secret32::new([0; 32]);
         let seed = Seed::new(secret.clone(), spec.session).zeroed();
-        Ok(Self::masked(spec, schedule, secret, seed, words))
+        Ok(Self::masked(spec, schedule, secret, seed, words, dealer))
     }
 
     fn masked(
@@ -78,6 +105,7 @@ impl Client {
         secret: Secret32,
         seed: Seed,
         mut words: Zeroizing<Vec<u64>>,
+        dealer: Option<Dealer>,
     ) -> Self {
         let masks = seed.input_masks(words.len());
         words
@@ -89,43 +117,84 @@ impl Client {
             salt: mask_salt(&secret, &spec.session),
             seed_commitment: seed_commitment(&secret, &spec.session),
             input_digest: Sha256::digest(&masked).into(),
-            spec,
             schedule,
-            received: Vec::new(),
+            dealer: None,
+            masks: None,
+            output: Vec::new(),
+            outputs: 0,
             failed: false,
             outbox: VecDeque::new(),
             stats: Stats::default(),
+            spec,
         };
         client.stats.input_digest = client.seed_commitment;
-        client.send(Party::Dealer, secret.as_bytes().to_vec());
-        client.send(Party::EVALUATOR_0, masked.clone());
-        client.send(Party::EVALUATOR_1, masked);
+        match dealer {
+            None => client.send(Party::Dealer, Phase::Input, secret.as_bytes().to_vec()),
+            Some(machine) => {
+                let (machine, input) = (Box::new(machine), secret);
+                client.dealer = Some(OwnDealer { machine, input });
+                client.forward();
+            }
+        }
+        for index in client.spec.evaluator_indices() {
+            client.send(index.party(), Phase::Input, masked.clone());
+        }
         client
     }
 
-    fn send(&mut self, to: Party, payload: Vec<u8>) {
-        self.stats.bytes_sent.add(Phase::Input, payload.len());
+    fn send(&mut self, to: Party, phase: Phase, payload: Vec<u8>) {
+        self.stats.bytes_sent.add(phase, payload.len());
         self.outbox.push_back(Transmit { to, payload });
+    }
+
+    /// Sends the next messages of the client's own dealer: its keys, or the corrections of a step.
+    fn forward(&mut self) {
+        let Some(own) = &mut self.dealer else {
+            return;
+        };
+        let mut sent = Vec::new();
+        while let Some(transmit) = own.machine.poll_transmit() {
+            let last = own.machine.nothing_queued();
+            sent.push(transmit);
+            if last {
+                break;
+            }
+        }
+        if own.machine.is_finished() {
+            self.dealer = None;
+        }
+        for Transmit { to, payload } in sent {
+            match to {
+                Party::Client => self.masks = Some(Zeroizing::new(payload)),
+                to => self.send(to, Phase::Dealt, payload),
+            }
+        }
     }
 
     /// What the receipt of `party` must say, once everything was received; `None` before, and for
     /// the client itself.
     pub fn digests_of(&self, party: Party) -> Option<PartyDigests> {
-        let [masks, masked, _] = self.received.as_slice() else {
-            return None;
-        };
-        match party {
-            Party::Client => None,
-            Party::Dealer => Some(PartyDigests {
+        let (masks, output) = self.complete()?;
+        match (party, self.spec.dealer) {
+            (Party::Client, _) | (Party::Dealer, DealerSeat::Client) => None,
+            (Party::Dealer, DealerSeat::Worker) => Some(PartyDigests {
                 input: self.seed_commitment,
                 output: salted_digest(&self.salt, masks),
             }),
-            // Both outputs are equal, or the machine had failed.
-            Party::Evaluator(_) => Some(PartyDigests {
-                input: self.input_digest,
-                output: Sha256::digest(masked.as_slice()).into(),
-            }),
+            // All outputs are equal, or the machine had failed.
+            (Party::Evaluator(index), _) => {
+                (index.get() < self.spec.evaluators).then(|| PartyDigests {
+                    input: self.input_digest,
+                    output: Sha256::digest(output).into(),
+                })
+            }
         }
+    }
+
+    /// Masks and masked output, once everyone has sent theirs.
+    fn complete(&self) -> Option<(&[u8], &[u8])> {
+        let masks = self.masks.as_ref()?;
+        (self.outputs == self.spec.evaluators).then_some((masks, &self.output))
     }
 
     /// The outputs as ring elements, one vector per port, before post-processing.
@@ -133,7 +202,7 @@ impl Client {
         if self.failed {
             return Err(MpcError::Failed);
         }
-        let [masks, masked, _] = self.received.as_slice() else {
+        let Some((masks, masked)) = self.complete() else {
             let waiting_for = self.next_expected().map(|expected| expected.from);
             return Err(MpcError::NotFinished { waiting_for });
         };
@@ -165,6 +234,20 @@ impl Client {
             })?);
         }
         Ok(tensors)
+    }
+}
+
+impl Client {
+    /// Takes the output of the next evaluator, which must be that of all before it.
+    fn compare(&mut self, payload: &[u8]) -> Result<(), MpcError> {
+        if self.outputs == 0 {
+            self.output = payload.to_vec();
+            self.stats.output_digest = Sha256::digest(payload).into();
+        } else if let Some(byte) = self.output.iter().zip(payload).position(|(a, b)| a != b) {
+            return Err(MpcError::EvaluatorsDisagree { index: byte / 8 });
+        }
+        self.outputs += 1;
+        Ok(())
     }
 }
 
@@ -209,7 +292,15 @@ impl Machine for Client {
         if self.failed {
             return None;
         }
-        let from = *OUTPUT_ORDER.get(self.received.len())?;
+        if let Some(own) = &self.dealer {
+            // Its corrections come before the outputs, whatever it still waits for.
+            return own.machine.next_expected();
+        }
+        let from = match (&self.masks, self.outputs) {
+            (None, _) => Party::Dealer,
+            (Some(_), next) if next < self.spec.evaluators => EvaluatorIndex::new(next)?.party(),
+            _ => return None,
+        };
         Some(Expected {
             from,
             bytes: self.schedule.output_bytes(),
@@ -225,24 +316,34 @@ impl Machine for Client {
         // Failed until the message is dealt with: an error leaves it at that.
         self.failed = true;
         checked?;
-        self.stats.bytes_received.add(Phase::Output, payload.len());
-        if let (Party::EVALUATOR_1, Some(first)) = (from, self.received.get(1)) {
-            if let Some(byte) = first.iter().zip(payload.iter()).position(|(a, b)| a != b) {
-                return Err(MpcError::EvaluatorsDisagree { index: byte / 8 });
+        if let Some(own) = &mut self.dealer {
+            self.stats.bytes_received.add(Phase::Dealt, payload.len());
+            own.machine.handle(from, payload.to_vec())?;
+            if own.machine.next_expected().map(|expected| expected.from) == Some(Party::Client) {
+                let input = own.input.as_bytes().to_vec();
+                own.machine.handle(Party::Client, input)?;
             }
-            self.stats.output_digest = Sha256::digest(payload.as_slice()).into();
+        } else {
+            self.stats.bytes_received.add(Phase::Output, payload.len());
+            if from == Party::Dealer {
+                self.masks = Some(payload);
+            } else {
+                self.compare(&payload)?;
+            }
         }
-        self.received.push(payload);
         self.failed = false;
         Ok(())
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
+        if self.outbox.is_empty() && !self.failed {
+            self.forward();
+        }
         self.outbox.pop_front()
     }
 
     fn is_finished(&self) -> bool {
-        self.received.len() == OUTPUT_ORDER.len() && self.outbox.is_empty() && !self.failed
+        self.complete().is_some() && self.outbox.is_empty() && !self.failed
     }
 
     fn stats(&self) -> &Stats {

@@ -1,37 +1,53 @@
 //! The dealer: knows every mask and no data; deals what depends on masks only.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ai_link_program::ops::ConstTerms;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::error::MpcError;
-use crate::keys::{Ephemeral, PUBLIC_KEY_BYTES, SEED_BYTES, Secret32};
+use crate::keys::{Ephemeral, KeyMessage, SEED_BYTES, Secret32};
 use crate::memory::Memory;
 use crate::party::{EvaluatorIndex, Party};
-use crate::prg::Seed;
-use crate::schedule::Schedule;
-use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
-use crate::step::{Protocol, Seeds};
+use crate::prg::{Prg, Seed};
+use crate::schedule::{Plan, Schedule};
+use crate::session::{
+    DealerSeat, Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message,
+};
+use crate::step::{Protocol as _, Seeds};
+use crate::weights::{self, WeightMask};
 
 /// Dealer of one session.
 ///
-/// Needs, in this order: the keys of both evaluators and the client's seed. Then it walks the
+/// Needs, in this order: the keys of all evaluators and the client's seed. Then it walks the
 /// program over the masks, one interactive step per [`poll_transmit`](Machine::poll_transmit).
 ///
-/// # Place for pools
-/// Nothing but the input masks ties the dealt material to a client: a dealer that draws the input
-/// seed itself and hands it to the client can deal into pools ahead of requests.
+/// Nothing but the input masks ties the dealt material to a client. So a dealer can draw the input
+/// seed itself, deal ahead of requests, and hand the seed to the client when one comes: see
+/// [`crate::pool`].
 pub struct Dealer {
     spec: SessionSpec,
     schedule: Schedule,
-    keys: [Ephemeral; 2],
+    weights: Option<Arc<WeightMask>>,
+    keys: Vec<Ephemeral>,
     memory: Memory,
     state: State,
+    /// Whose input seed is used.
+    input: InputSeed,
     outbox: VecDeque<Transmit>,
     stats: Stats,
     #[cfg(test)]
     pub(crate) zero_masks: bool,
+}
+
+/// Where the seed of the input masks comes from.
+enum InputSeed {
+    /// The client sends it.
+    OfClient,
+    /// Drawn here, for whoever comes; `None` once it is in use.
+    Drawn(Option<Secret32>),
 }
 
 enum State {
@@ -44,85 +60,149 @@ enum State {
     Dealing {
         seeds: Vec<Seed>,
         next: usize,
-        salt: Secret32,
+        input: Secret32,
     },
+    /// Dealt ahead: what the dealer keeps until a client comes.
+    Ahead(DealtAhead),
     Done,
     Failed,
 }
 
-/// Evaluator that is sent the corrections.
-const RECEIVER: usize = 1;
-
-const EVALUATORS: [EvaluatorIndex; 2] = [EvaluatorIndex::ZERO, EvaluatorIndex::ONE];
+/// What a dealer that dealt ahead keeps: the seed of the input masks and the masks of the output.
+pub(crate) struct DealtAhead {
+    pub(crate) input: Secret32,
+    pub(crate) masks: Zeroizing<Vec<u8>>,
+}
 
 impl Dealer {
-    /// A machine for one session. `entropy` must be fresh.
+    /// A machine for one session of a program without private weights. `entropy` must be fresh.
     pub fn new(spec: SessionSpec, entropy: Secret32) -> Result<Self, MpcError> {
-        let schedule = spec.schedule()?;
-        let keys = EVALUATORS.map(|i| Ephemeral::new(&entropy, &spec.session, Party::Dealer, i));
-        let memory = Memory::new(&spec.program);
-        let mut dealer = Self {
+        Self::seated(
             spec,
+            DealerSeat::Worker,
+            None,
+            InputSeed::OfClient,
+            &entropy,
+        )
+    }
+
+    /// A machine for one session of a program whose private weights `weights` masks.
+    pub fn with_weights(
+        spec: SessionSpec,
+        weights: Arc<WeightMask>,
+        entropy: Secret32,
+    ) -> Result<Self, MpcError> {
+        let input = InputSeed::OfClient;
+        Self::seated(spec, DealerSeat::Worker, Some(weights), input, &entropy)
+    }
+
+    /// The dealing part of a client.
+    pub(crate) fn within_client(spec: SessionSpec, entropy: &Secret32) -> Result<Self, MpcError> {
+        Self::seated(spec, DealerSeat::Client, None, InputSeed::OfClient, entropy)
+    }
+
+    /// A machine that deals for nobody in particular yet.
+    pub(crate) fn ahead(
+        spec: SessionSpec,
+        weights: Option<Arc<WeightMask>>,
+        entropy: &Secret32,
+    ) -> Result<Self, MpcError> {
+        let drawn = entropy.derive(&spec.session, &[b"ai-link/mpc/pool-input-seed/v1"]);
+        let input = InputSeed::Drawn(Some(drawn));
+        Self::seated(spec, DealerSeat::Worker, weights, input, entropy)
+    }
+
+    fn seated(
+        spec: SessionSpec,
+        seat: DealerSeat,
+        weights: Option<Arc<WeightMask>>,
+        input: InputSeed,
+        entropy: &Secret32,
+    ) -> Result<Self, MpcError> {
+        if spec.dealer != seat {
+            return Err(MpcError::DealerSeat { seat: spec.dealer });
+        }
+        weights::check(&spec.program, weights.as_deref().map(WeightMask::program))?;
+        let schedule = spec.schedule()?;
+        let keys: Vec<Ephemeral> = spec
+            .evaluator_indices()
+            .map(|i| Ephemeral::new(entropy, &spec.session, Party::Dealer, i))
+            .collect();
+        let mut dealer = Self {
+            memory: Memory::new(&spec.program),
             schedule,
-            memory,
+            weights,
             state: State::Keys { seeds: Vec::new() },
+            input,
             outbox: VecDeque::new(),
             stats: Stats::default(),
             #[cfg(test)]
             zero_masks: false,
             keys,
+            spec,
         };
-        for index in EVALUATORS {
-            let public = dealer.keys[index.at()].public().to_vec();
-            let message = dealer.count(index.party(), Phase::Dealt, public);
-            dealer.outbox.push_back(message);
+        for index in dealer.spec.evaluator_indices() {
+            let message = dealer
+                .key_message()
+                .compose(&dealer.keys[index.at()].public());
+            dealer.send(index.party(), Phase::Dealt, message);
         }
         Ok(dealer)
     }
 
-    fn count(&mut self, to: Party, phase: Phase, payload: Vec<u8>) -> Transmit {
+    fn key_message(&self) -> KeyMessage {
+        let sharing = self.weights.as_ref().map(|weights| weights.sharing());
+        KeyMessage::new(sharing.as_ref(), &self.spec.session)
+    }
+
+    fn send(&mut self, to: Party, phase: Phase, payload: Vec<u8>) {
         self.stats.bytes_sent.add(phase, payload.len());
-        Transmit { to, payload }
+        self.outbox.push_back(Transmit { to, payload });
     }
 
     fn agree(&mut self, mut seeds: Vec<Seed>, payload: &[u8]) -> Result<State, MpcError> {
         self.stats.bytes_received.add(Phase::Dealt, payload.len());
-        let index = EVALUATORS[seeds.len()];
-        let theirs: &[u8; PUBLIC_KEY_BYTES] =
-            payload.try_into().expect("the size was checked, qed");
+        let index = EvaluatorIndex::new(seeds.len() as u8).expect("one of ours, qed");
+        let theirs = self.key_message().parse(payload, index.party())?;
         let key = &self.keys[seeds.len()];
         let secret = key.agree(theirs, index.party(), &self.spec.session, index)?;
-        let seed = Seed::new(secret, self.spec.session);
-        #[cfg(test)]
-        let seed = if self.zero_masks { seed.zeroed() } else { seed };
-        seeds.push(seed);
-        Ok(match seeds.len() == EVALUATORS.len() {
-            true => State::Input { seeds },
-            false => State::Keys { seeds },
+        seeds.push(self.seed(secret));
+        if seeds.len() < self.keys.len() {
+            return Ok(State::Keys { seeds });
+        }
+        let drawn = match &mut self.input {
+            InputSeed::OfClient => None,
+            InputSeed::Drawn(secret) => secret.take(),
+        };
+        Ok(match drawn {
+            None => State::Input { seeds },
+            Some(secret) => self.begin(seeds, secret),
         })
     }
 
-    fn begin(&mut self, seeds: Vec<Seed>, payload: &[u8]) -> State {
-        self.stats.bytes_received.add(Phase::Input, payload.len());
-        let bytes = payload.try_into().expect("the size was checked, qed");
-        let secret = Secret32::new(bytes);
-        self.stats.input_digest = seed_commitment(&secret, &self.spec.session);
-        let salt = mask_salt(&secret, &self.spec.session);
+    fn seed(&self, secret: Secret32) -> Seed {
         let seed = Seed::new(secret, self.spec.session);
         #[cfg(test)]
         let seed = if self.zero_masks { seed.zeroed() } else { seed };
-        let masks = seed.input_masks(self.schedule.input_words());
+        seed
+    }
+
+    fn begin(&mut self, seeds: Vec<Seed>, input: Secret32) -> State {
+        self.stats.input_digest = seed_commitment(&input, &self.spec.session);
+        let masks = self
+            .seed(input.clone())
+            .input_masks(self.schedule.input_words());
         self.memory
             .set_input_masks(&self.spec.program, self.spec.batch, &masks);
         State::Dealing {
             seeds,
             next: 0,
-            salt,
+            input,
         }
     }
 
-    /// Walks the masks up to the next message.
-    fn advance(&mut self, seeds: Vec<Seed>, next: usize, salt: Secret32) -> Transmit {
+    /// Walks the masks up to the next messages.
+    fn advance(&mut self, seeds: Vec<Seed>, next: usize, input: Secret32) {
         let program = self.spec.program.clone();
         for (index, step) in program.steps().iter().enumerate().skip(next) {
             let Some(plan) = self.schedule.plan(index) else {
@@ -130,24 +210,57 @@ impl Dealer {
                     .apply(&program, index, step, self.spec.batch, ConstTerms::Skip);
                 continue;
             };
-            let prgs = [seeds[0].step(index as u32), seeds[1].step(index as u32)];
-            let operand = zeroize::Zeroizing::new(self.memory.operand(index, step));
-            let mut dealt = plan.deal(&[&operand], Seeds::new(&[&prgs[0], &prgs[1]], RECEIVER));
-            let (message, masks) = (std::mem::take(&mut dealt.messages[RECEIVER]), dealt.mask);
-            self.memory.set_result(index, step, masks);
-            if !message.is_empty() {
-                self.state = State::Dealing {
-                    seeds,
-                    next: index + 1,
-                    salt,
-                };
-                return self.count(Party::EVALUATOR_1, Phase::Dealt, message);
+            let prgs: Vec<Prg> = seeds.iter().map(|seed| seed.step(index as u32)).collect();
+            let prgs: Vec<&Prg> = prgs.iter().collect();
+            let seeds_of = Seeds::new(&prgs, self.schedule.receiver(index));
+            let operands = self.memory.masks(step);
+            let operands: Vec<&[u64]> = operands.iter().map(|words| &**words).collect();
+            let dealt = match plan {
+                Plan::Step(plan) => plan.deal(&operands, seeds_of),
+                Plan::Mul(plan) => plan.deal(&operands, seeds_of),
+                Plan::Product(plan) => {
+                    let weights = self.weights.as_ref().expect("checked when made, qed");
+                    plan.deal(operands[0], seeds_of, weights, self.memory.kernels())
+                }
+            };
+            drop(operands);
+            self.memory.set_result(index, step, dealt.mask);
+            let messages = self.spec.evaluator_indices().zip(dealt.messages);
+            for (to, message) in messages.filter(|(_, message)| !message.is_empty()) {
+                self.send(to.party(), Phase::Dealt, message);
+            }
+            if !self.outbox.is_empty() {
+                let next = index + 1;
+                self.state = State::Dealing { seeds, next, input };
+                return;
             }
         }
-        self.state = State::Done;
         let masks = self.memory.outputs(&program);
+        if matches!(self.input, InputSeed::Drawn(_)) {
+            let masks = Zeroizing::new(masks);
+            self.state = State::Ahead(DealtAhead { input, masks });
+            return;
+        }
+        let salt = mask_salt(&input, &self.spec.session);
         self.stats.output_digest = salted_digest(&salt, &masks);
-        self.count(Party::Client, Phase::Output, masks)
+        self.state = State::Done;
+        self.send(Party::Client, Phase::Output, masks);
+    }
+
+    /// Whether the next message is still to be computed.
+    pub(crate) fn nothing_queued(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// What was dealt ahead, once all of it is sent.
+    pub(crate) fn take_ahead(&mut self) -> Option<DealtAhead> {
+        if !matches!(self.state, State::Ahead(_)) || !self.outbox.is_empty() {
+            return None;
+        }
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Ahead(dealt) => Some(dealt),
+            _ => None,
+        }
     }
 }
 
@@ -174,20 +287,20 @@ pub(crate) fn salted_digest(salt: &Secret32, masks: &[u8]) -> [u8; 32] {
 
 impl Machine for Dealer {
     fn party(&self) -> Party {
-        Party::Dealer
+        self.spec.dealing_party()
     }
 
     fn next_expected(&self) -> Option<Expected> {
         match &self.state {
             State::Keys { seeds } => Some(Expected {
-                from: EVALUATORS[seeds.len()].party(),
-                bytes: PUBLIC_KEY_BYTES,
+                from: EvaluatorIndex::new(seeds.len() as u8)?.party(),
+                bytes: self.schedule.key_bytes(),
             }),
             State::Input { .. } => Some(Expected {
                 from: Party::Client,
                 bytes: SEED_BYTES,
             }),
-            State::Dealing { .. } | State::Done | State::Failed => None,
+            State::Dealing { .. } | State::Ahead(_) | State::Done | State::Failed => None,
         }
     }
 
@@ -195,34 +308,38 @@ impl Machine for Dealer {
         if matches!(self.state, State::Failed) {
             return Err(MpcError::Failed);
         }
-        let payload = zeroize::Zeroizing::new(payload);
-        let checked = check_message(Party::Dealer, self.next_expected(), from, payload.len());
+        let payload = Zeroizing::new(payload);
+        let checked = check_message(self.party(), self.next_expected(), from, payload.len());
         // Failed until the message is dealt with: an error leaves it at that.
         let state = std::mem::replace(&mut self.state, State::Failed);
         checked?;
         self.state = match state {
             State::Keys { seeds } => self.agree(seeds, &payload)?,
-            State::Input { seeds } => self.begin(seeds, &payload),
-            State::Dealing { .. } | State::Done | State::Failed => State::Failed,
+            State::Input { seeds } => {
+                self.stats.bytes_received.add(Phase::Input, payload.len());
+                let bytes = payload.as_slice().try_into();
+                self.begin(
+                    seeds,
+                    Secret32::new(bytes.expect("the size was checked, qed")),
+                )
+            }
+            State::Dealing { .. } | State::Ahead(_) | State::Done | State::Failed => State::Failed,
         };
         Ok(())
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        if let Some(message) = self.outbox.pop_front() {
-            return Some(message);
-        }
-        match std::mem::replace(&mut self.state, State::Failed) {
-            State::Dealing { seeds, next, salt } => Some(self.advance(seeds, next, salt)),
-            other => {
-                self.state = other;
-                None
+        if self.outbox.is_empty() && matches!(self.state, State::Dealing { .. }) {
+            let state = std::mem::replace(&mut self.state, State::Failed);
+            if let State::Dealing { seeds, next, input } = state {
+                self.advance(seeds, next, input);
             }
         }
+        self.outbox.pop_front()
     }
 
     fn is_finished(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, State::Done) && self.outbox.is_empty()
     }
 
     fn stats(&self) -> &Stats {

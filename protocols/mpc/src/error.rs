@@ -1,6 +1,7 @@
 //! What can go wrong in a session.
 
 use crate::party::{MAX_EVALUATORS, Party};
+use crate::session::DealerSeat;
 
 /// A session could not be started or continued.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,45 @@ pub enum MpcError {
         step: usize,
         /// Its operator.
         kind: &'static str,
+    },
+    /// Two parties hold parts of different sharings of the weights.
+    #[error("{from} has weights of another sharing; host the same one in the whole group")]
+    OtherSharing {
+        /// The other side.
+        from: Party,
+    },
+    /// Weights of another program, or of the other evaluator.
+    #[error("these are not the weights of this party for this program")]
+    OtherWeights,
+    /// The program has private weights and none were given.
+    #[error("the program has {parameters} private constants; give this party its part of them")]
+    NoWeights {
+        /// How many.
+        parameters: usize,
+    },
+    /// Private weights are shared between two evaluators, with a dealer that is not the client.
+    #[error(
+        "private weights need two evaluators and a dealer of their own, not {evaluators} with the {seat:?} dealing"
+    )]
+    WeightsGroup {
+        /// Evaluators asked for.
+        evaluators: u8,
+        /// Who would deal.
+        seat: DealerSeat,
+    },
+    /// Somebody else deals in this session.
+    #[error("in this session the {seat:?} deals")]
+    DealerSeat {
+        /// Who does.
+        seat: DealerSeat,
+    },
+    /// An evaluator that this session does not have.
+    #[error("{index} is none of the {evaluators} evaluators of this session")]
+    NoSuchEvaluator {
+        /// The one asked for.
+        index: Party,
+        /// How many there are.
+        evaluators: u8,
     },
     /// A message came from somebody else than whom the protocol waits for.
     #[error("{party} waits for {expected} but {from} sent {bytes} bytes")]

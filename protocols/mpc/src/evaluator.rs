@@ -1,27 +1,40 @@
-//! The evaluator: computes on masked values, and opens masked values with its peer.
+//! The evaluator: computes on masked values, and opens masked values with the others.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ai_link_program::ops::ConstTerms;
 use sha2::{Digest, Sha256};
 
 use crate::error::MpcError;
-use crate::keys::{Ephemeral, PUBLIC_KEY_BYTES, Secret32};
+use crate::keys::{Ephemeral, KeyMessage, Secret32};
 use crate::memory::Memory;
 use crate::party::{EvaluatorIndex, Party};
 use crate::prg::Seed;
-use crate::schedule::Schedule;
+use crate::schedule::{Plan, Schedule};
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
-use crate::step::{Progress, Protocol, Run, Seat};
+use crate::step::{Progress, Protocol as _, Run};
+use crate::weights::{self, WeightShare};
 
 /// Evaluator of one session.
 ///
 /// Needs, in this order: the dealer's key, the client's masked input, and then per interactive step
-/// the dealer's corrections (evaluator 1 only) and one opening of its peer per round.
+/// the dealer's corrections (where it receives some) and one opening of every other evaluator per
+/// round, in the order of their numbers.
+///
+/// # Why waiting for one message at a time cannot deadlock
+/// What a machine sends never waits for what it receives in the same round: all openings of a round
+/// go out before the first is awaited, so whoever comes first in anyone's order has sent, or waits
+/// for something earlier. Take the evaluator that is least far (the lowest step, then round, then
+/// messages received): all others have sent what it waits for, and the dealer deals in the order
+/// of steps and waits for nobody but a full queue, which is read by the time its reader comes to that
+/// step. Others' messages wait in their own links meanwhile, two on each at most: no one sends an
+/// opening of round `r + 2` before it has everyone's of `r + 1`, nor these without everyone's of `r`.
 pub struct Evaluator {
     spec: SessionSpec,
     index: EvaluatorIndex,
     schedule: Schedule,
+    weights: Option<Arc<WeightShare>>,
     key: Ephemeral,
     memory: Memory,
     state: State,
@@ -33,38 +46,66 @@ pub struct Evaluator {
 
 enum State {
     Key,
-    Input {
-        seed: Seed,
-    },
-    Dealt {
-        seed: Seed,
-        step: usize,
-    },
-    Opening {
-        seed: Seed,
-        step: usize,
-        run: Box<dyn Run>,
-        round: usize,
-    },
+    Input { seed: Seed },
+    Dealt { seed: Seed, step: usize },
+    Opening { seed: Seed, opening: Opening },
     Done,
     Failed,
 }
 
+/// A step under way.
+struct Opening {
+    step: usize,
+    run: Box<dyn Run>,
+    round: usize,
+    /// Messages of the others in this round, in order.
+    received: Vec<Vec<u8>>,
+}
+
 impl Evaluator {
-    /// A machine for one session. `entropy` must be fresh.
+    /// A machine for one session of a program without private weights. `entropy` must be fresh.
     pub fn new(
         spec: SessionSpec,
         index: EvaluatorIndex,
         entropy: Secret32,
     ) -> Result<Self, MpcError> {
+        Self::made(spec, index, None, &entropy)
+    }
+
+    /// A machine for one session of a program of whose private weights `weights` is a share.
+    pub fn with_weights(
+        spec: SessionSpec,
+        index: EvaluatorIndex,
+        weights: Arc<WeightShare>,
+        entropy: Secret32,
+    ) -> Result<Self, MpcError> {
+        Self::made(spec, index, Some(weights), &entropy)
+    }
+
+    fn made(
+        spec: SessionSpec,
+        index: EvaluatorIndex,
+        weights: Option<Arc<WeightShare>>,
+        entropy: &Secret32,
+    ) -> Result<Self, MpcError> {
+        weights::check(&spec.program, weights.as_deref().map(WeightShare::program))?;
+        if weights.as_ref().is_some_and(|share| share.index() != index) {
+            return Err(MpcError::OtherWeights);
+        }
         let schedule = spec.schedule()?;
-        let key = Ephemeral::new(&entropy, &spec.session, index.party(), index);
-        let memory = Memory::new(&spec.program);
+        if index.get() >= spec.evaluators {
+            return Err(MpcError::NoSuchEvaluator {
+                index: index.party(),
+                evaluators: spec.evaluators,
+            });
+        }
+        let key = Ephemeral::new(entropy, &spec.session, index.party(), index);
         let mut evaluator = Self {
+            memory: Memory::new(&spec.program),
             spec,
             index,
             schedule,
-            memory,
+            weights,
             state: State::Key,
             outbox: VecDeque::new(),
             stats: Stats::default(),
@@ -72,9 +113,14 @@ impl Evaluator {
             zero_masks: false,
             key,
         };
-        let public = evaluator.key.public().to_vec();
-        evaluator.send(Party::Dealer, Phase::Dealt, public);
+        let message = evaluator.key_message().compose(&evaluator.key.public());
+        evaluator.send(evaluator.spec.dealing_party(), Phase::Dealt, message);
         Ok(evaluator)
+    }
+
+    fn key_message(&self) -> KeyMessage {
+        let sharing = self.weights.as_ref().map(|weights| weights.sharing());
+        KeyMessage::new(sharing.as_ref(), &self.spec.session)
     }
 
     fn send(&mut self, to: Party, phase: Phase, payload: Vec<u8>) {
@@ -82,10 +128,24 @@ impl Evaluator {
         self.outbox.push_back(Transmit { to, payload });
     }
 
-    fn peer(&self) -> Party {
-        let mut others = self.spec.evaluator_indices();
-        let other = others.find(|index| *index != self.index);
-        other.expect("two evaluators at least, qed").party()
+    /// All other evaluators.
+    fn others(&self) -> impl DoubleEndedIterator<Item = Party> + use<> {
+        let own = self.index;
+        let all = self.spec.evaluator_indices();
+        all.filter(move |index| *index != own)
+            .map(EvaluatorIndex::party)
+    }
+
+    fn send_opening(&mut self, opening: Vec<u8>) {
+        let mut others = self.others();
+        // The last one gets the message itself, so that two evaluators copy nothing.
+        let last = others.next_back();
+        for to in others {
+            self.send(to, Phase::Online, opening.clone());
+        }
+        if let Some(to) = last {
+            self.send(to, Phase::Online, opening);
+        }
     }
 
     fn take(&mut self, phase: Phase, payload: &[u8]) {
@@ -94,8 +154,7 @@ impl Evaluator {
 
     fn agree(&mut self, from: Party, payload: &[u8]) -> Result<State, MpcError> {
         self.take(Phase::Dealt, payload);
-        let theirs: &[u8; PUBLIC_KEY_BYTES] =
-            payload.try_into().expect("the size was checked, qed");
+        let theirs = self.key_message().parse(payload, from)?;
         let secret = self
             .key
             .agree(theirs, from, &self.spec.session, self.index)?;
@@ -105,6 +164,10 @@ impl Evaluator {
         Ok(State::Input { seed })
     }
 
+    fn dealt_bytes(&self, step: usize) -> usize {
+        self.schedule.steps()[step].dealt[self.index.at()]
+    }
+
     /// Runs from step `next` until a message is needed.
     fn advance(&mut self, seed: Seed, next: usize) -> State {
         let program = self.spec.program.clone();
@@ -112,7 +175,7 @@ impl Evaluator {
             if self.schedule.plan(index).is_none() {
                 self.memory
                     .apply(&program, index, step, self.spec.batch, ConstTerms::Include);
-            } else if self.index == EvaluatorIndex::ONE && self.schedule.steps()[index].dealt > 0 {
+            } else if self.dealt_bytes(index) > 0 {
                 return State::Dealt { seed, step: index };
             } else {
                 return self.start(seed, index, Vec::new());
@@ -125,45 +188,48 @@ impl Evaluator {
     }
 
     fn start(&mut self, seed: Seed, step: usize, dealt: Vec<u8>) -> State {
-        let plan = self
-            .schedule
-            .plan(step)
-            .expect("only interactive steps are started, qed");
-        let operand = self.memory.operand(step, &self.spec.program.steps()[step]);
+        let plan = self.schedule.plan(step);
+        let plan = plan.expect("only interactive steps are started, qed");
+        let seat = self.schedule.seat(step, self.index);
         let prg = seed.step(step as u32);
-        let seat = Seat::new(self.index.at(), 2, 1);
-        let (run, opening) = plan.start(seat, prg, dealt, vec![operand]);
-        self.send(self.peer(), Phase::Online, opening);
+        let mut operands = self.memory.operands(step, &self.spec.program.steps()[step]);
+        let (run, opening) = match plan {
+            Plan::Step(plan) => plan.start(seat, prg, dealt, operands),
+            Plan::Mul(plan) => plan.start(seat, prg, dealt, operands),
+            Plan::Product(plan) => {
+                let weights = self.weights.as_ref().expect("checked when made, qed");
+                let operand = operands.pop().expect("a product has an operand, qed");
+                plan.start(seat, &prg, &dealt, operand, weights, self.memory.kernels())
+            }
+        };
+        self.send_opening(opening);
         State::Opening {
             seed,
-            step,
-            run,
-            round: 0,
+            opening: Opening {
+                step,
+                run,
+                round: 0,
+                received: Vec::new(),
+            },
         }
     }
 
-    fn opened(
-        &mut self,
-        seed: Seed,
-        step: usize,
-        mut run: Box<dyn Run>,
-        round: usize,
-        payload: Vec<u8>,
-    ) -> State {
+    fn opened(&mut self, seed: Seed, mut opening: Opening, payload: Vec<u8>) -> State {
         self.take(Phase::Online, &payload);
+        opening.received.push(payload);
+        if opening.received.len() + 1 < usize::from(self.spec.evaluators) {
+            return State::Opening { seed, opening };
+        }
         self.stats.rounds += 1;
-        match run.next(vec![payload]) {
-            Progress::Open(opening) => {
-                self.send(self.peer(), Phase::Online, opening);
-                State::Opening {
-                    seed,
-                    step,
-                    run,
-                    round: round + 1,
-                }
+        match opening.run.next(std::mem::take(&mut opening.received)) {
+            Progress::Open(message) => {
+                self.send_opening(message);
+                opening.round += 1;
+                State::Opening { seed, opening }
             }
             Progress::Done(result) => {
-                drop(run);
+                let step = opening.step;
+                drop(opening);
                 self.memory
                     .set_result(step, &self.spec.program.steps()[step], result);
                 self.advance(seed, step + 1)
@@ -179,13 +245,15 @@ impl Machine for Evaluator {
 
     fn next_expected(&self) -> Option<Expected> {
         let expect = |from, bytes| Some(Expected { from, bytes });
+        let dealer = self.spec.dealing_party();
         match &self.state {
-            State::Key => expect(Party::Dealer, PUBLIC_KEY_BYTES),
+            State::Key => expect(dealer, self.schedule.key_bytes()),
             State::Input { .. } => expect(Party::Client, self.schedule.input_bytes()),
-            State::Dealt { step, .. } => expect(Party::Dealer, self.schedule.steps()[*step].dealt),
-            State::Opening { step, round, .. } => {
-                expect(self.peer(), self.schedule.steps()[*step].openings[*round])
-            }
+            State::Dealt { step, .. } => expect(dealer, self.dealt_bytes(*step)),
+            State::Opening { opening, .. } => expect(
+                self.others().nth(opening.received.len())?,
+                self.schedule.steps()[opening.step].openings[opening.round],
+            ),
             State::Done | State::Failed => None,
         }
     }
@@ -205,18 +273,14 @@ impl Machine for Evaluator {
                 self.stats.input_digest = Sha256::digest(&payload).into();
                 self.memory
                     .set_inputs(&self.spec.program, self.spec.batch, &payload);
+                drop(payload);
                 self.advance(seed, 0)
             }
             State::Dealt { seed, step } => {
                 self.take(Phase::Dealt, &payload);
                 self.start(seed, step, payload)
             }
-            State::Opening {
-                seed,
-                step,
-                run,
-                round,
-            } => self.opened(seed, step, run, round, payload),
+            State::Opening { seed, opening } => self.opened(seed, opening, payload),
             State::Done | State::Failed => State::Failed,
         };
         Ok(())

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use ai_link_program::fixed::Program;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -19,6 +20,48 @@ use crate::party::{EvaluatorIndex, Party};
 pub(crate) const PUBLIC_KEY_BYTES: usize = 32;
 /// Bytes of the client's input seed on the wire.
 pub(crate) const SEED_BYTES: usize = 32;
+
+/// What dealer and evaluator tell each other first: a public key and, where weights are private,
+/// the tag of the sharing that they have parts of.
+pub(crate) struct KeyMessage {
+    tag: Option<[u8; 32]>,
+}
+
+impl KeyMessage {
+    pub(crate) fn new(sharing: Option<&[u8; 32]>, session: &[u8; 32]) -> Self {
+        Self {
+            tag: sharing.map(|sharing| crate::weights::tag(sharing, session)),
+        }
+    }
+
+    /// Its size, which only depends on whether weights are private.
+    pub(crate) fn bytes(program: &Program) -> usize {
+        match program.parameters().is_empty() {
+            true => PUBLIC_KEY_BYTES,
+            false => PUBLIC_KEY_BYTES + 32,
+        }
+    }
+
+    pub(crate) fn compose(&self, public: &[u8; PUBLIC_KEY_BYTES]) -> Vec<u8> {
+        let tag = self.tag.iter().flatten();
+        public.iter().chain(tag).copied().collect()
+    }
+
+    /// The public key in a message of the right size, if the tag is this side's.
+    pub(crate) fn parse<'a>(
+        &self,
+        payload: &'a [u8],
+        from: Party,
+    ) -> Result<&'a [u8; PUBLIC_KEY_BYTES], MpcError> {
+        let (key, tag) = payload
+            .split_first_chunk()
+            .expect("the size was checked, qed");
+        match tag == self.tag.as_ref().map_or(&[][..], |tag| tag) {
+            true => Ok(key),
+            false => Err(MpcError::OtherSharing { from }),
+        }
+    }
+}
 
 /// 32 secret bytes: wiped when dropped, never printed.
 #[derive(Clone)]
@@ -78,7 +121,7 @@ impl Ephemeral {
         self.public.to_bytes()
     }
 
-    /// The seed that dealer and `evaluator` share. `dealer` and `worker` are both public keys in
+    /// The seed that dealer (a worker or the client) and `evaluator` share. `dealer` and `worker` are both public keys in
     /// that order, so that both sides bind the same transcript.
     pub(crate) fn agree(
         &self,
@@ -93,8 +136,8 @@ impl Ephemeral {
         }
         let mine = self.public();
         let (dealer, worker) = match from {
-            Party::Dealer => (theirs, &mine),
-            _ => (&mine, theirs),
+            Party::Evaluator(_) => (&mine, theirs),
+            Party::Dealer | Party::Client => (theirs, &mine),
         };
         let label = format!("dealer-{}", evaluator.party());
         Ok(Secret32::new(shared.to_bytes()).derive(

@@ -100,6 +100,7 @@ mod step;
 pub mod testing;
 #[cfg(test)]
 mod uniformity;
+pub mod weights;
 
 pub use client::{Client, PartyDigests};
 pub use dealer::Dealer;

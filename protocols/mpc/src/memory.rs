@@ -1,8 +1,9 @@
 //! The values of a program under evaluation, each kept until its last use.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use ai_link_program::fixed::{Program, Step, ValueId};
+use ai_link_program::fixed::{Op, Program, Step, ValueId};
 use ai_link_program::ops::{ConstTerms, apply_linear};
 use zeroize::Zeroizing;
 
@@ -76,24 +77,43 @@ impl Memory {
         self.finish(index, step);
     }
 
-    /// The operand of an interactive step: its input, moved if no one reads it again, or the
-    /// difference of two.
-    pub(crate) fn operand(&mut self, index: usize, step: &Step) -> Vec<u64> {
-        match step.inputs.as_slice() {
-            [a, b] => {
-                let pairs = self.value(*a).iter().zip(self.value(*b));
-                pairs.map(|(a, b)| a.wrapping_sub(*b)).collect()
-            }
-            [x, ..] if self.last_uses[x.index()] == Some(index) => {
-                std::mem::take(&mut *self.values[x.index()])
-            }
-            _ => self.value(step.inputs[0]).to_vec(),
+    pub(crate) fn kernels(&self) -> &VectorKernels {
+        &self.kernels
+    }
+
+    /// The operands of an interactive step at the dealer: for a maximum, the difference.
+    pub(crate) fn masks(&self, step: &Step) -> Vec<Cow<'_, [u64]>> {
+        match (&step.op, step.inputs.as_slice()) {
+            (Op::Max { .. }, [a, b]) => vec![Cow::Owned(self.difference(*a, *b))],
+            (_, [a, b]) if a == b => vec![Cow::Borrowed(self.value(*a))],
+            (_, inputs) => inputs.iter().map(|x| self.value(*x).into()).collect(),
         }
+    }
+
+    /// The operands of an interactive step at an evaluator, each moved if no one reads it again.
+    pub(crate) fn operands(&mut self, index: usize, step: &Step) -> Vec<Vec<u64>> {
+        match (&step.op, step.inputs.as_slice()) {
+            (Op::Max { .. }, [a, b]) => vec![self.difference(*a, *b)],
+            (_, [a, b]) if a == b => vec![self.operand(index, *a)],
+            (_, inputs) => inputs.iter().map(|x| self.operand(index, *x)).collect(),
+        }
+    }
+
+    fn operand(&mut self, index: usize, x: ValueId) -> Vec<u64> {
+        match self.last_uses[x.index()] == Some(index) {
+            true => std::mem::take(&mut *self.values[x.index()]),
+            false => self.value(x).to_vec(),
+        }
+    }
+
+    fn difference(&self, a: ValueId, b: ValueId) -> Vec<u64> {
+        let pairs = self.value(a).iter().zip(self.value(b));
+        pairs.map(|(a, b)| a.wrapping_sub(*b)).collect()
     }
 
     /// Stores the result of an interactive step: `max(a, b) = b + relu(a - b)`.
     pub(crate) fn set_result(&mut self, index: usize, step: &Step, mut result: Vec<u64>) {
-        if let [_, b] = step.inputs.as_slice() {
+        if let (Op::Max { .. }, [_, b]) = (&step.op, step.inputs.as_slice()) {
             let b = self.value(*b);
             result
                 .iter_mut()

@@ -36,6 +36,12 @@ pub(crate) enum Purpose {
     Wrap,
     /// Additive shares of the output pad.
     Pad,
+    /// Shares of the mask of a product's operand, or of its first factor.
+    Operand,
+    /// Shares of the mask of a product's second factor.
+    Factor,
+    /// Masks of private weights.
+    Weights,
 }
 
 impl Purpose {
@@ -46,6 +52,9 @@ impl Purpose {
             Self::Select => 3,
             Self::Wrap => 4,
             Self::Pad => 5,
+            Self::Operand => 6,
+            Self::Factor => 7,
+            Self::Weights => 8,
             Self::BitMasks(level) => 0x100 + u32::from(level),
             Self::Products(level) => 0x200 + u32::from(level),
         }
@@ -207,6 +216,9 @@ mod tests {
                     Purpose::Select,
                     Purpose::Wrap,
                     Purpose::Pad,
+                    Purpose::Operand,
+                    Purpose::Factor,
+                    Purpose::Weights,
                 ] {
                     for chunk in 0..3 {
                         let mut word = [0; 2];

@@ -5,11 +5,13 @@
 
 use std::fmt;
 
-use ai_link_program::fixed::Program;
+use ai_link_program::fixed::{Op, Program, Step};
 
 use crate::error::MpcError;
-use crate::keys::{PUBLIC_KEY_BYTES, SEED_BYTES};
-use crate::step::{Protocol, Seat, StepPlan};
+use crate::keys::{KeyMessage, SEED_BYTES};
+use crate::party::{EvaluatorIndex, MAX_EVALUATORS};
+use crate::step::product::{Factors, Mul, Product};
+use crate::step::{Protocol as _, Seat, StepPlan};
 
 /// Bytes of one message at most: a bound on what any party must buffer.
 pub const MAX_MESSAGE: usize = 1 << 30;
@@ -20,8 +22,48 @@ pub struct Schedule {
     batch: usize,
     input_words: usize,
     output_words: usize,
+    evaluators: u8,
+    key_bytes: usize,
     steps: Vec<StepCost>,
-    plans: Vec<Option<StepPlan>>,
+    plans: Vec<Option<Plan>>,
+    receivers: Vec<usize>,
+}
+
+/// An interactive step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Plan {
+    /// On one masked value, or the difference of two.
+    Step(StepPlan),
+    /// Of two masked values.
+    Mul(Mul),
+    /// With private weights.
+    Product(Product),
+}
+
+impl Plan {
+    fn rounds(&self) -> usize {
+        match self {
+            Self::Step(plan) => plan.rounds(),
+            Self::Mul(plan) => plan.rounds(),
+            Self::Product(plan) => plan.rounds(),
+        }
+    }
+
+    fn dealt_bytes(&self, seat: Seat) -> usize {
+        match self {
+            Self::Step(plan) => plan.dealt_bytes(seat),
+            Self::Mul(plan) => plan.dealt_bytes(seat),
+            Self::Product(plan) => plan.dealt_bytes(seat),
+        }
+    }
+
+    fn opened_bytes(&self, round: usize) -> usize {
+        match self {
+            Self::Step(plan) => plan.opened_bytes(round),
+            Self::Mul(plan) => plan.opened_bytes(round),
+            Self::Product(plan) => plan.opened_bytes(),
+        }
+    }
 }
 
 /// What one step of the program costs on the network.
@@ -33,15 +75,27 @@ pub struct StepCost {
     pub kind: &'static str,
     /// Elements of the result, whole batch.
     pub elements: usize,
-    /// Bytes from the dealer to evaluator 1, in one message; 0 = no message.
-    pub dealt: usize,
-    /// Bytes that each evaluator sends the other, per round; empty = a local step.
+    /// Bytes from the dealer to each evaluator, in one message each; 0 = no message.
+    pub dealt: Vec<usize>,
+    /// Bytes that each evaluator sends each other one, per round; empty = a local step.
     pub openings: Vec<usize>,
 }
 
 impl Schedule {
-    /// The schedule of `program` for `batch` records.
+    /// The schedule of `program` for `batch` records, two evaluators and a dealer of their own.
     pub fn new(program: &Program, batch: usize) -> Result<Self, MpcError> {
+        Self::for_group(program, batch, 2)
+    }
+
+    /// The schedule for any number of evaluators.
+    pub(crate) fn for_group(
+        program: &Program,
+        batch: usize,
+        evaluators: u8,
+    ) -> Result<Self, MpcError> {
+        if !(2..=MAX_EVALUATORS).contains(&evaluators) {
+            return Err(MpcError::EvaluatorCount { evaluators });
+        }
         if batch == 0 {
             return Err(MpcError::EmptyBatch);
         }
@@ -57,42 +111,51 @@ impl Schedule {
         let words = |id| program.value(id).elements() * batch;
         let input_words = program.inputs().iter().map(|port| words(port.value)).sum();
         let output_words = program.outputs().iter().map(|port| words(port.value)).sum();
-        let (mut steps, mut plans) = (Vec::new(), Vec::new());
+        let (mut steps, mut plans, mut receivers) = (Vec::new(), Vec::new(), Vec::new());
+        let all = usize::from(evaluators);
+        // Takes turns, so that no link carries all corrections.
+        let mut receiver = 0;
         for (index, step) in program.steps().iter().enumerate() {
             let elements = words(step.output);
-            let plan = StepPlan::new(&step.op, step.tactic, elements);
-            if plan.is_none() && step.op.is_interactive() {
-                return Err(MpcError::Unsupported {
-                    step: index,
-                    kind: step.op.kind(),
-                });
+            let plan = plan_of(program, index, step, batch)?;
+            if plan.is_some() {
+                receiver = (receiver + 1) % all;
             }
+            let seats = (0..all).map(|i| Seat::new(i, all, receiver));
+            let dealt = |seat| plan.as_ref().map_or(0, |plan| plan.dealt_bytes(seat));
             steps.push(StepCost {
                 name: step.name.clone(),
                 kind: step.op.kind(),
                 elements,
-                dealt: plan
-                    .as_ref()
-                    .map_or(0, |plan| plan.dealt_bytes(Seat::new(1, 2, 1))),
+                dealt: seats.map(dealt).collect(),
                 openings: plan
                     .iter()
                     .flat_map(|plan| (0..plan.rounds()).map(|round| plan.opened_bytes(round)))
                     .collect(),
             });
             plans.push(plan);
+            receivers.push(receiver);
         }
         let schedule = Self {
             batch,
             input_words,
             output_words,
+            evaluators,
+            key_bytes: KeyMessage::bytes(program),
             steps,
             plans,
+            receivers,
         };
         let largest = schedule.largest_message();
         match largest <= MAX_MESSAGE {
             true => Ok(schedule),
             false => Err(too_large(largest)),
         }
+    }
+
+    /// Evaluators.
+    pub fn evaluators(&self) -> u8 {
+        self.evaluators
     }
 
     /// Records.
@@ -120,19 +183,25 @@ impl Schedule {
         8 * self.output_words
     }
 
-    /// Bytes from the dealer to evaluator 1, without the key agreement.
+    /// Bytes from the dealer to all evaluators, without the key agreement.
     pub fn dealt_bytes(&self) -> usize {
-        self.steps.iter().map(|step| step.dealt).sum()
+        self.steps.iter().flat_map(|step| &step.dealt).sum()
     }
 
-    /// Bytes that each evaluator sends the other.
+    /// Bytes from the dealer to one evaluator, without the key agreement.
+    pub fn dealt_bytes_to(&self, evaluator: EvaluatorIndex) -> usize {
+        let dealt = |step: &StepCost| step.dealt.get(evaluator.at()).copied().unwrap_or(0);
+        self.steps.iter().map(dealt).sum()
+    }
+
+    /// Bytes that each evaluator sends each other one.
     pub fn online_bytes(&self) -> usize {
         self.steps.iter().flat_map(|step| &step.openings).sum()
     }
 
     /// Bytes of each key that dealer and evaluator exchange.
     pub fn key_bytes(&self) -> usize {
-        PUBLIC_KEY_BYTES
+        self.key_bytes
     }
 
     /// Bytes of the seed that the client sends to the dealer.
@@ -144,18 +213,60 @@ impl Schedule {
         self.input_words
     }
 
-    pub(crate) fn plan(&self, step: usize) -> Option<&StepPlan> {
+    pub(crate) fn plan(&self, step: usize) -> Option<&Plan> {
         self.plans[step].as_ref()
+    }
+
+    /// Which evaluator is sent the corrections of a step.
+    pub(crate) fn receiver(&self, step: usize) -> usize {
+        self.receivers[step]
+    }
+
+    /// The place of an evaluator in a step.
+    pub(crate) fn seat(&self, step: usize, index: EvaluatorIndex) -> Seat {
+        Seat::new(
+            index.at(),
+            usize::from(self.evaluators),
+            self.receivers[step],
+        )
     }
 
     fn largest_message(&self) -> usize {
         let steps = self
             .steps
             .iter()
-            .flat_map(|step| step.openings.iter().chain([&step.dealt]));
+            .flat_map(|step| step.openings.iter().chain(&step.dealt));
         let ends = [self.input_bytes(), self.output_bytes()];
         steps.copied().chain(ends).max().unwrap_or(0)
     }
+}
+
+fn plan_of(
+    program: &Program,
+    index: usize,
+    step: &Step,
+    batch: usize,
+) -> Result<Option<Plan>, MpcError> {
+    if let Some(product) = Product::new(program, index, step, batch) {
+        return Ok(Some(Plan::Product(product)));
+    }
+    let elements = program.value(step.output).elements() * batch;
+    if let (Op::Mul, [x, y]) = (&step.op, step.inputs.as_slice()) {
+        let factors = if x == y {
+            Factors::Square
+        } else {
+            Factors::Two
+        };
+        return Ok(Some(Plan::Mul(Mul::new(elements, factors))));
+    }
+    let plan = StepPlan::new(&step.op, step.tactic, elements);
+    if plan.is_none() && step.op.is_interactive() {
+        return Err(MpcError::Unsupported {
+            step: index,
+            kind: step.op.kind(),
+        });
+    }
+    Ok(plan.map(Plan::Step))
 }
 
 /// A table of the interactive steps and the totals, for `explain`.
@@ -174,17 +285,20 @@ impl fmt::Display for Schedule {
                 "{name:<32} {:>10} {:>7} {:>12} {online:>12}",
                 step.elements,
                 step.openings.len(),
-                step.dealt,
+                step.dealt.iter().sum::<usize>(),
             )?;
         }
+        let n = usize::from(self.evaluators);
         write!(
             f,
-            "{} records: {} rounds; bytes: input 2 x {}, dealt {}, online 2 x {}, output 3 x {}",
+            "{} records: {} rounds; bytes: input {n} x {}, dealt {}, online {} x {}, output {} x {}",
             self.batch,
             self.rounds(),
             self.input_bytes(),
             self.dealt_bytes(),
+            n * (n - 1),
             self.online_bytes(),
+            n + 1,
             self.output_bytes(),
         )
     }

@@ -49,7 +49,9 @@ impl SessionSpec {
     }
 
     /// The evaluators, in order.
-    pub fn evaluator_indices(&self) -> impl DoubleEndedIterator<Item = EvaluatorIndex> + Clone {
+    pub fn evaluator_indices(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = EvaluatorIndex> + Clone + use<> {
         EvaluatorIndex::first(self.evaluators)
     }
 
@@ -63,13 +65,14 @@ impl SessionSpec {
 
     /// Sizes and rounds of this session.
     pub fn schedule(&self) -> Result<Schedule, MpcError> {
-        // More evaluators and a dealing client are refused until the machines know them.
-        if self.evaluators != 2 || self.dealer != DealerSeat::Worker {
-            return Err(MpcError::EvaluatorCount {
-                evaluators: self.evaluators,
-            });
+        let evaluators = self.evaluators;
+        let seat = self.dealer;
+        // The dealer knows what blinds the weights: a client that deals and one evaluator would have them.
+        let group = evaluators == 2 && seat == DealerSeat::Worker;
+        if !self.program.parameters().is_empty() && !group {
+            return Err(MpcError::WeightsGroup { evaluators, seat });
         }
-        Schedule::new(&self.program, self.batch)
+        Schedule::for_group(&self.program, self.batch, evaluators)
     }
 }
 

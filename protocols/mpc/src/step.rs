@@ -19,6 +19,7 @@
 pub(crate) mod material;
 pub(crate) mod narrow;
 pub(crate) mod opening;
+pub(crate) mod product;
 pub(crate) mod select;
 pub(crate) mod sign;
 pub(crate) mod trunc;

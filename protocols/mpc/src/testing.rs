@@ -1,6 +1,7 @@
 //! All four parties in one process: a hand-driven harness, and links over channels.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -11,7 +12,8 @@ use crate::error::MpcError;
 use crate::evaluator::Evaluator;
 use crate::keys::Secret32;
 use crate::party::{EvaluatorIndex, Party};
-use crate::session::{Machine, SessionSpec};
+use crate::session::{DealerSeat, Machine, SessionSpec};
+use crate::weights::{SharedWeights, WeightMask, WeightShare};
 
 /// A message that was delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,14 +26,31 @@ pub struct Delivered {
     pub payload: Vec<u8>,
 }
 
+/// The parts of private weights as sessions take them.
+pub struct GroupWeights {
+    /// The dealer's.
+    pub mask: Arc<WeightMask>,
+    /// The evaluators'.
+    pub evaluators: [Arc<WeightShare>; 2],
+}
+
+impl From<SharedWeights> for GroupWeights {
+    fn from(shared: SharedWeights) -> Self {
+        Self {
+            mask: Arc::new(shared.mask),
+            evaluators: shared.evaluators.map(Arc::new),
+        }
+    }
+}
+
 /// The machines of one session and the messages between them.
 pub struct Session {
     /// The client.
     pub client: Client,
-    /// The dealer.
-    pub dealer: Dealer,
-    /// Both evaluators.
-    pub evaluators: [Evaluator; 2],
+    /// The dealer, unless the client deals.
+    pub dealer: Option<Dealer>,
+    /// All evaluators.
+    pub evaluators: Vec<Evaluator>,
     queues: HashMap<(Party, Party), VecDeque<Vec<u8>>>,
     /// Everything delivered so far, in order.
     pub transcript: Vec<Delivered>,
@@ -40,18 +59,46 @@ pub struct Session {
 impl Session {
     /// All machines of a session; `entropy` makes it reproducible.
     pub fn new(spec: &SessionSpec, inputs: Vec<Vec<f32>>, entropy: u64) -> Result<Self, MpcError> {
+        Self::with_weights(spec, inputs, None, entropy)
+    }
+
+    /// All machines of a session of a program with private weights.
+    pub fn with_weights(
+        spec: &SessionSpec,
+        inputs: Vec<Vec<f32>>,
+        weights: Option<&GroupWeights>,
+        entropy: u64,
+    ) -> Result<Self, MpcError> {
         let client = Client::new(spec.clone(), inputs, secret(entropy, 0))?;
-        let dealer = Dealer::new(spec.clone(), secret(entropy, 1))?;
-        let evaluator = |i, n| Evaluator::new(spec.clone(), i, secret(entropy, n));
-        let evaluators = [
-            evaluator(EvaluatorIndex::ZERO, 2)?,
-            evaluator(EvaluatorIndex::ONE, 3)?,
-        ];
-        Ok(Self::of(client, dealer, evaluators))
+        let dealer = match (spec.dealer, weights) {
+            (DealerSeat::Client, _) => None,
+            (DealerSeat::Worker, None) => Some(Dealer::new(spec.clone(), secret(entropy, 1))?),
+            (DealerSeat::Worker, Some(weights)) => {
+                let mask = weights.mask.clone();
+                let dealer = Dealer::with_weights(spec.clone(), mask, secret(entropy, 1))?;
+                Some(dealer)
+            }
+        };
+        let evaluator = |index: EvaluatorIndex| {
+            let entropy = secret(entropy, 2 + index.get());
+            match weights {
+                None => Evaluator::new(spec.clone(), index, entropy),
+                Some(weights) => {
+                    let share = weights.evaluators[index.at()].clone();
+                    Evaluator::with_weights(spec.clone(), index, share, entropy)
+                }
+            }
+        };
+        let evaluators = spec.evaluator_indices().map(evaluator);
+        Ok(Self::of(
+            client,
+            dealer,
+            evaluators.collect::<Result<_, _>>()?,
+        ))
     }
 
     /// A session of machines made elsewhere.
-    pub fn of(client: Client, dealer: Dealer, evaluators: [Evaluator; 2]) -> Self {
+    pub fn of(client: Client, dealer: Option<Dealer>, evaluators: Vec<Evaluator>) -> Self {
         let (queues, transcript) = (HashMap::new(), Vec::new());
         Self {
             client,
@@ -69,9 +116,9 @@ impl Session {
 
     /// Like [`run`](Self::run), but `tamper` may change every message before it is delivered.
     pub fn run_with(&mut self, mut tamper: impl FnMut(&mut Delivered)) -> Result<(), MpcError> {
-        let [evaluator0, evaluator1] = &mut self.evaluators;
-        let mut machines: [&mut dyn Machine; 4] =
-            [&mut self.client, &mut self.dealer, evaluator0, evaluator1];
+        let mut machines: Vec<&mut dyn Machine> = vec![&mut self.client];
+        machines.extend(self.dealer.iter_mut().map(|m| m as &mut dyn Machine));
+        machines.extend(self.evaluators.iter_mut().map(|m| m as &mut dyn Machine));
         loop {
             let mut moved = false;
             for machine in &mut machines {
@@ -120,13 +167,9 @@ pub fn fuzz_machines(data: &[u8]) {
         Party::EVALUATOR_0,
         Party::EVALUATOR_1,
     ];
-    let [evaluator0, evaluator1] = &mut session.evaluators;
-    let mut machines: [&mut dyn Machine; 4] = [
-        &mut session.client,
-        &mut session.dealer,
-        evaluator0,
-        evaluator1,
-    ];
+    let mut machines: Vec<&mut dyn Machine> = vec![&mut session.client];
+    machines.extend(session.dealer.iter_mut().map(|m| m as &mut dyn Machine));
+    machines.extend(session.evaluators.iter_mut().map(|m| m as &mut dyn Machine));
     let mut data = data;
     while let Some((control, rest)) = data.split_first() {
         let machine = &mut machines[usize::from(control & 3)];
@@ -161,11 +204,7 @@ fn small_spec() -> Result<SessionSpec, ai_link_program::fixed::ProgramError> {
     let t = b.trunc(x, 4);
     let m = b.max(h, t);
     b.output("m", m);
-    Ok(SessionSpec::new(
-        std::sync::Arc::new(b.finish()?),
-        [3; 32],
-        1,
-    ))
+    Ok(SessionSpec::new(Arc::new(b.finish()?), [3; 32], 1))
 }
 
 /// Reproducible entropy for a test.
@@ -183,12 +222,16 @@ pub struct ChannelLinks {
 
 /// Links between all parties, in the order client, dealer, evaluators 0 and 1.
 pub fn channel_links() -> [ChannelLinks; 4] {
-    let parties = [
+    links_between([
         Party::Client,
         Party::Dealer,
         Party::EVALUATOR_0,
         Party::EVALUATOR_1,
-    ];
+    ])
+}
+
+/// Links between any parties, in their order.
+pub fn links_between<const N: usize>(parties: [Party; N]) -> [ChannelLinks; N] {
     let mut links = parties.map(|_| ChannelLinks {
         senders: HashMap::new(),
         receivers: HashMap::new(),

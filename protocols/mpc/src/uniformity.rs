@@ -74,7 +74,7 @@ fn without_masks(
     inputs: Vec<Vec<f32>>,
     entropy: u64,
 ) -> Result<Session, crate::MpcError> {
-    let client = Client::without_masks(spec.clone(), inputs)?;
+    let client = Client::without_masks(spec.clone(), inputs, secret(entropy, 0))?;
     let mut dealer = Dealer::new(spec.clone(), secret(entropy, 1))?;
     dealer.zero_masks = true;
     let evaluator = |index, n| {
@@ -86,7 +86,7 @@ fn without_masks(
         evaluator(EvaluatorIndex::ZERO, 2)?,
         evaluator(EvaluatorIndex::ONE, 3)?,
     ];
-    Ok(Session::of(client, dealer, evaluators))
+    Ok(Session::of(client, Some(dealer), evaluators.into()))
 }
 
 fn views_of(spec: &SessionSpec, session: &Session) -> Vec<(&'static str, Vec<u8>)> {
