@@ -82,6 +82,7 @@
 //! * *Smaller rings*: 32 bits for models quantised to 8.
 #![deny(unsafe_code)]
 
+pub mod buffers;
 mod client;
 mod dealer;
 pub mod drive;

@@ -126,6 +126,64 @@ pub(crate) fn write_planes(planes: &[Plane], words: usize, out: &mut [u8]) {
     }
 }
 
+/// The planes in bytes that hold exactly `count`: in place where they can be used so, else a copy
+/// in `room`.
+#[inline(always)]
+pub(crate) fn view_planes<'a>(
+    bytes: &'a [u8],
+    words: usize,
+    count: usize,
+    room: &'a mut Vec<Plane>,
+) -> &'a [Plane] {
+    if words == WORDS && cfg!(target_endian = "little") {
+        if let Ok(planes) = bytemuck::try_cast_slice(bytes) {
+            return planes;
+        }
+    }
+    let room = resized(room, count);
+    read_planes(bytes, words, room);
+    room
+}
+
+/// Little-endian words: in place where they can be used so, else a copy in `room`.
+#[inline(always)]
+pub(crate) fn view_words<'a>(bytes: &'a [u8], room: &'a mut Vec<u64>) -> &'a [u64] {
+    if cfg!(target_endian = "little") {
+        if let Ok(words) = bytemuck::try_cast_slice(bytes) {
+            return words;
+        }
+    }
+    room.resize(bytes.len() / 8, 0);
+    read_words(bytes, room);
+    room
+}
+
+/// Fills bytes with `count` planes that `fill` makes, in place where possible, else in `room`.
+#[inline(always)]
+pub(crate) fn fill_planes<T>(
+    bytes: &mut [u8],
+    words: usize,
+    count: usize,
+    room: &mut Vec<Plane>,
+    fill: impl FnOnce(&mut [Plane]) -> T,
+) -> T {
+    if words == WORDS && cfg!(target_endian = "little") {
+        if let Ok(planes) = bytemuck::try_cast_slice_mut(bytes) {
+            return fill(planes);
+        }
+    }
+    let room = resized(room, count);
+    let result = fill(room);
+    write_planes(room, words, bytes);
+    result
+}
+
+/// Planes of the right number; what they hold is to be overwritten.
+pub(crate) fn resized(planes: &mut Vec<Plane>, count: usize) -> &mut [Plane] {
+    planes.resize(count, ZERO);
+    planes
+}
+
 /// Reads little-endian words.
 #[inline(always)]
 pub(crate) fn read_words(bytes: &[u8], out: &mut [u64]) {

@@ -1,6 +1,7 @@
 //! Shares of dealt values: at the dealer, sums over everyone's seeds; at an evaluator, its own.
 
-use crate::planes::{Plane, ZERO, read_planes};
+use crate::buffers::wipe_bytes;
+use crate::planes::{Plane, resized, view_planes, view_words};
 use crate::prg::{Prg, Purpose};
 
 /// An evaluator's place in a step.
@@ -150,27 +151,68 @@ impl Material {
         &self.dealt[from..(from + self.stride).min(self.dealt.len())]
     }
 
-    /// This evaluator's shares of `out.len()` dealt planes of a chunk, from plane `from` of its
+    /// This evaluator's shares of `count` dealt planes of a chunk, from plane `from` of its
     /// corrections, of which each takes `words` words there.
-    pub(crate) fn planes(
-        &self,
+    pub(crate) fn planes<'a>(
+        &'a self,
         purpose: Purpose,
         chunk: usize,
         words: usize,
-        from: usize,
-        out: &mut [Plane],
-    ) {
+        (from, count): (usize, usize),
+        room: &'a mut Vec<Plane>,
+    ) -> &'a [Plane] {
         if self.seat.receives() {
-            let (from, size) = (8 * words * from, 8 * words * out.len());
-            read_planes(&self.dealt(chunk)[from..from + size], words, out);
+            let (from, size) = (8 * words * from, 8 * words * count);
+            let bytes = &self.dealt(chunk)[from..from + size];
+            view_planes(bytes, words, count, room)
         } else {
-            self.prg.fill(purpose, chunk as u32, out.as_flattened_mut());
+            let room = resized(room, count);
+            self.prg
+                .fill(purpose, chunk as u32, room.as_flattened_mut());
+            room
+        }
+    }
+
+    /// This evaluator's shares of `count` dealt words of a chunk, from byte `from` of its
+    /// corrections.
+    pub(crate) fn words<'a>(
+        &'a self,
+        purpose: Purpose,
+        chunk: usize,
+        (from, count): (usize, usize),
+        room: &'a mut Vec<u64>,
+    ) -> &'a [u64] {
+        if self.seat.receives() {
+            view_words(&self.dealt(chunk)[from..from + 8 * count], room)
+        } else {
+            room.resize(count, 0);
+            self.prg.fill(purpose, chunk as u32, room);
+            room
+        }
+    }
+
+    /// This evaluator's shares of `size` dealt bytes of a chunk, from byte `from` of its
+    /// corrections.
+    pub(crate) fn bytes<'a>(
+        &'a self,
+        purpose: Purpose,
+        chunk: usize,
+        (from, size): (usize, usize),
+        room: &'a mut Vec<u8>,
+    ) -> &'a [u8] {
+        if self.seat.receives() {
+            &self.dealt(chunk)[from..from + size]
+        } else {
+            room.resize(size, 0);
+            self.prg.fill_bytes(purpose, chunk as u32, room);
+            room
         }
     }
 }
 
-/// Planes of the right number; what they hold is to be overwritten.
-pub(crate) fn resized(planes: &mut Vec<Plane>, count: usize) -> &mut [Plane] {
-    planes.resize(count, ZERO);
-    planes
+/// The corrections are shares of functions of masks.
+impl Drop for Material {
+    fn drop(&mut self) {
+        wipe_bytes(std::mem::take(&mut self.dealt));
+    }
 }

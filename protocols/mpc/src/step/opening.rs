@@ -1,6 +1,7 @@
 //! Openings: what an evaluator remembers of what it sent, and what comes of everyone's messages.
 
-use crate::planes::{CHUNK, for_chunks, read_words};
+use crate::buffers::{give_bytes, take_bytes};
+use crate::planes::{CHUNK, for_chunks};
 
 /// An opening of ring elements under way: this evaluator's share of each.
 pub(crate) struct RingOpening {
@@ -14,21 +15,20 @@ impl RingOpening {
     }
 
     /// The sum of all shares.
-    pub(crate) fn finish(&mut self, theirs: &[Vec<u8>]) -> Vec<u64> {
+    pub(crate) fn finish(&mut self, theirs: Vec<Vec<u8>>) -> Vec<u64> {
         let mut out = std::mem::take(&mut self.share);
         for_chunks(
             out.chunks_mut(CHUNK).collect(),
             || (),
             |(), chunk, out| {
-                let mut other = [0u64; CHUNK];
-                let other = &mut other[..out.len()];
-                for message in theirs {
-                    read_words(&message[8 * CHUNK * chunk..], other);
-                    let sum = out.iter_mut().zip(&*other);
-                    sum.for_each(|(o, t)| *o = o.wrapping_add(*t));
+                for message in &theirs {
+                    let words = message[8 * CHUNK * chunk..].as_chunks().0;
+                    let sum = out.iter_mut().zip(words);
+                    sum.for_each(|(o, t)| *o = o.wrapping_add(u64::from_le_bytes(*t)));
                 }
             },
         );
+        theirs.into_iter().for_each(give_bytes);
         out
     }
 }
@@ -42,15 +42,17 @@ pub(crate) struct BitOpening {
 impl BitOpening {
     /// An opening whose message is `sent`; returns the message.
     pub(crate) fn send(&mut self, sent: Vec<u8>) -> Vec<u8> {
-        self.sent.clone_from(&sent);
+        self.sent = take_bytes(sent.len());
+        self.sent.copy_from_slice(&sent);
         sent
     }
 
     /// The exclusive or of all messages.
-    pub(crate) fn finish(&mut self, theirs: &[Vec<u8>]) -> Vec<u8> {
+    pub(crate) fn finish(&mut self, theirs: Vec<Vec<u8>>) -> Vec<u8> {
         let mut out = std::mem::take(&mut self.sent);
         for message in theirs {
-            out.iter_mut().zip(message).for_each(|(o, t)| *o ^= t);
+            out.iter_mut().zip(&message).for_each(|(o, t)| *o ^= t);
+            give_bytes(message);
         }
         out
     }

@@ -36,7 +36,7 @@ mod deal;
 mod merge;
 mod run;
 
-pub(crate) use deal::deal_chunk;
+pub(crate) use deal::{Scratch, deal_chunk};
 pub(crate) use run::{Climb, SignRun};
 
 use ai_link_program::fixed::Tactic;

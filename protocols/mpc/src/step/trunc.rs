@@ -15,6 +15,7 @@ use super::material::Material;
 use super::narrow::Width;
 use super::opening::RingOpening;
 use super::{Dealt, Progress, Protocol, Run, Seat, Seeds};
+use crate::buffers::{give_words, take_bytes, take_words};
 use crate::kernels::{Isa, Vectorised, dispatch};
 use crate::planes::{CHUNK, for_chunks, write_words};
 use crate::prg::{Prg, Purpose};
@@ -57,8 +58,8 @@ impl Protocol for Trunc {
     }
 
     fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
-        let mut message = vec![0; self.elements * self.wraps.bytes()];
-        let mut result = vec![0; self.elements];
+        let mut message = take_bytes(self.elements * self.wraps.bytes());
+        let mut result = take_words(self.elements);
         let mut messages = message.chunks_mut(self.stride().max(1));
         let chunks = masks[0]
             .chunks(CHUNK)
@@ -91,28 +92,28 @@ impl Protocol for Trunc {
         operands: Vec<Vec<u64>>,
     ) -> (Box<dyn Run>, Vec<u8>) {
         let material = Material::new(seat, prg, dealt, self.stride());
-        let mut message = vec![0; 8 * self.elements];
-        let mut share = vec![0; self.elements];
+        let mut message = take_bytes(8 * self.elements);
+        let mut share = take_words(self.elements);
         let chunks = message
             .chunks_mut(8 * CHUNK)
             .zip(share.chunks_mut(CHUNK))
             .zip(operands[0].chunks(CHUNK))
             .collect();
-        for_chunks(
-            chunks,
-            || (),
-            |(), chunk, ((message, share), m)| {
-                let open = Open {
-                    plan: self,
-                    chunk,
-                    material: &material,
-                    m,
-                    share,
-                    message,
-                };
-                dispatch(Isa::best(), open);
-            },
-        );
+        for_chunks(chunks, Vec::new, |wraps, chunk, ((message, share), m)| {
+            let size = m.len() * self.wraps.bytes();
+            let wraps = material.bytes(Purpose::Wrap, chunk, (0, size), wraps);
+            let open = Open {
+                plan: self,
+                chunk,
+                material: &material,
+                m,
+                wraps,
+                share,
+                message,
+            };
+            dispatch(Isa::best(), open);
+        });
+        operands.into_iter().for_each(give_words);
         (Box::new(Truncating(RingOpening::new(share))), message)
     }
 }
@@ -121,7 +122,7 @@ struct Truncating(RingOpening);
 
 impl Run for Truncating {
     fn next(&mut self, theirs: Vec<Vec<u8>>) -> Progress {
-        Progress::Done(self.0.finish(&theirs))
+        Progress::Done(self.0.finish(theirs))
     }
 }
 
@@ -169,6 +170,7 @@ struct Open<'a> {
     chunk: usize,
     material: &'a Material,
     m: &'a [u64],
+    wraps: &'a [u8],
     share: &'a mut [u64],
     message: &'a mut [u8],
 }
@@ -183,11 +185,12 @@ impl Vectorised for Open<'_> {
             chunk,
             material,
             m,
+            wraps: bytes,
             share,
             message,
         } = self;
         let mut wraps = [0u64; CHUNK];
-        read_wraps(material, plan.wraps, chunk, 0, &mut wraps[..m.len()]);
+        plan.wraps.read_with(bytes, &mut wraps, |o, x| *o = x);
         material.prg.fill(Purpose::Pad, chunk as u32, share);
         let public = if material.seat.leads() { u64::MAX } else { 0 };
         for ((o, wrap), m) in share.iter_mut().zip(&wraps).zip(m) {
@@ -198,30 +201,6 @@ impl Vectorised for Open<'_> {
         }
         write_words(share, message);
     }
-}
-
-/// This evaluator's shares of wrap terms; corrections start at byte `from` of the chunk's.
-#[inline(always)]
-pub(crate) fn read_wraps(
-    material: &Material,
-    width: Width,
-    chunk: usize,
-    from: usize,
-    out: &mut [u64],
-) {
-    let mut expanded = [0u8; 2 * 8 * CHUNK];
-    let bytes = if width == Width::None {
-        return;
-    } else if material.seat.receives() {
-        &material.dealt(chunk)[from..]
-    } else {
-        let expanded = &mut expanded[..out.len() * width.bytes()];
-        material
-            .prg
-            .fill_bytes(Purpose::Wrap, chunk as u32, expanded);
-        &*expanded
-    };
-    width.read_with(bytes, out, |o, share| *o = share);
 }
 
 /// `pub` and `W` for one element.

@@ -1,15 +1,18 @@
 //! The dealer's side: the sign's corrections and the selection terms.
 
+use zeroize::Zeroizing;
+
 use super::Select;
+use crate::buffers::{take_bytes, take_words};
 use crate::kernels::{Isa, Vectorised, dispatch};
 use crate::planes::{CHUNK, Plane, for_chunks, words_of, write_words};
 use crate::prg::Purpose;
-use crate::step::sign::deal_chunk;
+use crate::step::sign::{Scratch, deal_chunk};
 use crate::step::{Dealt, Seeds};
 
 pub(super) fn deal(plan: &Select, lambda: &[u64], seeds: Seeds<'_>) -> Dealt {
-    let mut message = vec![0; plan.correction_bytes(plan.elements)];
-    let mut result = vec![0; plan.elements];
+    let mut message = take_bytes(plan.correction_bytes(plan.elements));
+    let mut result = take_words(plan.elements);
     let chunks = lambda
         .chunks(CHUNK)
         .zip(result.chunks_mut(CHUNK))
@@ -18,7 +21,9 @@ pub(super) fn deal(plan: &Select, lambda: &[u64], seeds: Seeds<'_>) -> Dealt {
     for_chunks(
         chunks,
         Default::default,
-        |scratch, chunk, ((lambda, result), message)| {
+        |(scratch, words): &mut (Scratch, Zeroizing<Vec<u64>>),
+         chunk,
+         ((lambda, result), message)| {
             let (bits, rest) = message.split_at_mut(plan.sign.dealt_bytes(lambda.len()));
             let beta = deal_chunk(&plan.sign, chunk, lambda, seeds, scratch, bits);
             let terms = Terms {
@@ -27,6 +32,7 @@ pub(super) fn deal(plan: &Select, lambda: &[u64], seeds: Seeds<'_>) -> Dealt {
                 lambda,
                 beta: &beta,
                 seeds,
+                shares: words,
                 message: rest,
                 result,
             };
@@ -43,6 +49,8 @@ struct Terms<'a> {
     lambda: &'a [u64],
     beta: &'a Plane,
     seeds: Seeds<'a>,
+    /// Room.
+    shares: &'a mut Vec<u64>,
     message: &'a mut [u8],
     result: &'a mut [u64],
 }
@@ -58,13 +66,14 @@ impl Vectorised for Terms<'_> {
             lambda,
             beta,
             seeds,
+            shares,
             message,
             result,
         } = self;
         let n = lambda.len();
-        let mut shares = [0u64; 2 * CHUNK];
-        seeds.expanded_sum(Purpose::Select, chunk, &mut shares[..2 * n]);
-        let (a, q) = shares[..2 * n].split_at_mut(n);
+        shares.resize(2 * n, 0);
+        seeds.expanded_sum(Purpose::Select, chunk, shares);
+        let (a, q) = shares.split_at_mut(n);
         seeds.sum(Purpose::Pad, chunk, result);
         for (j, beta) in beta.iter().enumerate().take(words_of(n)) {
             let range = 64 * j..(64 * j + 64).min(n);
@@ -82,12 +91,11 @@ impl Vectorised for Terms<'_> {
             }
         }
         let (words, narrow) = message.split_at_mut(16 * n);
-        write_words(&shares[..2 * n], words);
+        write_words(shares, words);
         if narrow.is_empty() {
             return;
         }
-        let mut wraps = [0u64; 2 * CHUNK];
-        let wraps = &mut wraps[..2 * n];
+        let wraps = shares;
         let (when0, when1) = wraps.split_at_mut(n);
         for (j, beta) in beta.iter().enumerate().take(words_of(n)) {
             let range = 64 * j..(64 * j + 64).min(n);

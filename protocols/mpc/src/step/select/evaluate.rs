@@ -1,15 +1,16 @@
 //! An evaluator's side: the tree, then the selection.
 
+use zeroize::Zeroizing;
+
 use super::Select;
+use crate::buffers::{give_bytes, give_words, take_bytes, take_words};
 use crate::kernels::{Isa, Vectorised, dispatch};
-use crate::planes::{
-    CHUNK, Plane, WORDS, ZERO, for_chunks, read_planes, read_words, words_of, write_words,
-};
+use crate::planes::{CHUNK, Plane, WORDS, for_chunks, view_planes, words_of, write_words};
 use crate::prg::{Prg, Purpose};
 use crate::step::material::Material;
 use crate::step::opening::RingOpening;
 use crate::step::sign::{Climb, SignRun};
-use crate::step::trunc::{public_terms, read_wraps};
+use crate::step::trunc::public_terms;
 use crate::step::{Progress, Run, Seat};
 
 struct Selecting {
@@ -47,15 +48,16 @@ pub(super) fn start(
 impl Run for Selecting {
     fn next(&mut self, theirs: Vec<Vec<u8>>) -> Progress {
         match &mut self.stage {
-            Stage::Sign(sign) => match sign.next(&self.material, self.plan.elements, &theirs) {
+            Stage::Sign(sign) => match sign.next(&self.material, self.plan.elements, theirs) {
                 Climb::Open(message) => Progress::Open(message),
                 Climb::Root(hats) => {
                     let (message, opening) = self.open_result(&hats);
+                    give_bytes(hats);
                     self.stage = Stage::Result(opening);
                     Progress::Open(message)
                 }
             },
-            Stage::Result(opening) => Progress::Done(opening.finish(&theirs)),
+            Stage::Result(opening) => Progress::Done(opening.finish(theirs)),
         }
     }
 }
@@ -63,8 +65,8 @@ impl Run for Selecting {
 impl Selecting {
     /// Shares of `y + lambda_out`; `hats` is the opened root of the tree.
     fn open_result(&self, hats: &[u8]) -> (Vec<u8>, RingOpening) {
-        let mut message = vec![0; 8 * self.plan.elements];
-        let mut share = vec![0; self.plan.elements];
+        let n = self.plan.elements;
+        let (mut message, mut share) = (take_bytes(8 * n), take_words(n));
         let chunks = message
             .chunks_mut(8 * CHUNK)
             .zip(share.chunks_mut(CHUNK))
@@ -73,16 +75,31 @@ impl Selecting {
             .collect();
         for_chunks(
             chunks,
-            || (),
-            |(), chunk, (((message, share), m), hat)| {
-                let mut root = [ZERO];
-                read_planes(hat, words_of(m.len()), &mut root);
+            Default::default,
+            |scratch: &mut Scratch, chunk, (((message, share), m), hat)| {
+                let Scratch {
+                    root,
+                    terms,
+                    wraps,
+                    wrap_bytes,
+                } = scratch;
+                let (n, material) = (m.len(), &self.material);
+                let hat = &view_planes(hat, words_of(n), 1, root)[0];
+                let skip = self.plan.sign.dealt_bytes(n);
+                let terms = material.words(Purpose::Select, chunk, (skip, 2 * n), terms);
+                let size = 2 * n * self.plan.wraps.bytes();
+                let at = (skip + 16 * n, size);
+                let bytes = material.bytes(Purpose::Wrap, chunk, at, wrap_bytes);
+                wraps.resize(2 * n, 0);
+                self.plan.wraps.read_with(bytes, wraps, |o, x| *o = x);
                 let open = Open {
                     plan: &self.plan,
-                    material: &self.material,
-                    chunk,
+                    material,
+                    chunk: chunk as u32,
                     m,
-                    hat: &root[0],
+                    hat,
+                    terms,
+                    wraps,
                     share,
                     message,
                 };
@@ -93,13 +110,32 @@ impl Selecting {
     }
 }
 
+impl Drop for Selecting {
+    fn drop(&mut self) {
+        give_words(std::mem::take(&mut self.m));
+    }
+}
+
+/// Room for this evaluator's shares of a chunk.
+#[derive(Default)]
+struct Scratch {
+    root: Vec<Plane>,
+    terms: Zeroizing<Vec<u64>>,
+    wraps: Zeroizing<Vec<u64>>,
+    wrap_bytes: Zeroizing<Vec<u8>>,
+}
+
 /// A chunk's share of the opening.
 struct Open<'a> {
     plan: &'a Select,
     material: &'a Material,
-    chunk: usize,
+    chunk: u32,
     m: &'a [u64],
     hat: &'a Plane,
+    /// Shares of `beta`, then of `q`.
+    terms: &'a [u64],
+    /// Shares of `beta mu`, then of `(1 - beta) mu`.
+    wraps: &'a [u64],
     share: &'a mut [u64],
     message: &'a mut [u8],
 }
@@ -115,26 +151,16 @@ impl Vectorised for Open<'_> {
             chunk,
             m,
             hat,
+            terms,
+            wraps,
             share,
             message,
         } = self;
         let n = m.len();
-        let (seat, prg) = (material.seat, &material.prg);
-        let skip = plan.sign.dealt_bytes(n);
-        let mut terms = [0u64; 2 * CHUNK];
-        let terms = &mut terms[..2 * n];
-        if seat.receives() {
-            read_words(&material.dealt(chunk)[skip..skip + 16 * n], terms);
-        } else {
-            prg.fill(Purpose::Select, chunk as u32, terms);
-        }
         let (a, q) = terms.split_at(n);
-        let mut wraps = [0u64; 2 * CHUNK];
-        let wraps = &mut wraps[..2 * n];
-        read_wraps(material, plan.wraps, chunk, skip + 16 * n, wraps);
         let (when0, when1) = wraps.split_at(n);
-        prg.fill(Purpose::Pad, chunk as u32, share);
-        let one = u64::from(seat.leads());
+        material.prg.fill(Purpose::Pad, chunk, share);
+        let one = u64::from(material.seat.leads());
         let sign_bit = plan.sign.sign_bit();
         for (j, hat) in hat.iter().enumerate().take(words_of(n)) {
             let range = 64 * j..(64 * j + 64).min(n);

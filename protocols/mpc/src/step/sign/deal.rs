@@ -1,23 +1,26 @@
 //! The dealer's side of the sign: tables, products of masks, and the mask of the root.
 
+use zeroize::Zeroizing;
+
 use super::{Group, MOST_FAN_IN, MOST_LEAF_BITS, SignPlan, lt_at};
 use crate::kernels::{Isa, Vectorised, dispatch};
-use crate::planes::{Plane, ZERO, and, or, slice_bits, words_of, write_planes, xor, xor_and};
+use crate::planes::{
+    Plane, ZERO, and, fill_planes, or, resized, slice_bits, words_of, xor, xor_and,
+};
 use crate::prg::Purpose;
 use crate::step::Seeds;
-use crate::step::material::resized;
 
 /// Planes that the dealer works in; kept from chunk to chunk.
 #[derive(Default)]
 pub(crate) struct Scratch {
     dealt: Vec<Plane>,
-    masks: Vec<Plane>,
-    next: Vec<Plane>,
+    masks: Zeroizing<Vec<Plane>>,
+    next: Zeroizing<Vec<Plane>>,
 }
 
 /// Deals the sign of a chunk with mask `lambda`: writes the corrections (tables, then products
 /// level by level) to `message` and returns the mask `beta` of the opened bit: the value is not
-/// negative iff `hat ^ beta`, with hat as in [`super::SignRun::root`].
+/// negative iff `hat ^ beta`, with hat as in [`super::Climb::Root`].
 pub(crate) fn deal_chunk(
     plan: &SignPlan,
     chunk: usize,
@@ -26,18 +29,25 @@ pub(crate) fn deal_chunk(
     scratch: &mut Scratch,
     message: &mut [u8],
 ) -> Plane {
-    let beta = dispatch(
-        Isa::best(),
-        Deal {
-            plan,
-            chunk: chunk as u32,
-            lambda,
-            seeds,
-            scratch,
+    let Scratch { dealt, masks, next } = scratch;
+    fill_planes(
+        message,
+        words_of(lambda.len()),
+        plan.dealt(),
+        dealt,
+        |out| {
+            let deal = Deal {
+                plan,
+                chunk: chunk as u32,
+                lambda,
+                seeds,
+                masks,
+                next,
+                out,
+            };
+            dispatch(Isa::best(), deal)
         },
-    );
-    write_planes(&scratch.dealt, words_of(lambda.len()), message);
-    beta
+    )
 }
 
 struct Deal<'a> {
@@ -45,7 +55,10 @@ struct Deal<'a> {
     chunk: u32,
     lambda: &'a [u64],
     seeds: Seeds<'a>,
-    scratch: &'a mut Scratch,
+    masks: &'a mut Vec<Plane>,
+    next: &'a mut Vec<Plane>,
+    /// Overwritten with the corrections.
+    out: &'a mut [Plane],
 }
 
 impl Vectorised for Deal<'_> {
@@ -58,9 +71,11 @@ impl Vectorised for Deal<'_> {
             chunk,
             lambda,
             seeds,
-            scratch: Scratch { dealt, masks, next },
+            masks,
+            next,
+            out,
         } = self;
-        let (tables, mut products) = resized(dealt, plan.dealt()).split_at_mut(plan.tables());
+        let (tables, mut products) = out.split_at_mut(plan.tables());
         let width = plan.width();
         let mut bits = [ZERO; 64];
         slice_bits(lambda, plan.lo, &mut bits[..width + 1]);

@@ -2,10 +2,11 @@
 
 use super::SignPlan;
 use super::merge::{Leaves, Merge};
+use crate::buffers::{give_bytes, take_bytes};
 use crate::kernels::{Isa, dispatch};
-use crate::planes::{CHUNK, Plane, WORDS, for_chunks, read_planes, words_of, write_planes};
+use crate::planes::{CHUNK, Plane, WORDS, fill_planes, for_chunks, resized, view_planes, words_of};
 use crate::prg::Purpose;
-use crate::step::material::{Material, resized};
+use crate::step::material::Material;
 use crate::step::opening::BitOpening;
 
 /// The tree of a step under way. The step's corrections of a chunk start with those of the tree.
@@ -50,7 +51,7 @@ impl SignRun {
         &mut self,
         material: &Material,
         elements: usize,
-        theirs: &[Vec<u8>],
+        theirs: Vec<Vec<u8>>,
     ) -> Climb {
         let hats = self.opening.finish(theirs);
         self.round += 1;
@@ -58,13 +59,14 @@ impl SignRun {
             return Climb::Root(hats);
         }
         let message = open_merge(&self.plan, self.round, material, elements, &hats);
+        give_bytes(hats);
         Climb::Open(self.opening.send(message))
     }
 }
 
 fn open_leaves(plan: &SignPlan, material: &Material, m: &[u64]) -> Vec<u8> {
     let opened = plan.opened(0);
-    let mut message = vec![0; plan.opened_bytes(0, m.len())];
+    let mut message = take_bytes(plan.opened_bytes(0, m.len()));
     let chunks = message
         .chunks_mut(8 * WORDS * opened)
         .zip(m.chunks(CHUNK))
@@ -72,20 +74,19 @@ fn open_leaves(plan: &SignPlan, material: &Material, m: &[u64]) -> Vec<u8> {
     for_chunks(chunks, Scratch::default, |scratch, chunk, (message, m)| {
         let words = words_of(m.len());
         let Scratch { dealt, out, .. } = scratch;
-        let tables = resized(dealt, plan.tables());
-        material.planes(Purpose::Tables, chunk, words, 0, tables);
-        let out = resized(out, opened);
-        let leaves = Leaves {
-            plan,
-            chunk: chunk as u32,
-            leads: material.seat.leads(),
-            m,
-            tables,
-            prg: &material.prg,
-            out,
-        };
-        dispatch(Isa::best(), leaves);
-        write_planes(out, words, message);
+        let tables = material.planes(Purpose::Tables, chunk, words, (0, plan.tables()), dealt);
+        fill_planes(message, words, opened, out, |out| {
+            let leaves = Leaves {
+                plan,
+                chunk: chunk as u32,
+                leads: material.seat.leads(),
+                m,
+                tables,
+                prg: &material.prg,
+                out,
+            };
+            dispatch(Isa::best(), leaves);
+        });
     });
     message
 }
@@ -100,7 +101,7 @@ fn open_merge(
     let (before, opened) = (plan.opened(level - 1), plan.opened(level));
     let from = plan.tables() + (1..level).map(|l| plan.products(l)).sum::<usize>();
     let count = plan.products(level);
-    let mut message = vec![0; plan.opened_bytes(level, elements)];
+    let mut message = take_bytes(plan.opened_bytes(level, elements));
     let chunks = message
         .chunks_mut(8 * WORDS * opened)
         .zip(hats.chunks(8 * WORDS * before))
@@ -116,25 +117,23 @@ fn open_merge(
                 masks,
                 out,
             } = scratch;
-            let hats = resized(hats, before);
-            read_planes(hat_bytes, words, hats);
-            let products = resized(dealt, count);
+            let hats = view_planes(hat_bytes, words, before, hats);
             let purpose = Purpose::Products(level as u8);
-            material.planes(purpose, chunk, words, from, products);
-            let out = resized(out, opened);
-            let merge = Merge {
-                plan,
-                level,
-                chunk: chunk as u32,
-                leads: material.seat.leads(),
-                hats,
-                masks: resized(masks, before),
-                products,
-                prg: &material.prg,
-                out,
-            };
-            dispatch(Isa::best(), merge);
-            write_planes(out, words, message);
+            let products = material.planes(purpose, chunk, words, (from, count), dealt);
+            fill_planes(message, words, opened, out, |out| {
+                let merge = Merge {
+                    plan,
+                    level,
+                    chunk: chunk as u32,
+                    leads: material.seat.leads(),
+                    hats,
+                    masks: resized(masks, before),
+                    products,
+                    prg: &material.prg,
+                    out,
+                };
+                dispatch(Isa::best(), merge);
+            });
         },
     );
     message
