@@ -239,6 +239,6 @@ struct Opening(RingOpening);
 
 impl Run for Opening {
     fn next(&mut self, theirs: Vec<Vec<u8>>) -> Progress {
-        Progress::Done(self.0.finish(&theirs))
+        Progress::Done(self.0.finish(theirs))
     }
 }
