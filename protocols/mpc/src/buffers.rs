@@ -44,14 +44,23 @@ pub(crate) fn give_words(buffer: Vec<u64>) {
 }
 
 /// Wipes a message and gives it back.
-pub(crate) fn wipe_bytes(mut buffer: Vec<u8>) {
+pub(crate) fn wipe_bytes(buffer: Vec<u8>) {
+    give_bytes(wiped(buffer));
+}
+
+/// Wipes a vector and gives it back.
+pub(crate) fn wipe_words(buffer: Vec<u64>) {
+    give_words(wiped(buffer));
+}
+
+fn wiped<T: Copy + Default + Send>(mut buffer: Vec<T>) -> Vec<T> {
     // All of it, if it was longer once.
-    buffer.resize(buffer.capacity(), 0);
+    buffer.resize(buffer.capacity(), T::default());
     let parts = buffer.chunks_mut(SMALLEST).collect();
-    for_chunks(parts, || (), |(), _, part| part.fill(0));
+    for_chunks(parts, || (), |(), _, part| part.fill(T::default()));
     // The zeros must not be left out because no one seems to read them.
     std::hint::black_box(buffer.as_mut_slice());
-    give_bytes(buffer);
+    buffer
 }
 
 struct Pool<T> {

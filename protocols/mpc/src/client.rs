@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use ai_link_program::OutputTensor;
-use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::dealer::{Dealer, mask_salt, salted_digest, seed_commitment};
+use crate::digest::digest;
 use crate::error::MpcError;
 use crate::keys::Secret32;
 use crate::party::{EvaluatorIndex, Party};
@@ -116,7 +116,7 @@ impl Client {
         let mut client = Self {
             salt: mask_salt(&secret, &spec.session),
             seed_commitment: seed_commitment(&secret, &spec.session),
-            input_digest: Sha256::digest(&masked).into(),
+            input_digest: digest(&masked),
             schedule,
             dealer: None,
             masks: None,
@@ -185,7 +185,7 @@ impl Client {
             (Party::Evaluator(index), _) => {
                 (index.get() < self.spec.evaluators).then(|| PartyDigests {
                     input: self.input_digest,
-                    output: Sha256::digest(output).into(),
+                    output: digest(output),
                 })
             }
         }
@@ -242,7 +242,7 @@ impl Client {
     fn compare(&mut self, payload: &[u8]) -> Result<(), MpcError> {
         if self.outputs == 0 {
             self.output = payload.to_vec();
-            self.stats.output_digest = Sha256::digest(payload).into();
+            self.stats.output_digest = digest(payload);
         } else if let Some(byte) = self.output.iter().zip(payload).position(|(a, b)| a != b) {
             return Err(MpcError::EvaluatorsDisagree { index: byte / 8 });
         }

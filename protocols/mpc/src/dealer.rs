@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, SEED_BYTES, Secret32};
-use crate::memory::Memory;
+use crate::memory::{Holds, Memory};
 use crate::party::{EvaluatorIndex, Party};
 use crate::prg::{Prg, Seed};
 use crate::schedule::{Plan, Schedule};
@@ -129,7 +129,7 @@ impl Dealer {
             .map(|i| Ephemeral::new(entropy, &spec.session, Party::Dealer, i))
             .collect();
         let mut dealer = Self {
-            memory: Memory::new(&spec.program),
+            memory: Memory::new(&spec.program, Holds::Masks),
             schedule,
             weights,
             state: State::Keys { seeds: Vec::new() },
@@ -189,11 +189,14 @@ impl Dealer {
 
     fn begin(&mut self, seeds: Vec<Seed>, input: Secret32) -> State {
         self.stats.input_digest = seed_commitment(&input, &self.spec.session);
-        let masks = self
+        let mut masks = self
             .seed(input.clone())
             .input_masks(self.schedule.input_words());
-        self.memory
-            .set_input_masks(&self.spec.program, self.spec.batch, &masks);
+        self.memory.set_input_masks(
+            &self.spec.program,
+            self.spec.batch,
+            std::mem::take(&mut *masks),
+        );
         State::Dealing {
             seeds,
             next: 0,

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ai_link_program::ops::ConstTerms;
-use sha2::{Digest, Sha256};
 
+use crate::buffers::give_bytes;
+use crate::digest::digest;
 use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, Secret32};
-use crate::memory::Memory;
+use crate::memory::{Holds, Memory};
 use crate::party::{EvaluatorIndex, Party};
 use crate::prg::Seed;
 use crate::schedule::{Plan, Schedule};
@@ -101,7 +102,7 @@ impl Evaluator {
         }
         let key = Ephemeral::new(entropy, &spec.session, index.party(), index);
         let mut evaluator = Self {
-            memory: Memory::new(&spec.program),
+            memory: Memory::new(&spec.program, Holds::Masked),
             spec,
             index,
             schedule,
@@ -182,7 +183,7 @@ impl Evaluator {
             }
         }
         let output = self.memory.outputs(&program);
-        self.stats.output_digest = Sha256::digest(&output).into();
+        self.stats.output_digest = digest(&output);
         self.send(Party::Client, Phase::Output, output);
         State::Done
     }
@@ -270,10 +271,10 @@ impl Machine for Evaluator {
             State::Key => self.agree(from, &payload)?,
             State::Input { seed } => {
                 self.take(Phase::Input, &payload);
-                self.stats.input_digest = Sha256::digest(&payload).into();
+                self.stats.input_digest = digest(&payload);
                 self.memory
                     .set_inputs(&self.spec.program, self.spec.batch, &payload);
-                drop(payload);
+                give_bytes(payload);
                 self.advance(seed, 0)
             }
             State::Dealt { seed, step } => {

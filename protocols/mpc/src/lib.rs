@@ -85,6 +85,7 @@
 pub mod buffers;
 mod client;
 mod dealer;
+mod digest;
 pub mod drive;
 mod error;
 mod evaluator;

@@ -5,22 +5,42 @@ use std::sync::Arc;
 
 use ai_link_program::fixed::{Op, Program, Step, ValueId};
 use ai_link_program::ops::{ConstTerms, apply_linear};
-use zeroize::Zeroizing;
 
+use crate::buffers::{give_words, take_bytes, take_words, wipe_words};
 use crate::kernels::VectorKernels;
-use crate::planes::{from_bytes, write_words};
+use crate::planes::{CHUNK, for_chunks, read_words, write_words};
 
-/// Ring vectors by value id; those that no later step reads are wiped and freed.
+/// What a memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// Masks: wiped after use.
+    Masks,
+    /// Masked values, which reveal nothing.
+    Masked,
+}
+
+impl Holds {
+    fn give_up(self, words: Vec<u64>) {
+        match self {
+            Self::Masks => wipe_words(words),
+            Self::Masked => give_words(words),
+        }
+    }
+}
+
+/// Ring vectors by value id; those that no later step reads are given up.
 pub(crate) struct Memory {
-    values: Vec<Zeroizing<Vec<u64>>>,
+    holds: Holds,
+    values: Vec<Vec<u64>>,
     last_uses: Vec<Option<usize>>,
     kernels: VectorKernels,
 }
 
 impl Memory {
-    pub(crate) fn new(program: &Arc<Program>) -> Self {
+    pub(crate) fn new(program: &Arc<Program>, holds: Holds) -> Self {
         Self {
-            values: vec![Zeroizing::default(); program.values().len()],
+            holds,
+            values: vec![Vec::new(); program.values().len()],
             last_uses: program.last_uses(),
             kernels: VectorKernels::for_program(program),
         }
@@ -31,22 +51,40 @@ impl Memory {
         for port in program.inputs() {
             let size = 8 * program.value(port.value).elements() * batch;
             let (this, rest) = bytes.split_at(size);
-            self.set(port.value, from_bytes(this));
+            let mut words = take_words(this.len() / 8);
+            let pairs = words.chunks_mut(CHUNK).zip(this.chunks(8 * CHUNK));
+            for_chunks(
+                pairs.collect(),
+                || (),
+                |(), _, (out, bytes)| read_words(bytes, out),
+            );
+            self.set(port.value, words);
             bytes = rest;
         }
     }
 
     /// Stores all input ports from the concatenation of their masks.
-    pub(crate) fn set_input_masks(&mut self, program: &Program, batch: usize, mut words: &[u64]) {
-        for port in program.inputs() {
-            let (this, rest) = words.split_at(program.value(port.value).elements() * batch);
-            self.set(port.value, this.to_vec());
-            words = rest;
+    pub(crate) fn set_input_masks(&mut self, program: &Program, batch: usize, masks: Vec<u64>) {
+        if let [port] = program.inputs() {
+            return self.set(port.value, masks);
         }
+        let mut rest = masks.as_slice();
+        for port in program.inputs() {
+            let (this, after) = rest.split_at(program.value(port.value).elements() * batch);
+            self.set(port.value, this.to_vec());
+            rest = after;
+        }
+        wipe_words(masks);
     }
 
     pub(crate) fn set(&mut self, id: ValueId, words: Vec<u64>) {
-        self.values[id.index()] = Zeroizing::new(words);
+        self.give_up(id);
+        self.values[id.index()] = words;
+    }
+
+    fn give_up(&mut self, id: ValueId) {
+        self.holds
+            .give_up(std::mem::take(&mut self.values[id.index()]));
     }
 
     pub(crate) fn value(&self, id: ValueId) -> &[u64] {
@@ -57,7 +95,7 @@ impl Memory {
     pub(crate) fn finish(&mut self, index: usize, step: &Step) {
         for id in &step.inputs {
             if self.last_uses[id.index()] == Some(index) {
-                self.values[id.index()] = Zeroizing::default();
+                self.give_up(*id);
             }
         }
     }
@@ -101,7 +139,7 @@ impl Memory {
 
     fn operand(&mut self, index: usize, x: ValueId) -> Vec<u64> {
         match self.last_uses[x.index()] == Some(index) {
-            true => std::mem::take(&mut *self.values[x.index()]),
+            true => std::mem::take(&mut self.values[x.index()]),
             false => self.value(x).to_vec(),
         }
     }
@@ -130,14 +168,27 @@ impl Memory {
             .outputs()
             .iter()
             .map(|port| 8 * self.value(port.value).len());
-        let mut bytes = vec![0; sizes.sum()];
+        let mut bytes = take_bytes(sizes.sum());
         let mut rest = bytes.as_mut_slice();
         for port in program.outputs() {
             let words = self.value(port.value);
             let (this, after) = rest.split_at_mut(8 * words.len());
-            write_words(words, this);
+            let pairs = words.chunks(CHUNK).zip(this.chunks_mut(8 * CHUNK));
+            for_chunks(
+                pairs.collect(),
+                || (),
+                |(), _, (words, out)| write_words(words, out),
+            );
             rest = after;
         }
         bytes
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        for words in std::mem::take(&mut self.values) {
+            self.holds.give_up(words);
+        }
     }
 }

@@ -16,6 +16,7 @@ use aes::cipher::{InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper};
 use ctr::{CtrCore, flavors::Ctr64BE};
 use zeroize::Zeroizing;
 
+use crate::buffers::take_words;
 use crate::keys::Secret32;
 use crate::planes::{CHUNK, for_chunks};
 
@@ -106,7 +107,7 @@ impl Seed {
     /// `words` masks of the input: the concatenation of all ports.
     pub(crate) fn input_masks(&self, words: usize) -> Zeroizing<Vec<u64>> {
         let prg = self.step(NO_STEP);
-        let mut masks = Zeroizing::new(vec![0; words]);
+        let mut masks = Zeroizing::new(take_words(words));
         let chunks = masks.chunks_mut(CHUNK).collect();
         for_chunks(
             chunks,

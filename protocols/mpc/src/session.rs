@@ -165,9 +165,9 @@ pub struct Stats {
     pub bytes_sent: PhaseBytes,
     /// Payload bytes taken in.
     pub bytes_received: PhaseBytes,
-    /// SHA-256 of the masked input (evaluators), a commitment to the seed (dealer, client).
+    /// Digest of the masked input (evaluators; SHA-256 over the digests of its parts), a commitment to the seed (dealer, client).
     pub input_digest: [u8; 32],
-    /// SHA-256 of the masked output (evaluators, client), a salted digest of its mask (dealer).
+    /// Digest of the masked output (evaluators, client), likewise; a salted digest of its mask (dealer).
     pub output_digest: [u8; 32],
 }
 
