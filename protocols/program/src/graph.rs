@@ -8,10 +8,15 @@
 mod affine;
 mod eval;
 mod fold;
+mod function;
 mod op;
+mod outputs;
 mod run;
 
+pub(crate) use function::End;
+pub use function::Function;
 pub use op::{FloatConst, NodeOp, Window};
+pub use outputs::OutputPolicy;
 pub use run::GraphRunError;
 
 use crate::post::ClientOp;

@@ -47,7 +47,8 @@ pub use graph::Graph;
 pub use onnx::{ImportError, ImportLimits};
 pub use package::{Package, PackageError, PackageLimits, PrivateWeights};
 pub use plan::{
-    BoundPolicy, Compiled, LinkProfile, PlanError, PlanOptions, WeightPrivacy, compile,
+    BoundPolicy, Compiled, LinkProfile, OutputPolicy, PlanError, PlanOptions, WeightPrivacy,
+    compile,
 };
 pub use post::{ClientOp, KeepDims};
 pub use signature::{Datatype, Signature, TensorMeta};

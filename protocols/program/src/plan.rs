@@ -44,22 +44,50 @@
 //! | `Clip(-inf, hi)` | `hi - relu(hi - x)` |
 //! | `AveragePool`, `Mean` | window or axis sum, times `1 / count`; for a count of `2^k` that is only a fraction of `k` more bits |
 //! | `Transpose`, `Slice`, `Pad`, `Expand` | `Rearrange` |
+//! | `Mul` of two values | `Mul`, doubled |
+//! | `a >= b` | `Positive(a - b)`, exact; `a > b` is its complement with the operands swapped |
+//! | sigmoid, tanh, exp, ... | clamp by two comparisons where that is cheaper than a longer table, then `Table` |
+//! | `ReduceMax` | a tree of `Max` |
+//! | positions of the largest | up to 32: all pairs, ranks by a sum, a table that recognises a rank; more: a tournament |
+//!
+//! # Functions
+//!
+//! The error of a table against f64, over the whole range of its operand, is at most `2^-function_bits` (10 by default),
+//! relative to the largest result if that is above 1. To this come the rounding of the operand, half a unit times the
+//! slope, and one unit for the truncation of the result.
+//!
+//! | function | range | error at 16 fraction bits and 10 function bits |
+//! |---|---|---|
+//! | sigmoid, tanh, erf | all | 2^-10 |
+//! | exp | up to the largest operand of calibration and one more | 2^-10 of the largest result |
+//! | log, sqrt, power | half the smallest to twice the largest operand of calibration, all positive | 2^-10 of the largest result |
+//! | reciprocal | half the smallest to twice the largest magnitude of calibration, on one side of zero; refused where the two are too far apart, a factor of about 30 in calibration | 2^-10 of the largest result |
+//! | elu, selu, softplus, gelu | all: `relu` and a table of the rest | 2^-10, times `alpha` and `gamma` |
+//! | hard sigmoid, hard swish, leaky relu, abs, sign, min, max | all | exact but for rounding |
+//! | a / b | as the reciprocal of b | that of the reciprocal times the largest a |
+//!
+//! A quantised model (`QuantizeLinear`, `DequantizeLinear`) keeps its weights as quantised. Activations are clipped to
+//! what the type can hold but not rounded to its grid, so each such pair differs from the original by at most half a step.
 
 mod activation;
+mod compare;
+mod function;
 mod link;
 mod lower;
 mod options;
 mod pool;
 mod product;
 mod quantise;
+mod table;
 
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::fixed::{ParameterError, Parameters, Program, ProgramError};
-use crate::graph::{Graph, GraphRunError};
+use crate::graph::{Graph, GraphRunError, NodeOp};
 use crate::tensor::Tensor;
 
+pub use crate::graph::OutputPolicy;
 pub use link::LinkProfile;
 pub use options::{BoundPolicy, PlanOptions, WeightPrivacy};
 
@@ -102,6 +130,28 @@ pub enum PlanError {
         /// Why.
         #[source]
         source: GraphRunError,
+    },
+    /// The outputs have no labels to reveal.
+    #[error(
+        "{policy:?} cannot be revealed: every output needs a last axis with enough elements, and no ArgMax along another axis"
+    )]
+    Outputs {
+        /// As given.
+        policy: OutputPolicy,
+    },
+    /// A function would be taken where it has no value or no bound.
+    #[error(
+        "layer {layer:?} takes the {function} of values from {lo} to {hi} in calibration: it is evaluated on one side of zero only"
+    )]
+    Domain {
+        /// The node.
+        layer: String,
+        /// The function.
+        function: &'static str,
+        /// Smallest operand.
+        lo: f64,
+        /// Largest operand.
+        hi: f64,
     },
     /// Some values do not fit the ring, even at the smallest admissible fraction.
     #[error(
@@ -154,17 +204,22 @@ pub fn compile(
     options: PlanOptions,
 ) -> Result<Compiled, PlanError> {
     options.check()?;
-    let mut graph = graph.clone().commute_with_max_pool();
+    let graph = graph.clone().with_outputs(options.outputs);
+    let mut graph = graph.ok_or(PlanError::Outputs {
+        policy: options.outputs,
+    })?;
+    graph = graph.commute_with_max_pool();
     if options.weights == WeightPrivacy::Private {
         graph = graph.with_affine_layers();
     }
-    let mut ranges = ranges(&graph, calibration)?;
+    let (mut ranges, spans) = ranges(&graph, calibration)?;
+    check_domains(&graph, &spans)?;
     if options.bounds == BoundPolicy::Uniform {
         level(&graph, &mut ranges);
     }
     let mut fraction = options.fraction_bits;
     loop {
-        match lower::lower(&graph, &ranges, fraction, &options) {
+        match lower::lower(&graph, &ranges, &spans, fraction, &options) {
             Ok((parts, secrets)) => return finish(parts, secrets),
             Err(_) if fraction > options.min_fraction_bits => fraction -= 1,
             Err(layers) => {
@@ -203,19 +258,50 @@ fn level(graph: &Graph, ranges: &mut [f64]) {
     }
 }
 
-/// Largest magnitude of every value over all calibration records, at least 1.
-fn ranges(graph: &Graph, calibration: &[Vec<Tensor>]) -> Result<Vec<f64>, PlanError> {
+/// Smallest and largest value.
+type Span = [f64; 2];
+
+/// Largest magnitude of every value over all calibration records, at least 1; smallest and largest value.
+fn ranges(graph: &Graph, calibration: &[Vec<Tensor>]) -> Result<(Vec<f64>, Vec<Span>), PlanError> {
     if calibration.is_empty() {
         return Err(PlanError::NoCalibration);
     }
-    let mut ranges = vec![1f64; graph.values.len()];
+    let mut spans = vec![[f64::INFINITY, f64::NEG_INFINITY]; graph.values.len()];
     for (batch, inputs) in calibration.iter().enumerate() {
         let values = graph
             .trace(inputs)
             .map_err(|source| PlanError::Calibration { batch, source })?;
-        for (range, value) in ranges.iter_mut().zip(&values) {
-            *range = value.iter().fold(*range, |r, v| r.max(f64::from(v.abs())));
+        for ([lo, hi], value) in spans.iter_mut().zip(&values) {
+            for v in value {
+                (*lo, *hi) = (lo.min(f64::from(*v)), hi.max(f64::from(*v)));
+            }
         }
     }
-    Ok(ranges)
+    // A value that no node makes any more keeps infinities the wrong way round: its magnitude is 1.
+    let magnitude = |[lo, hi]: &Span| match lo <= hi {
+        true => hi.abs().max(lo.abs()).max(1.0),
+        false => 1.0,
+    };
+    Ok((spans.iter().map(magnitude).collect(), spans))
+}
+
+/// Refuses functions that calibration shows to be used where they have no value.
+fn check_domains(graph: &Graph, spans: &[Span]) -> Result<(), PlanError> {
+    for node in &graph.nodes {
+        let NodeOp::Function(f) = node.op else {
+            continue;
+        };
+        let [lo, hi] = spans[node.inputs[0]];
+        let outside =
+            (f.avoids_zero() && lo <= 0.0 && hi >= 0.0) || (!f.takes_negative() && lo < 0.0);
+        if outside {
+            return Err(PlanError::Domain {
+                layer: node.name.clone(),
+                function: f.name(),
+                lo,
+                hi,
+            });
+        }
+    }
+    Ok(())
 }

@@ -26,6 +26,8 @@ pub enum ClientOp {
     },
     /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// The values are positions, found under masks: integers. Nothing may follow it.
+    Indices,
 }
 
 /// Whether a reduced axis stays in the shape.
@@ -41,7 +43,7 @@ impl ClientOp {
     /// Shape after this step, without batch; `None` when the axis does not exist.
     pub fn output_dims(&self, dims: &[usize]) -> Option<Vec<usize>> {
         match *self {
-            ClientOp::Sigmoid => Some(dims.to_vec()),
+            ClientOp::Sigmoid | ClientOp::Indices => Some(dims.to_vec()),
             ClientOp::Softmax { axis } | ClientOp::LogSoftmax { axis } => {
                 (axis < dims.len()).then(|| dims.to_vec())
             }
@@ -60,11 +62,12 @@ impl ClientOp {
     }
 }
 
-/// Whether every axis exists and nothing follows an `ArgMax`.
+/// Whether every axis exists and nothing follows what makes integers.
 pub(crate) fn post_is_valid(post: &[ClientOp], dims: &[usize]) -> bool {
     let mut dims = dims.to_vec();
     for (i, op) in post.iter().enumerate() {
-        if matches!(op, ClientOp::ArgMax { .. }) && i + 1 != post.len() {
+        let is_integer = matches!(op, ClientOp::ArgMax { .. } | ClientOp::Indices);
+        if is_integer && i + 1 != post.len() {
             return false;
         }
         match op.output_dims(&dims) {
@@ -115,6 +118,9 @@ pub(crate) fn apply(
                     found.push(best as i64);
                 });
                 indices = Some(found);
+            }
+            ClientOp::Indices => {
+                indices = Some(values.iter().map(|v| v.round() as i64).collect());
             }
         }
         if let Some(next) = op.output_dims(&dims) {

@@ -64,7 +64,7 @@ impl Program {
                 dims = op.output_dims(&dims).unwrap_or(dims);
             }
             let datatype = match port.post.last() {
-                Some(ClientOp::ArgMax { .. }) => Datatype::Int64,
+                Some(ClientOp::ArgMax { .. } | ClientOp::Indices) => Datatype::Int64,
                 _ => Datatype::Fp32,
             };
             TensorMeta {

@@ -57,6 +57,13 @@ impl ProgramBuilder {
         self.parts.values.get(value.index())
     }
 
+    /// Lowers the bound of a value to `bound_bits`, for one who knows more about it than the steps say.
+    pub(crate) fn tighten(&mut self, value: ValueId, bound_bits: u8) {
+        if let Some(info) = self.parts.values.get_mut(value.index()) {
+            info.bound_bits = info.bound_bits.min(bound_bits);
+        }
+    }
+
     /// A secret input with the largest bound.
     pub fn input(&mut self, name: &str, dims: &[usize], fraction: u8) -> ValueId {
         self.input_bounded(name, dims, fraction, super::limits::BOUND_BITS)

@@ -55,12 +55,12 @@ pub(super) fn eval(
         }),
         NodeOp::Mean { axes } => {
             let count: usize = axes.iter().map(|a| dims[*a]).product();
-            reduce(axes, dims, x)
+            reduce(axes, dims, x, 0.0, |a, b| a + b)
                 .into_iter()
                 .map(|s| (s / count as f64) as f32)
                 .collect()
         }
-        NodeOp::Sum { axes } => reduce(axes, dims, x)
+        NodeOp::Sum { axes } => reduce(axes, dims, x, 0.0, |a, b| a + b)
             .into_iter()
             .map(|s| s as f32)
             .collect(),
@@ -71,6 +71,18 @@ pub(super) fn eval(
             .zip(inputs[1].data)
             .map(|(a, b)| a.max(*b))
             .collect(),
+        NodeOp::Mul => x.iter().zip(inputs[1].data).map(|(a, b)| a * b).collect(),
+        NodeOp::Affine { scale, shift } => x.iter().map(|v| v * scale + shift).collect(),
+        NodeOp::Positive => x.iter().map(|v| f32::from(u8::from(*v >= 0.0))).collect(),
+        NodeOp::Function(f) => x.iter().map(|v| f.eval(f64::from(*v)) as f32).collect(),
+        NodeOp::ReduceMax { axes } => reduce(axes, dims, x, f64::NEG_INFINITY, f64::max)
+            .into_iter()
+            .map(|m| m as f32)
+            .collect(),
+        NodeOp::TopK { k } => {
+            let lanes = x.chunks_exact(dims.last().copied().unwrap_or(1));
+            lanes.flat_map(|lane| largest(lane, *k)).collect()
+        }
         NodeOp::AddConst(c) => x
             .iter()
             .zip(c.data.iter().cycle())
@@ -174,15 +186,33 @@ fn pool(
     out
 }
 
-/// Sums over `axes`, in f64.
-fn reduce(axes: &[usize], dims: &[usize], x: &[f32]) -> Vec<f64> {
+/// Positions of the `k` largest, of equal ones the first, as numbers.
+fn largest(lane: &[f32], k: usize) -> Vec<f32> {
+    let mut order: Vec<usize> = (0..lane.len()).collect();
+    // A stable sort keeps equal ones in order.
+    order.sort_by(|a, b| {
+        lane[*b]
+            .partial_cmp(&lane[*a])
+            .unwrap_or(std::cmp::Ordering::Equal)
+    });
+    order.into_iter().take(k).map(|i| i as f32).collect()
+}
+
+/// Folds over `axes`, in f64.
+fn reduce(
+    axes: &[usize],
+    dims: &[usize],
+    x: &[f32],
+    start: f64,
+    f: impl Fn(f64, f64) -> f64,
+) -> Vec<f64> {
     let kept: Vec<usize> = (0..dims.len())
         .map(|i| if axes.contains(&i) { 1 } else { dims[i] })
         .collect();
     let [from, to] = [crate::maps::strides(dims), crate::maps::strides(&kept)];
     let record: usize = dims.iter().product();
     let size: usize = kept.iter().product();
-    let mut out = vec![0.0; x.len() / record * size];
+    let mut out = vec![start; x.len() / record * size];
     for (i, v) in x.iter().enumerate() {
         let mut at = i / record * size;
         for axis in 0..dims.len() {
@@ -190,7 +220,7 @@ fn reduce(axes: &[usize], dims: &[usize], x: &[f32]) -> Vec<f64> {
                 at += i % record / from[axis] % dims[axis] * to[axis];
             }
         }
-        out[at] += f64::from(*v);
+        out[at] = f(out[at], f64::from(*v));
     }
     out
 }

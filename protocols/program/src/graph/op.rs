@@ -1,5 +1,7 @@
 //! Operators of the float graph.
 
+use super::Function;
+
 /// A constant of the model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FloatConst {
@@ -69,6 +71,30 @@ pub enum NodeOp {
     Sub,
     /// Elementwise maximum of two values of equal shape.
     Max,
+    /// Elementwise product of two values of equal shape.
+    Mul,
+    /// `scale x + shift`: part of how an operator is composed, or one of its attributes. Unlike the constants of
+    /// `MulConst` and `AddConst`, these are no weights and stay public.
+    Affine {
+        /// Factor.
+        scale: f32,
+        /// Addend.
+        shift: f32,
+    },
+    /// 1 where `x >= 0`, else 0.
+    Positive,
+    /// A smooth function, elementwise.
+    Function(Function),
+    /// Largest element over axes (strictly ascending), each kept as size 1.
+    ReduceMax {
+        /// Axes, without batch.
+        axes: Vec<usize>,
+    },
+    /// Positions of the `k` largest elements along the last axis, largest first; of equal ones the first.
+    TopK {
+        /// At most the size of the axis.
+        k: usize,
+    },
     /// Adds a constant of the value's shape.
     AddConst(FloatConst),
     /// Multiplies by a constant of the value's shape.
@@ -90,6 +116,8 @@ impl NodeOp {
         match self {
             NodeOp::Relu | NodeOp::Clip { .. } => true,
             NodeOp::LeakyRelu { alpha } => *alpha >= 0.0,
+            NodeOp::Affine { scale, .. } => *scale >= 0.0,
+            NodeOp::Function(f) => f.is_monotone(),
             _ => false,
         }
     }

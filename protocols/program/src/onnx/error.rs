@@ -144,9 +144,12 @@ pub enum Why {
     /// The result would mix records of a batch.
     #[error("it mixes the records of a batch: {0}")]
     MixesBatch(&'static str),
-    /// Product, quotient and so on of two secret values.
-    #[error("both operands depend on the input; only a product with a constant is supported")]
+    /// Matrix product of two secret values and the like.
+    #[error("both operands depend on the input; only a constant is supported for one of them")]
     TwoSecrets,
+    /// Something other than DequantizeLinear works on a quantised value.
+    #[error("it works on the result of QuantizeLinear; only the matching DequantizeLinear may")]
+    Quantised,
     /// A parameter that depends on the input.
     #[error("its {0} depends on the input; it must be a constant")]
     NotConstant(&'static str),

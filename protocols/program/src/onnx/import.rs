@@ -37,6 +37,7 @@ impl Graph {
             names: HashMap::new(),
             values: Vec::new(),
             nodes: Vec::new(),
+            sigmoids: HashMap::new(),
         };
         import.initializers(&graph)?;
         let inputs = import.inputs(&graph)?;
@@ -70,6 +71,8 @@ pub(super) struct Import {
     names: HashMap<String, Value>,
     values: Vec<Vec<usize>>,
     nodes: Vec<Node>,
+    /// Sigmoids that turned out to be in the middle: value and result.
+    pub(super) sigmoids: HashMap<usize, Secret>,
 }
 
 impl Import {
@@ -119,6 +122,7 @@ impl Import {
             value: output,
             dims,
             post: Vec::new(),
+            grid: None,
         })
     }
 
@@ -165,6 +169,7 @@ impl Import {
                 value,
                 dims,
                 post: Vec::new(),
+                grid: None,
             });
             if self.names.insert(name.clone(), secret).is_some() {
                 return Err(bad("two inputs have this name"));
@@ -238,11 +243,12 @@ impl Import {
         {
             return Err(Why::Domain(domain.to_owned()));
         }
-        let node = OnnxNode {
+        let mut node = OnnxNode {
             proto,
             name: name.to_owned(),
             operands,
         };
+        ops::settle(self, &mut node)?;
         Ok(vec![ops::import(self, &node)?])
     }
 
@@ -258,6 +264,9 @@ impl Import {
                 return Err(bad("its name is too long"));
             }
             match self.names.get(&name) {
+                Some(Value::Secret(s)) if s.grid.is_some() => {
+                    return Err(bad("it is quantised: end the model with DequantizeLinear"));
+                }
                 Some(Value::Secret(s)) => outputs.push(GraphOutput {
                     name,
                     value: s.value,

@@ -2,18 +2,50 @@
 
 mod activation;
 mod client;
+mod compare;
 mod constant;
 mod conv;
 mod elementwise;
+mod function;
 mod layout;
 mod linear;
 mod pool;
+mod quantise;
 mod reduce;
 
 use super::error::Why;
 use super::import::Import;
 use super::node::OnnxNode;
 use super::value::Value;
+use crate::graph::{Function, NodeOp};
+use crate::post::ClientOp;
+
+/// Prepares operands: a sigmoid that something other than the end of the model follows is computed after all.
+pub(super) fn settle(cx: &mut Import, node: &mut OnnxNode<'_>) -> Result<(), Why> {
+    if client::may_follow(node.op()) {
+        return Ok(());
+    }
+    for i in 0..node.operands.len() {
+        let Some(Some(Value::Secret(s))) = node.operands.get(i) else {
+            continue;
+        };
+        if s.post != [ClientOp::Sigmoid] {
+            continue;
+        }
+        let made = match cx.sigmoids.get(&s.value) {
+            Some(made) => made.clone(),
+            None => {
+                let (value, dims) = (s.value, s.dims.clone());
+                let op = NodeOp::Function(Function::Sigmoid);
+                let made = cx.emit(&node.name, op, &[value], dims)?;
+                cx.sigmoids.insert(value, made.clone());
+                made
+            }
+        };
+        node.operands[i] = Some(Value::Secret(made));
+    }
+    Ok(())
+}
 
 /// Imports one node: its first result.
 pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
@@ -24,6 +56,13 @@ pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
     });
     if collected && !client::may_follow(op) {
         return Err(Why::AfterClientOp);
+    }
+    let quantised = node.operands.iter().flatten().any(|v| match v {
+        Value::Secret(s) => s.grid.is_some(),
+        _ => false,
+    });
+    if quantised && !matches!(op, "DequantizeLinear" | "Identity") {
+        return Err(Why::Quantised);
     }
     match op {
         "Gemm" => linear::gemm(cx, node),
@@ -37,10 +76,24 @@ pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
         "Relu" => activation::relu(cx, node),
         "LeakyRelu" => activation::leaky_relu(cx, node),
         "Clip" => activation::clip(cx, node),
-        "Add" | "Sub" | "Mul" | "Div" | "Max" => elementwise::binary(cx, node),
+        "Add" | "Sub" | "Mul" | "Div" => elementwise::binary(cx, node),
+        "Max" | "Min" => elementwise::extreme(cx, node),
+        "Pow" => elementwise::power(cx, node),
         "Sum" => elementwise::sum(cx, node),
-        "Neg" | "Sqrt" | "Reciprocal" => elementwise::unary(cx, node),
-        "ReduceMean" | "ReduceSum" => reduce::reduce(cx, node),
+        "Neg" | "Sqrt" | "Reciprocal" | "Exp" | "Log" | "Erf" | "Tanh" | "Abs" | "Sign"
+        | "Softplus" | "Gelu" | "HardSigmoid" | "HardSwish" | "Elu" | "Selu" => {
+            function::unary(cx, node)
+        }
+        "PRelu" => function::prelu(cx, node),
+        "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Equal" => {
+            compare::compare(cx, node)
+        }
+        "And" | "Or" | "Xor" => compare::logic(cx, node),
+        "Not" => compare::not(cx, node),
+        "Where" => compare::select(cx, node),
+        "QuantizeLinear" => quantise::quantise(cx, node),
+        "DequantizeLinear" => quantise::dequantise(cx, node),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => reduce::reduce(cx, node),
         "Flatten" => layout::flatten(cx, node),
         "Reshape" => layout::reshape(cx, node),
         "Transpose" => layout::transpose(cx, node),

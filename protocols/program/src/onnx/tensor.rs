@@ -2,11 +2,11 @@
 
 use super::error::{ImportLimits, TensorProblem};
 use super::proto::{TensorProto, data_type};
-use super::value::{Const, ConstData, Int};
+use super::value::{Const, ConstData, Int, Narrow};
 use crate::fixed::limits;
 use crate::tensor::elements;
 
-/// Reads a tensor: float, double and float16 become floats; int64, int32 and bool become integers.
+/// Reads a tensor: float, double and float16 become floats; integers of 8 to 64 bits and bool become integers.
 pub(super) fn read(t: &TensorProto, import: &ImportLimits) -> Result<Const, TensorProblem> {
     if t.data_location.unwrap_or(0) != 0 || !t.external_data.is_empty() {
         return Err(TensorProblem::External);
@@ -51,9 +51,31 @@ pub(super) fn read(t: &TensorProto, import: &ImportLimits) -> Result<Const, Tens
         (data_type::INT32 | data_type::BOOL, None) => {
             ConstData::Int(exactly(&t.int32_data, want, |v| Int::Known(v.into()))?)
         }
+        (data_type::INT8, Some(raw)) => ConstData::Int(chunks(raw, want, |b| {
+            Int::Known(i8::from_le_bytes(b).into())
+        })?),
+        (data_type::UINT8, Some(raw)) => ConstData::Int(chunks(raw, want, |b| {
+            Int::Known(u8::from_le_bytes(b).into())
+        })?),
+        (data_type::INT16, Some(raw)) => ConstData::Int(chunks(raw, want, |b| {
+            Int::Known(i16::from_le_bytes(b).into())
+        })?),
+        (data_type::UINT16, Some(raw)) => ConstData::Int(chunks(raw, want, |b| {
+            Int::Known(u16::from_le_bytes(b).into())
+        })?),
+        (data_type::INT8 | data_type::UINT8 | data_type::INT16 | data_type::UINT16, None) => {
+            ConstData::Int(exactly(&t.int32_data, want, |v| Int::Known(v.into()))?)
+        }
         _ => return Err(TensorProblem::DataType(kind)),
     };
-    Ok(Const::new(dims, data))
+    let bits = match kind {
+        data_type::INT8 => Some(Narrow::Int8),
+        data_type::UINT8 => Some(Narrow::Uint8),
+        data_type::INT16 => Some(Narrow::Int16),
+        data_type::UINT16 => Some(Narrow::Uint16),
+        _ => None,
+    };
+    Ok(Const::new(dims, data).of(bits))
 }
 
 fn chunks<const N: usize, T>(

@@ -24,6 +24,15 @@ pub(super) struct Secret {
     pub(super) dims: Vec<usize>,
     /// Client operators collected so far.
     pub(super) post: Vec<ClientOp>,
+    /// Result of a `QuantizeLinear`, still in real units: only a `DequantizeLinear` of the same grid may follow.
+    pub(super) grid: Option<Grid>,
+}
+
+/// The grid of a quantised activation.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Grid {
+    pub(super) scale: f32,
+    pub(super) zero: i64,
 }
 
 /// A constant tensor. Cheap to clone.
@@ -31,6 +40,29 @@ pub(super) struct Secret {
 pub(super) struct Const {
     pub(super) dims: Vec<usize>,
     data: Arc<ConstData>,
+    /// For integers of 8 or 16 bits, what they can be.
+    bits: Option<Narrow>,
+}
+
+/// A narrow integer type, as quantised models use them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Narrow {
+    Int8,
+    Uint8,
+    Int16,
+    Uint16,
+}
+
+impl Narrow {
+    /// Smallest and largest.
+    pub(super) fn range(self) -> [i64; 2] {
+        match self {
+            Narrow::Int8 => [-128, 127],
+            Narrow::Uint8 => [0, 255],
+            Narrow::Int16 => [-32768, 32767],
+            Narrow::Uint16 => [0, 65535],
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -53,7 +85,18 @@ impl Const {
         Self {
             dims,
             data: Arc::new(data),
+            bits: None,
         }
+    }
+
+    /// The same of a narrow type.
+    pub(super) fn of(self, bits: Option<Narrow>) -> Self {
+        Self { bits, ..self }
+    }
+
+    /// The type, if it is a narrow integer.
+    pub(super) fn bits(&self) -> Option<Narrow> {
+        self.bits
     }
 
     pub(super) fn data(&self) -> &ConstData {
@@ -116,6 +159,7 @@ impl Const {
         Self {
             dims,
             data: Arc::clone(&self.data),
+            bits: self.bits,
         }
     }
 }

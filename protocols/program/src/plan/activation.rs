@@ -11,15 +11,16 @@ impl Lowering<'_> {
         self.relu_held(x, range)
     }
 
-    fn relu_held(&mut self, x: Held, range: f64) -> Held {
-        let bits = x.fraction - self.target;
+    pub(super) fn relu_held(&mut self, x: Held, range: f64) -> Held {
+        let bits = x.fraction.saturating_sub(self.target);
+        let fraction = x.fraction - bits;
         let bound = self.builder.info(x.id).map_or(0, |v| v.bound_bits);
         let window = BitWindow {
             lo: bits,
             hi: bound.max(bits + 1),
         };
-        let id = self.step(Op::Relu { bits, window }, &[x.id], self.target, range);
-        Held::new(id, self.target, range)
+        let id = self.step(Op::Relu { bits, window }, &[x.id], fraction, range);
+        Held::new(id, fraction, range)
     }
 
     /// `alpha x + (1 - alpha) relu(x)`.
@@ -45,6 +46,16 @@ impl Lowering<'_> {
     /// See the table in [`plan`](crate::plan).
     pub(super) fn clip(&mut self, x: usize, lo: Option<f32>, hi: Option<f32>, range: f64) -> Held {
         let x = self.held(x);
+        self.clip_held(x, lo, hi, range)
+    }
+
+    pub(super) fn clip_held(
+        &mut self,
+        x: Held,
+        lo: Option<f32>,
+        hi: Option<f32>,
+        range: f64,
+    ) -> Held {
         match (lo, hi) {
             (None, None) => x,
             (Some(lo), None) => {
@@ -91,7 +102,7 @@ impl Lowering<'_> {
     }
 
     /// Adds the same number to every element.
-    fn shifted(&mut self, x: Held, by: f32) -> Held {
+    pub(super) fn shifted(&mut self, x: Held, by: f32) -> Held {
         if by == 0.0 {
             return x;
         }
@@ -107,7 +118,7 @@ impl Lowering<'_> {
         Held::new(id, x.fraction, range)
     }
 
-    fn negated(&mut self, x: Held) -> Held {
+    pub(super) fn negated(&mut self, x: Held) -> Held {
         let constant = self.builder.constant(&[], vec![-1]);
         let id = self.step(Op::MulConst { constant }, &[x.id], x.fraction, x.range);
         Held::new(id, x.fraction, x.range)

@@ -15,12 +15,14 @@ pub(super) type Secrets = Vec<Zeroizing<Vec<i64>>>;
 pub(super) fn lower(
     graph: &Graph,
     ranges: &[f64],
+    spans: &[[f64; 2]],
     target: u8,
     options: &PlanOptions,
 ) -> Result<(ProgramBuilder, Secrets), Vec<Misfit>> {
     let mut l = Lowering {
         graph,
         ranges,
+        spans,
         target,
         options,
         secrets: Vec::new(),
@@ -64,7 +66,7 @@ pub(super) fn lower(
 pub(super) struct Held {
     /// With pending bits.
     pub(super) id: ValueId,
-    /// At least the target.
+    /// At least the target, but for truth values and positions, which have none.
     pub(super) fraction: u8,
     /// Largest magnitude as a real number, without headroom.
     pub(super) range: f64,
@@ -86,6 +88,7 @@ impl Held {
 pub(super) struct Lowering<'a> {
     pub(super) graph: &'a Graph,
     pub(super) ranges: &'a [f64],
+    pub(super) spans: &'a [[f64; 2]],
     pub(super) target: u8,
     pub(super) options: &'a PlanOptions,
     pub(super) secrets: Secrets,
@@ -138,6 +141,20 @@ impl Lowering<'_> {
             NodeOp::Add => self.pair(node, Op::Add, range),
             NodeOp::Sub => self.pair(node, Op::Sub, range),
             NodeOp::Max => self.maximum(node),
+            NodeOp::Mul => self.mul(x, node.inputs[1], range),
+            NodeOp::Affine { scale, shift } => self.affine(x, *scale, *shift, range),
+            NodeOp::Positive => {
+                let x = self.held(x);
+                self.positive(x)
+            }
+            NodeOp::Function(f) => self.function(x, *f, range),
+            NodeOp::ReduceMax { axes } => {
+                let dims = &self.graph.values[x];
+                let stack = super::pool::axis_views(dims, axes);
+                let x = self.held(x);
+                self.max_tree(x, stack, &self.graph.values[node.output])
+            }
+            NodeOp::TopK { k } => self.top(x, *k),
             NodeOp::Rearrange(map) => {
                 self.local(x, Op::Rearrange { map: map.clone() }, node.output, range)
             }
@@ -158,6 +175,9 @@ impl Lowering<'_> {
     /// The value at the target fraction.
     pub(super) fn narrow(&mut self, value: usize) -> Held {
         let x = self.held(value);
+        if x.fraction <= self.target {
+            return x;
+        }
         if let Some(id) = x.narrow {
             return Held::new(id, self.target, x.range);
         }
@@ -168,12 +188,13 @@ impl Lowering<'_> {
         y
     }
 
-    fn narrowed(&mut self, x: Held) -> Held {
-        let bits = x.fraction - self.target;
-        let id = match bits {
-            0 => x.id,
-            _ => self.step(Op::Trunc { bits }, &[x.id], self.target, x.range),
-        };
+    pub(super) fn narrowed(&mut self, x: Held) -> Held {
+        // Truth values have no fraction, which is below the target.
+        let bits = x.fraction.saturating_sub(self.target);
+        if bits == 0 {
+            return x;
+        }
+        let id = self.step(Op::Trunc { bits }, &[x.id], self.target, x.range);
         Held::new(id, self.target, x.range)
     }
 
@@ -244,15 +265,17 @@ impl Lowering<'_> {
             .iter()
             .all(|h| self.need(h.range, largest) <= u16::from(limits::BOUND_BITS));
         if !fits {
-            let ids = values.iter().map(|v| self.narrow(*v).id).collect();
-            return (ids, self.target);
+            let target = self.target;
+            let narrow: Vec<Held> = values.iter().map(|v| self.narrow(*v)).collect();
+            let ids = narrow.into_iter().map(|h| self.lifted(h, target)).collect();
+            return (ids, target);
         }
         let ids = helds.into_iter().map(|h| self.lifted(h, largest)).collect();
         (ids, largest)
     }
 
     /// Multiplies by a power of two to reach a larger fraction.
-    fn lifted(&mut self, x: Held, fraction: u8) -> ValueId {
+    pub(super) fn lifted(&mut self, x: Held, fraction: u8) -> ValueId {
         match fraction - x.fraction {
             0 => x.id,
             by => {

@@ -1,6 +1,7 @@
 //! Choices of a plan.
 
 use super::{LinkProfile, PlanError};
+use crate::graph::OutputPolicy;
 
 /// Choices of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct PlanOptions {
     pub weights: WeightPrivacy,
     /// What bounds tell about the layers.
     pub bounds: BoundPolicy,
+    /// What is revealed.
+    pub outputs: OutputPolicy,
+    /// A smooth function is within `2^-function_bits` of f64, relative to its largest result if that is above 1.
+    pub function_bits: u8,
     /// Between the evaluators.
     pub link: LinkProfile,
 }
@@ -47,6 +52,8 @@ impl Default for PlanOptions {
             headroom_bits: 3,
             weights: WeightPrivacy::Public,
             bounds: BoundPolicy::Calibrated,
+            outputs: OutputPolicy::Values,
+            function_bits: 10,
             link: LinkProfile::default(),
         }
     }
@@ -63,7 +70,8 @@ impl PlanOptions {
         let sound = 1 <= min_fraction_bits
             && min_fraction_bits <= fraction_bits
             && fraction_bits <= 24
-            && headroom_bits <= 16;
+            && headroom_bits <= 16
+            && (1..=24).contains(&self.function_bits);
         match sound {
             true => Ok(()),
             false => Err(PlanError::Options {

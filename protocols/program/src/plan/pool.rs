@@ -11,10 +11,15 @@ impl Lowering<'_> {
     /// stack with the second; an odd one is carried over.
     pub(super) fn max_pool(&mut self, x: usize, window: &Window, out: &[usize]) -> Held {
         let dims = &self.graph.values[x];
+        let stack = views(window, [dims[1], dims[2]], dims[0]);
         let x = self.held(x);
+        self.max_tree(x, stack, out)
+    }
+
+    /// The elementwise maximum of views of `x`, each of shape `out`.
+    pub(super) fn max_tree(&mut self, x: Held, mut stack: Vec<Vec<u32>>, out: &[usize]) -> Held {
         let elements: usize = out.iter().product();
         // Views of `source`, which for the first level is the operand itself.
-        let mut stack = views(window, [dims[1], dims[2]], dims[0]);
         let mut source = x.id;
         let bits = self.max_window(x, stack.len().next_power_of_two().trailing_zeros());
         while stack.len() > 1 {
@@ -78,7 +83,8 @@ impl Lowering<'_> {
             .filter_map(|id| self.builder.info(*id))
             .map(|v| v.bound_bits)
             .max();
-        let window = self.window(bound.unwrap_or(0), fraction - self.target);
+        let lo = fraction.saturating_sub(self.target);
+        let window = self.window(bound.unwrap_or(0), lo);
         let id = self.step(Op::Max { window }, &ids, fraction, range);
         Held::new(id, fraction, range)
     }
@@ -88,7 +94,10 @@ impl Lowering<'_> {
     fn max_window(&self, x: Held, levels: u32) -> BitWindow {
         let slack = u8::try_from(levels.next_power_of_two().trailing_zeros()).unwrap_or(u8::MAX);
         let bound = self.builder.info(x.id).map_or(0, |v| v.bound_bits);
-        self.window(bound, (x.fraction - self.target).saturating_sub(slack))
+        self.window(
+            bound,
+            x.fraction.saturating_sub(self.target).saturating_sub(slack),
+        )
     }
 
     fn window(&self, bound: u8, lo: u8) -> BitWindow {
@@ -130,6 +139,27 @@ impl Lowering<'_> {
         let factors: Vec<f32> = (0..dims[0]).flat_map(|_| plane.clone()).collect();
         self.scale_held(sum, &factors, range)
     }
+}
+
+/// For every combination of positions along `axes` the elements that have it, in order of the remaining axes.
+pub(super) fn axis_views(dims: &[usize], axes: &[usize]) -> Vec<Vec<u32>> {
+    let strides = crate::maps::strides(dims);
+    let offsets = |along: &dyn Fn(usize) -> bool| {
+        let mut offsets = vec![0u32];
+        for i in (0..dims.len()).filter(|i| along(*i)) {
+            let steps = (0..dims[i]).map(|k| (k * strides[i]) as u32);
+            offsets = offsets
+                .iter()
+                .flat_map(|base| steps.clone().map(move |s| base + s))
+                .collect();
+        }
+        offsets
+    };
+    let kept = offsets(&|i| !axes.contains(&i));
+    let taps = offsets(&|i| axes.contains(&i));
+    taps.iter()
+        .map(|tap| kept.iter().map(|at| at + tap).collect())
+        .collect()
 }
 
 /// For every tap of the window the input element that each output element sees through it. Where that is padding, the

@@ -4,20 +4,22 @@ use super::super::error::Why;
 use super::super::import::{Import, finite, shape_error};
 use super::super::node::OnnxNode;
 use super::super::value::{Const, ConstData, Int, Secret, Value};
-use crate::graph::{FloatConst, NodeOp};
+use super::function;
+use crate::graph::{FloatConst, Function, NodeOp};
 use crate::maps;
 
 pub(super) fn binary(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
-    if node.op() == "Max" && node.operands.len() != 2 {
-        return Err(shape_error(&[], "a maximum of two values is supported"));
-    }
     match (node.operand(0)?, node.operand(1)?) {
         (Value::Secret(x), Value::Secret(y)) => {
             let op = match node.op() {
                 "Add" => NodeOp::Add,
                 "Sub" => NodeOp::Sub,
-                "Max" => NodeOp::Max,
-                _ => return Err(Why::TwoSecrets),
+                "Mul" => NodeOp::Mul,
+                // x / y = x (1 / y)
+                _ => {
+                    let inverse = function::emit(cx, node, y, Function::Reciprocal)?;
+                    return two_secrets(cx, node, x, &inverse, NodeOp::Mul);
+                }
             };
             two_secrets(cx, node, x, y, op)
         }
@@ -44,23 +46,103 @@ pub(super) fn sum(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
     Ok(total)
 }
 
-pub(super) fn unary(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
-    match (node.operand(0)?, node.op()) {
-        (Value::Secret(x), "Neg") => multiply(cx, node, x, &scalar(-1.0), |v| v),
-        (Value::Secret(_), _) => Err(Why::Operator),
-        (Value::Const(c), op) => {
-            let floats = c.floats().ok_or(Why::DataType("floats are needed"))?;
-            cx.reserve(&c.dims)?;
-            let f: fn(f32) -> f32 = match op {
-                "Neg" => |v| -v,
-                "Sqrt" => f32::sqrt,
-                _ => f32::recip,
-            };
-            let data = ConstData::Float(floats.iter().map(|v| f(*v)).collect());
-            Ok(Value::Const(Const::new(c.dims.clone(), data)))
-        }
-        (Value::Refused, _) => Err(Why::DataType("an operand was refused")),
+/// Largest or smallest of any number of operands.
+pub(super) fn extreme(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let smallest = node.op() == "Min";
+    let mut best = node.operand(0)?.clone();
+    for i in 1..node.operands.len() {
+        best = match (&best, node.operand(i)?) {
+            (Value::Secret(x), Value::Secret(y)) if smallest => {
+                // min(x, y) = x + y - max(x, y)
+                let largest = two_secrets(cx, node, x, y, NodeOp::Max)?;
+                let sum = two_secrets(cx, node, x, y, NodeOp::Add)?;
+                match (&sum, &largest) {
+                    (Value::Secret(s), Value::Secret(l)) => {
+                        two_secrets(cx, node, s, l, NodeOp::Sub)?
+                    }
+                    _ => return Err(Why::DataType("an operand was refused")),
+                }
+            }
+            (Value::Secret(x), Value::Secret(y)) => two_secrets(cx, node, x, y, NodeOp::Max)?,
+            (Value::Secret(x), Value::Const(c)) | (Value::Const(c), Value::Secret(x)) => {
+                extreme_constant(cx, node, x, c, smallest)?
+            }
+            (Value::Const(a), Value::Const(b)) => constants(cx, node.op(), a, b)?,
+            _ => return Err(Why::DataType("an operand was refused")),
+        };
     }
+    Ok(best)
+}
+
+fn extreme_constant(
+    cx: &mut Import,
+    node: &OnnxNode<'_>,
+    x: &Secret,
+    c: &Const,
+    smallest: bool,
+) -> Result<Value, Why> {
+    // With one number it is a clip.
+    if let Some(v) = c.scalar().filter(|v| v.is_finite() && c.dims.len() <= 1) {
+        let (lo, hi) = if smallest {
+            (None, Some(v))
+        } else {
+            (Some(v), None)
+        };
+        let op = NodeOp::Clip { lo, hi };
+        let dims = x.dims.clone();
+        return Ok(Value::Secret(cx.emit(&node.name, op, &[x.value], dims)?));
+    }
+    // max(x, c) = c + relu(x - c); min(x, c) = c - relu(c - x)
+    let (x, c) = fit(cx, node, x, c)?;
+    let sign = if smallest { -1.0 } else { 1.0 };
+    let dims = x.dims.clone();
+    let mut emit = |op: NodeOp, from: usize| cx.emit(&node.name, op, &[from], dims.clone());
+    let flip = NodeOp::Affine {
+        scale: -1.0,
+        shift: 0.0,
+    };
+    let mut y = x.value;
+    if smallest {
+        y = emit(flip.clone(), y)?.value;
+    }
+    let negative = FloatConst {
+        dims: c.dims.clone(),
+        data: c.data.iter().map(|v| -v * sign).collect(),
+    };
+    y = emit(NodeOp::AddConst(negative), y)?.value;
+    y = emit(NodeOp::Relu, y)?.value;
+    if smallest {
+        y = emit(flip, y)?.value;
+    }
+    Ok(Value::Secret(emit(NodeOp::AddConst(c), y)?))
+}
+
+/// `x^e` for one constant exponent.
+pub(super) fn power(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let exponent = node.constant(1, "exponent")?;
+    if let Value::Const(base) = node.operand(0)? {
+        return constants(cx, "Pow", base, exponent);
+    }
+    let x = node.secret(0)?.clone();
+    let exponent = exponent
+        .scalar()
+        .filter(|e| e.is_finite())
+        .ok_or(Why::DataType("the exponent must be one finite number"))?;
+    let square = |cx: &mut Import, x: &Secret, y: &Secret| {
+        let dims = x.dims.clone();
+        cx.emit(&node.name, NodeOp::Mul, &[x.value, y.value], dims)
+    };
+    Ok(Value::Secret(match exponent {
+        1.0 => x,
+        2.0 => square(cx, &x, &x)?,
+        3.0 => {
+            let squared = square(cx, &x, &x)?;
+            square(cx, &squared, &x)?
+        }
+        0.5 => function::emit(cx, node, &x, Function::Sqrt)?,
+        -1.0 => function::emit(cx, node, &x, Function::Reciprocal)?,
+        exponent => function::emit(cx, node, &x, Function::Power { exponent })?,
+    }))
 }
 
 /// On which side of the operator the constant is.
@@ -80,36 +162,21 @@ fn with_constant(
     match (node.op(), side) {
         ("Add", _) => add(cx, node, x, c, 1.0),
         ("Sub", Side::Right) => add(cx, node, x, c, -1.0),
-        ("Sub", Side::Left) => match multiply(cx, node, x, &scalar(-1.0), |v| v)? {
-            Value::Secret(negative) => add(cx, node, &negative, c, 1.0),
-            other => Ok(other),
-        },
+        ("Sub", Side::Left) => {
+            let negative = function::affine(cx, node, x, -1.0, 0.0)?;
+            add(cx, node, &negative, c, 1.0)
+        }
         ("Mul", _) => multiply(cx, node, x, c, |v| v),
         ("Div", Side::Right) => multiply(cx, node, x, c, f32::recip),
-        ("Div", Side::Left) => Err(Why::TwoSecrets),
-        // max(x, c) with one number is a clip.
-        ("Max", _) => match c.scalar().filter(|v| v.is_finite() && c.dims.len() <= 1) {
-            Some(lo) => {
-                let op = NodeOp::Clip {
-                    lo: Some(lo),
-                    hi: None,
-                };
-                Ok(Value::Secret(cx.emit(
-                    &node.name,
-                    op,
-                    &[x.value],
-                    x.dims.clone(),
-                )?))
-            }
-            None => Err(Why::DataType(
-                "a maximum with a constant needs one finite number",
-            )),
-        },
+        ("Div", Side::Left) => {
+            let inverse = function::emit(cx, node, x, Function::Reciprocal)?;
+            multiply(cx, node, &inverse, c, |v| v)
+        }
         _ => Err(Why::Operator),
     }
 }
 
-fn add(
+pub(super) fn add(
     cx: &mut Import,
     node: &OnnxNode<'_>,
     x: &Secret,
@@ -127,7 +194,7 @@ fn add(
     )?))
 }
 
-fn multiply(
+pub(super) fn multiply(
     cx: &mut Import,
     node: &OnnxNode<'_>,
     x: &Secret,
@@ -148,12 +215,8 @@ fn multiply(
     )?))
 }
 
-fn scalar(v: f32) -> Const {
-    Const::new(vec![], ConstData::Float(vec![v]))
-}
-
 /// Broadcasts a secret and a constant to their common shape.
-fn fit(
+pub(super) fn fit(
     cx: &mut Import,
     node: &OnnxNode<'_>,
     x: &Secret,
@@ -186,7 +249,7 @@ fn fit(
     Ok((x, FloatConst { dims: common, data }))
 }
 
-fn two_secrets(
+pub(super) fn two_secrets(
     cx: &mut Import,
     node: &OnnxNode<'_>,
     x: &Secret,
@@ -227,7 +290,7 @@ pub(super) fn broadcast(
 }
 
 /// Folds an operator on two constants.
-fn constants(cx: &mut Import, op: &str, a: &Const, b: &Const) -> Result<Value, Why> {
+pub(super) fn constants(cx: &mut Import, op: &str, a: &Const, b: &Const) -> Result<Value, Why> {
     let rank = a.dims.len().max(b.dims.len());
     let (da, db) = (aligned(&a.dims, rank), aligned(&b.dims, rank));
     let unfit = || shape_error(&[&a.dims, &b.dims], "they do not broadcast");
@@ -251,6 +314,8 @@ fn constants(cx: &mut Import, op: &str, a: &Const, b: &Const) -> Result<Value, W
                 "Mul" => |a, b| a * b,
                 "Div" => |a, b| a / b,
                 "Max" => f32::max,
+                "Min" => f32::min,
+                "Pow" => f32::powf,
                 _ => return Err(Why::Operator),
             };
             let at = |(i, j): (usize, usize)| Some(f(*x.get(i)?, *y.get(j)?));
@@ -282,6 +347,7 @@ fn int_op(op: &str, a: Int, b: Int) -> Result<Int, Why> {
             "Mul" => a.checked_mul(b),
             "Div" => a.checked_div(b),
             "Max" => Some(a.max(b)),
+            "Min" => Some(a.min(b)),
             _ => None,
         }
         .map(Int::Known)

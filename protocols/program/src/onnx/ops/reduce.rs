@@ -1,9 +1,9 @@
-//! Means and sums over axes.
+//! Means, sums and extremes over axes.
 
 use super::super::error::Why;
 use super::super::import::{Import, shape_error};
 use super::super::node::{OnnxNode, axis};
-use super::super::value::Value;
+use super::super::value::{Secret, Value};
 use crate::graph::NodeOp;
 
 pub(super) fn reduce(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
@@ -35,11 +35,24 @@ pub(super) fn reduce(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
         .filter(|(i, _)| keep(i))
         .map(|(_, d)| *d)
         .collect();
-    let op = match node.op() {
-        "ReduceMean" => NodeOp::Mean { axes },
-        _ => NodeOp::Sum { axes },
+    let flip = |cx: &mut Import, x: Secret| {
+        let op = NodeOp::Affine {
+            scale: -1.0,
+            shift: 0.0,
+        };
+        cx.emit(&node.name, op, &[x.value], x.dims)
     };
-    let mut y = cx.emit(&node.name, op, &[x.value], kept)?;
+    let mut y = match node.op() {
+        "ReduceMean" => cx.emit(&node.name, NodeOp::Mean { axes }, &[x.value], kept)?,
+        "ReduceMax" => cx.emit(&node.name, NodeOp::ReduceMax { axes }, &[x.value], kept)?,
+        "ReduceMin" => {
+            let negative = flip(cx, x)?;
+            let op = NodeOp::ReduceMax { axes };
+            let largest = cx.emit(&node.name, op, &[negative.value], kept)?;
+            flip(cx, largest)?
+        }
+        _ => cx.emit(&node.name, NodeOp::Sum { axes }, &[x.value], kept)?,
+    };
     if node.int("keepdims", 1) == 0 {
         y = cx.emit(&node.name, NodeOp::Reshape, &[y.value], without)?;
     }
