@@ -46,6 +46,7 @@ pub(super) fn tile<const M: usize, const W: usize, const B: usize>(
     out: &mut Rectangle<'_>,
 ) {
     let zero = _mm512_setzero_si512();
+    out.prefetch();
     let mut low = [[zero; W]; M];
     let mut high = [[zero; W]; M];
     let mut cross = [zero; M];

@@ -10,7 +10,7 @@ use super::cells::{Cells, Rectangle};
 use super::isa::Isa;
 use super::pack::{LeftPanel, pack_right_panel};
 use super::plan::{Plan, RightForm, Side, Values};
-use super::scratch::{Scratch, with_scratch};
+use super::scratch::{Buffer, Scratch, with_scratch};
 
 /// Left panels of a task: with 128 elements they fill part of the second-level cache.
 const PANELS: usize = 20;
@@ -93,19 +93,35 @@ pub(super) fn gemm(rows: usize, x: &[u64], right: &Right, out: &mut [u64]) {
     }
     let panels = columns.div_ceil(plan.nr);
     let cells = Cells::new(out, columns);
-    let product = Product { rows, x, right };
+    let product = Product {
+        rows,
+        x,
+        right,
+        shared: None,
+    };
     if rows * inner * columns < PARALLEL_FROM {
         // SAFETY: the only rectangle.
         let mut all = unsafe { cells.rectangle((0, 0), (rows, columns)) };
         return with_scratch(|scratch| product.task(0, 0, scratch, &mut all));
     }
+    // With few rows columns are shared out, and the rows are packed once for all. Otherwise rows are
+    // shared out and each task packs its own.
     let tasks = TASKS * rayon::current_num_threads();
-    let high = rows
-        .div_ceil(tasks)
-        .max(4 * plan.mr)
-        .next_multiple_of(plan.mr)
-        .min(PANELS * plan.mr);
+    let most = PANELS * plan.mr;
+    let high = match rows <= most {
+        true => rows,
+        false => rows
+            .div_ceil(tasks)
+            .max(most / 2)
+            .next_multiple_of(plan.mr)
+            .min(most),
+    };
     let wide = panels.div_ceil(tasks.div_ceil(rows.div_ceil(high))) * plan.nr;
+    let shared = (high == rows && wide < columns).then(|| product.pack_all());
+    let product = Product {
+        shared: shared.as_ref(),
+        ..product
+    };
     let grid: Vec<_> = parts(rows, high)
         .flat_map(|r| parts(columns, wide).map(move |c| (r, c)))
         .collect();
@@ -117,51 +133,129 @@ pub(super) fn gemm(rows: usize, x: &[u64], right: &Right, out: &mut [u64]) {
         });
 }
 
+/// Fetches words into the second-level cache.
+fn prefetch(words: &[u64]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in words.chunks(8) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: the address is that of a word of the slice, and a prefetch changes nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = words;
+}
+
 /// Operands of a product.
 struct Product<'a> {
     rows: usize,
     x: &'a [u64],
     right: &'a Right,
+    /// The left operand, if it was packed for all tasks.
+    shared: Option<&'a PackedLeft>,
+}
+
+/// Left panels of all rows: block after block of the contracted axis.
+struct PackedLeft {
+    words: Zeroizing<Vec<u64>>,
+    /// Words of a whole block.
+    block: usize,
 }
 
 impl Product<'_> {
+    /// Block of the contracted axis for so many rows.
+    fn block(&self, rows: usize) -> usize {
+        let plan = &self.right.plan;
+        if rows <= plan.mr { LONG } else { plan.kc }
+    }
+
+    /// Packs the left operand for all tasks.
+    fn pack_all(&self) -> PackedLeft {
+        let Right { plan, inner, .. } = self.right;
+        let kc = self.block(self.rows);
+        let panels = self.rows.div_ceil(plan.mr);
+        let block = panels * plan.left_words(kc);
+        let last = panels * plan.left_words((inner - 1) % kc + 1);
+        let mut words = Zeroizing::new(vec![0; (inner - 1) / kc * block + last]);
+        let pack = |(i, out): (usize, &mut [u64])| {
+            let k = (i * kc, kc.min(inner - i * kc));
+            self.pack(0, self.rows, k, out);
+        };
+        words.par_chunks_mut(block).enumerate().for_each(pack);
+        PackedLeft { words, block }
+    }
+
+    /// Packs a block of `rows` rows from `row` on.
+    fn pack(&self, row: usize, rows: usize, k: (usize, usize), out: &mut [u64]) {
+        let Right { plan, inner, .. } = self.right;
+        let panels = out.chunks_exact_mut(plan.left_words(k.1));
+        for ((i, m), out) in parts(rows, plan.mr).zip(panels) {
+            LeftPanel {
+                plan,
+                rows: &self.x[(row + i) * inner..],
+                inner: *inner,
+                m,
+                k,
+                out,
+            }
+            .pack();
+        }
+    }
+
     /// Adds the part of the product from `(row, column)` on to `out`.
     fn task(&self, row: usize, column: usize, scratch: &mut Scratch, out: &mut Rectangle<'_>) {
-        debug_assert!(row + out.rows() <= self.rows);
         let Right { plan, inner, .. } = self.right;
         for (first, rows) in parts(out.rows(), PANELS * plan.mr) {
-            let columns = out.columns();
-            let mut out = out.part((first, 0), (rows, columns));
-            let x = &self.x[(row + first) * inner..];
-            let expand = plan.expands() && rows.div_ceil(plan.mr) >= EXPAND_FROM;
-            let kc = if rows <= plan.mr { LONG } else { plan.kc };
+            let mut out = out.part((first, 0), (rows, out.columns()));
+            let kc = self.block(rows);
             for k in parts(*inner, kc) {
                 let words = plan.left_words(k.1);
-                let left = scratch.left.take(rows.div_ceil(plan.mr) * words);
-                for ((i, m), out) in parts(rows, plan.mr).zip(left.chunks_exact_mut(words)) {
-                    LeftPanel {
-                        plan,
-                        rows: &x[i * inner..],
-                        inner: *inner,
-                        m,
-                        k,
-                        out,
+                let size = rows.div_ceil(plan.mr) * words;
+                let left = match self.shared {
+                    Some(shared) => &shared.words[k.0 / kc * shared.block..][..size],
+                    None => {
+                        let left = scratch.left.take(size);
+                        self.pack(row + first, rows, k, left);
+                        left
                     }
-                    .pack();
-                }
-                for (j, n) in parts(columns, plan.nr) {
-                    let stored = self.right.block((column + j) / plan.nr, k);
-                    let (b, form) = if expand {
-                        let b = scratch.right.take(plan.expanded_words(k.1));
-                        plan.expand(stored, b);
-                        (&*b, RightForm::Expanded)
-                    } else {
-                        (stored, RightForm::Stored)
-                    };
-                    for ((i, m), a) in parts(rows, plan.mr).zip(left.chunks_exact(words)) {
-                        plan.run(a, b, form, &mut out.part((i, j), (m, n)));
-                    }
-                }
+                };
+                self.sweep(left, k, column, &mut scratch.right, &mut out);
+            }
+        }
+    }
+
+    /// Adds the product of all left panels and the right ones from `column` on to `out`.
+    fn sweep(
+        &self,
+        left: &[u64],
+        k: (usize, usize),
+        column: usize,
+        buffer: &mut Buffer,
+        out: &mut Rectangle<'_>,
+    ) {
+        let plan = &self.right.plan;
+        let (rows, columns) = (out.rows(), out.columns());
+        let panels = rows.div_ceil(plan.mr);
+        let expand = plan.expands() && panels >= EXPAND_FROM;
+        for (j, n) in parts(columns, plan.nr) {
+            let panel = (column + j) / plan.nr;
+            let stored = self.right.block(panel, k);
+            let (b, form) = if expand {
+                let b = buffer.take(plan.expanded_words(k.1));
+                plan.expand(stored, b);
+                (&*b, RightForm::Expanded)
+            } else {
+                (stored, RightForm::Stored)
+            };
+            // The next right panel is fetched meanwhile, some of it with each tile.
+            let next = match panels > 1 && j + n < columns {
+                true => self.right.block(panel + 1, k),
+                false => &[],
+            };
+            let mut next = next.chunks(next.len().div_ceil(panels).max(1));
+            let left = left.chunks_exact(plan.left_words(k.1));
+            for ((i, m), a) in parts(rows, plan.mr).zip(left) {
+                prefetch(next.next().unwrap_or_default());
+                plan.run(a, b, form, &mut out.part((i, j), (m, n)));
             }
         }
     }

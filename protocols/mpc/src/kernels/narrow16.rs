@@ -48,22 +48,22 @@ pub(super) fn header(low: u64) -> u64 {
     (low << 15).wrapping_neg()
 }
 
-type Sums<const M: usize, const W: usize> = ([[__m512i; W]; M], [__m512i; M], [__m512i; M]);
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn finish<const M: usize, const W: usize>((low, middle, top): Sums<M, W>, out: &mut Rectangle<'_>) {
-    for i in 0..M {
-        let middle = [middle[i], _mm512_srli_epi64::<32>(middle[i])];
-        let top = [top[i], _mm512_srli_epi64::<32>(top[i])];
-        let mut sums = [_mm512_setzero_si512(); 2];
-        for j in 0..W {
-            let m = _mm512_slli_epi64::<LOW>(middle[j]);
-            let t = _mm512_slli_epi64::<MIDDLE>(top[j]);
-            sums[j] = _mm512_add_epi64(low[i][j], _mm512_add_epi64(m, t));
+/// Puts the sums of a tile together and adds them to `out`. Not a function: sums that are passed to
+/// one go through memory.
+macro_rules! finish {
+    ($low:ident, $middle:ident, $top:ident, $out:ident) => {
+        for i in 0..M {
+            let middle = [$middle[i], _mm512_srli_epi64::<32>($middle[i])];
+            let top = [$top[i], _mm512_srli_epi64::<32>($top[i])];
+            let mut sums = [_mm512_setzero_si512(); 2];
+            for j in 0..W {
+                let m = _mm512_slli_epi64::<LOW>(middle[j]);
+                let t = _mm512_slli_epi64::<MIDDLE>(top[j]);
+                sums[j] = _mm512_add_epi64($low[i][j], _mm512_add_epi64(m, t));
+            }
+            add_row(sums, $out.row(i));
         }
-        add_row(sums, out.row(i));
-    }
+    };
 }
 
 /// The words of `u` for both steps and halves of the columns.
@@ -91,6 +91,7 @@ pub(super) fn tile_right<const M: usize, const W: usize, const B: usize>(
     out: &mut Rectangle<'_>,
 ) {
     let zero = _mm512_setzero_si512();
+    out.prefetch();
     let (header, a) = a.split_at(MR);
     let (mut low, mut middle, mut top) = ([[zero; W]; M], [zero; M], [zero; M]);
     for i in 0..M {
@@ -120,7 +121,7 @@ pub(super) fn tile_right<const M: usize, const W: usize, const B: usize>(
             top[i] = dpwssd(top[i], x, pairs);
         }
     }
-    finish((low, middle, top), out);
+    finish!(low, middle, top, out);
 }
 
 /// Adds `a * b` to `out`, where `a` are weights and `b` is wide.
@@ -131,6 +132,7 @@ pub(super) fn tile_left<const M: usize, const W: usize>(
     out: &mut Rectangle<'_>,
 ) {
     let zero = _mm512_setzero_si512();
+    out.prefetch();
     let (header, b) = b.split_at(NR);
     let (mut low, mut middle, mut top) = ([[zero; W]; M], [zero; M], [zero; M]);
     for low in &mut low {
@@ -157,7 +159,7 @@ pub(super) fn tile_left<const M: usize, const W: usize>(
             top[i] = dpwssd(top[i], w, upper[1]);
         }
     }
-    finish((low, middle, top), out);
+    finish!(low, middle, top, out);
 }
 
 /// Works out the words of a right panel of weights.

@@ -23,24 +23,21 @@ pub(super) const RIGHT_EXPANDED: usize = NR;
 /// Words of a step of a right panel of wide elements: lower halves, upper halves.
 pub(super) const RIGHT_WIDE: usize = 2 * NR;
 
-type Sums<const M: usize, const W: usize> = [[__m512i; W]; M];
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn finish<const M: usize, const W: usize>(
-    low: Sums<M, W>,
-    high: Sums<M, W>,
-    out: &mut Rectangle<'_>,
-) {
-    for i in 0..M {
-        let mut sums = [_mm512_setzero_si512(); 2];
-        for j in 0..W {
-            sums[j] = _mm512_add_epi64(low[i][j], _mm512_slli_epi64::<32>(high[i][j]));
+/// Puts the sums of a tile together and adds them to `out`. Not a function: sums that are passed to
+/// one go through memory.
+macro_rules! finish {
+    ($low:ident, $high:ident, $out:ident) => {
+        for i in 0..M {
+            let mut sums = [_mm512_setzero_si512(); 2];
+            for j in 0..W {
+                sums[j] = _mm512_add_epi64($low[i][j], _mm512_slli_epi64::<32>($high[i][j]));
+            }
+            add_row(sums, $out.row(i));
         }
-        add_row(sums, out.row(i));
-    }
+    };
 }
 
+/// The words of sixteen weights.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn words(packed: __m512i) -> [__m512i; 2] {
@@ -60,6 +57,7 @@ pub(super) fn tile_right<const M: usize, const W: usize, const B: usize>(
     out: &mut Rectangle<'_>,
 ) {
     let zero = _mm512_setzero_si512();
+    out.prefetch();
     let (header, a) = a.split_at(MR);
     let (mut low, mut high) = ([[zero; W]; M], [[zero; W]; M]);
     for i in 0..M {
@@ -80,7 +78,7 @@ pub(super) fn tile_right<const M: usize, const W: usize, const B: usize>(
             }
         }
     }
-    finish(low, high, out);
+    finish!(low, high, out);
 }
 
 /// Adds `a * b` to `out`, where `a` are weights and `b` is wide.
@@ -91,6 +89,7 @@ pub(super) fn tile_left<const M: usize, const W: usize>(
     out: &mut Rectangle<'_>,
 ) {
     let zero = _mm512_setzero_si512();
+    out.prefetch();
     let (header, b) = b.split_at(NR);
     let (mut low, mut high) = ([[zero; W]; M], [[zero; W]; M]);
     for low in &mut low {
@@ -109,7 +108,7 @@ pub(super) fn tile_left<const M: usize, const W: usize>(
             }
         }
     }
-    finish(low, high, out);
+    finish!(low, high, out);
 }
 
 /// Works out the words of a right panel of weights.
