@@ -97,7 +97,7 @@ impl VectorKernels {
     /// # Panics
     /// If a slice has another size than the shape says.
     pub fn product(&self, shape: GemmShape, a: &[u64], b: &[u64], out: &mut [u64]) {
-        let right = Right::new(self.isa, Values::Any, shape.inner, shape.columns, b);
+        let right = Right::borrowed(self.isa, shape.inner, shape.columns, b);
         gemm::gemm(shape.rows, a, &right, out);
     }
 

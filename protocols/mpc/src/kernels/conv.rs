@@ -40,7 +40,7 @@ enum Layout {
     /// As given: depthwise.
     Rows,
     /// Each group's filters as the right operand of a product: few output pixels.
-    Few(Vec<Right>),
+    Few(Vec<Right<'static>>),
     /// Group after group: panels of output channels, each for all taps.
     Panels(Plan),
 }

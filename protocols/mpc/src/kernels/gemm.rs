@@ -1,4 +1,4 @@
-//! Blocked matrix products with a static right operand.
+//! Blocked matrix products.
 
 #![allow(unsafe_code)]
 
@@ -21,21 +21,36 @@ const LONG: usize = 2048;
 /// Tasks per thread: threads finish together, and jobs that share them take turns.
 const TASKS: usize = 4;
 
-/// A static right operand `[inner, columns]`: panels of columns, each for the whole contracted axis.
-pub(super) struct Right {
+/// A right operand `[inner, columns]`.
+pub(super) struct Right<'a> {
     pub(super) plan: Plan,
     pub(super) inner: usize,
     pub(super) columns: usize,
-    words: Zeroizing<Vec<u64>>,
+    words: Words<'a>,
 }
 
-impl Right {
+enum Words<'a> {
+    /// Panels of columns, each for the whole contracted axis.
+    Packed(Zeroizing<Vec<u64>>),
+    /// As given, row-major: panels are made as they are needed.
+    Rows(&'a [u64]),
+}
+
+impl<'a> Right<'a> {
+    /// An operand that is used once, of any values.
+    pub(super) fn borrowed(isa: Isa, inner: usize, columns: usize, b: &'a [u64]) -> Self {
+        assert_eq!(b.len(), inner * columns, "right operand of {inner} rows");
+        Self {
+            plan: Plan::new(isa, Side::Right, Values::Any, b),
+            inner,
+            columns,
+            words: Words::Rows(b),
+        }
+    }
+
+    /// Packs a static operand.
     pub(super) fn new(isa: Isa, values: Values, inner: usize, columns: usize, b: &[u64]) -> Self {
-        assert_eq!(
-            b.len(),
-            inner * columns,
-            "right operand [{inner}, {columns}]"
-        );
+        assert_eq!(b.len(), inner * columns, "right operand of {inner} rows");
         let plan = Plan::new(isa, Side::Right, values, b);
         let panel = plan.steps(inner) * plan.right;
         let mut words = Zeroizing::new(vec![0; columns.div_ceil(plan.nr) * panel]);
@@ -53,7 +68,7 @@ impl Right {
             plan,
             inner,
             columns,
-            words,
+            words: Words::Packed(words),
         }
     }
 
@@ -62,12 +77,46 @@ impl Right {
         (self.inner, self.columns) == (inner, columns)
     }
 
-    /// A block of the contracted axis of a panel.
-    fn block(&self, panel: usize, (k0, kc): (usize, usize)) -> &[u64] {
+    /// A block of the contracted axis of a packed panel; nothing if none are packed.
+    fn stored(&self, panel: usize, (k0, kc): (usize, usize)) -> &[u64] {
+        let Words::Packed(words) = &self.words else {
+            return &[];
+        };
         let plan = &self.plan;
         let all = plan.steps(self.inner) * plan.right;
         let from = k0 / plan.step * plan.right;
-        &self.words[panel * all..][from..from + plan.steps(kc) * plan.right]
+        &words[panel * all..][from..from + plan.steps(kc) * plan.right]
+    }
+
+    /// A block of a panel for so many left panels, made in `buffer` if need be.
+    fn block<'b>(
+        &'b self,
+        panel: usize,
+        k: (usize, usize),
+        left_panels: usize,
+        buffer: &'b mut Buffer,
+    ) -> (&'b [u64], RightForm) {
+        let plan = &self.plan;
+        match self.words {
+            Words::Rows(b) => {
+                let column = panel * plan.nr;
+                let n = plan.nr.min(self.columns - column);
+                let out = buffer.take(plan.expanded_words(k.1));
+                plan.expand_wide(
+                    &b[k.0 * self.columns + column..],
+                    self.columns,
+                    (k.1, n),
+                    out,
+                );
+                (out, RightForm::Expanded)
+            }
+            Words::Packed(_) if plan.expands() && left_panels >= EXPAND_FROM => {
+                let out = buffer.take(plan.expanded_words(k.1));
+                plan.expand(self.stored(panel, k), out);
+                (out, RightForm::Expanded)
+            }
+            Words::Packed(_) => (self.stored(panel, k), RightForm::Stored),
+        }
     }
 }
 
@@ -77,7 +126,7 @@ pub(super) fn parts(n: usize, size: usize) -> impl Iterator<Item = (usize, usize
 }
 
 /// `out [rows, columns] = x [rows, inner] * right`.
-pub(super) fn gemm(rows: usize, x: &[u64], right: &Right, out: &mut [u64]) {
+pub(super) fn gemm(rows: usize, x: &[u64], right: &Right<'_>, out: &mut [u64]) {
     let Right {
         plan,
         inner,
@@ -149,7 +198,7 @@ fn prefetch(words: &[u64]) {
 struct Product<'a> {
     rows: usize,
     x: &'a [u64],
-    right: &'a Right,
+    right: &'a Right<'a>,
     /// The left operand, if it was packed for all tasks.
     shared: Option<&'a PackedLeft>,
 }
@@ -235,20 +284,12 @@ impl Product<'_> {
         let plan = &self.right.plan;
         let (rows, columns) = (out.rows(), out.columns());
         let panels = rows.div_ceil(plan.mr);
-        let expand = plan.expands() && panels >= EXPAND_FROM;
         for (j, n) in parts(columns, plan.nr) {
             let panel = (column + j) / plan.nr;
-            let stored = self.right.block(panel, k);
-            let (b, form) = if expand {
-                let b = buffer.take(plan.expanded_words(k.1));
-                plan.expand(stored, b);
-                (&*b, RightForm::Expanded)
-            } else {
-                (stored, RightForm::Stored)
-            };
+            let (b, form) = self.right.block(panel, k, panels, buffer);
             // The next right panel is fetched meanwhile, some of it with each tile.
             let next = match panels > 1 && j + n < columns {
-                true => self.right.block(panel + 1, k),
+                true => self.right.stored(panel + 1, k),
                 false => &[],
             };
             let mut next = next.chunks(next.len().div_ceil(panels).max(1));

@@ -14,7 +14,7 @@ use super::plan::Values;
 pub struct Prepared(pub(super) Layout);
 
 pub(super) enum Layout {
-    Gemm(Right),
+    Gemm(Right<'static>),
     Conv(Filters),
 }
 

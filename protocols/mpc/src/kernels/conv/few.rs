@@ -28,7 +28,13 @@ pub(super) fn pays(s: &ConvShape) -> bool {
 }
 
 /// The filters of each group as a right operand `[taps, channels of the group]`.
-pub(super) fn pack(isa: Isa, values: Values, groups: usize, taps: usize, w: &[u64]) -> Vec<Right> {
+pub(super) fn pack(
+    isa: Isa,
+    values: Values,
+    groups: usize,
+    taps: usize,
+    w: &[u64],
+) -> Vec<Right<'static>> {
     let filters = w.len() / taps / groups;
     w.chunks_exact(filters * taps)
         .map(|w| {
@@ -56,7 +62,7 @@ fn turn(from: &[u64], columns: usize, to: &mut [u64]) {
 }
 
 /// Overwrites `out` with the convolution.
-pub(super) fn conv(s: &ConvShape, x: &[u64], taps: usize, groups: &[Right], out: &mut [u64]) {
+pub(super) fn conv(s: &ConvShape, x: &[u64], taps: usize, groups: &[Right<'_>], out: &mut [u64]) {
     let pixels = s.output[0] * s.output[1];
     let filters = s.out_channels / s.groups;
     let together = (ROWS / pixels).clamp(1, s.batch);
