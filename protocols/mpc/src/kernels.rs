@@ -1,29 +1,51 @@
 //! Ring kernels: products modulo 2^64, vectorised and threaded, chosen at run time.
 //!
-//! A masked layer with public weights is one ring product per evaluator and one at the dealer, so
-//! this is where the time goes. [`VectorKernels`] implements [`RingKernels`] with:
+//! A masked layer is one ring product for each party, so this is where the time goes.
+//! [`VectorKernels`] makes it with:
 //!
-//! | instruction set | how a 64-bit product is made | tile |
-//! |---|---|---|
-//! | AVX-512 IFMA, constants spanning less than 2^20 | two `vpmadd52luq` on the halves of the wide operand | 6 x 16 |
-//! | AVX-512 DQ | `vpmullq` | 10 x 16 |
-//! | AVX2 | three `vpmuludq` | 2 x 8 |
-//! | any other | `u64::wrapping_mul` | 4 x 8 |
+//! | processor | operands | how a product is made | instructions each | tile |
+//! |---|---|---|---|---|
+//! | AVX-512 with IFMA, VNNI, VBMI | any | 52-bit limbs: `vpmadd52luq`, `vpmadd52huq`, `vpdpwssd` (`full`) | 5/16 | 5 x 16 |
+//! | the same | public weights of 16 bits | `vpmadd52luq` for 36 bits, `vpdpwssd` for 28 (`narrow16`) | 3/16 | 6 x 16 |
+//! | the same | public weights that span less than 2^20 | two `vpmadd52luq` (`narrow20`) | 1/4 | 6 x 16 |
+//! | AVX-512 | any | `vpmullq` | 1/4, of three micro-operations each | 10 x 16 |
+//! | AVX2 | any | three `vpmuludq` | 3/2 | 2 x 8 |
+//! | any other | any | `u64::wrapping_mul` | | 4 x 8 |
 //!
-//! All give the same bits; tests compare them on awkward shapes. Operands are packed into panels
-//! and `k` is blocked by 256 so that a panel of the right operand stays in the first-level cache
-//! (the layout of Goto and van de Geijn, TOMS 2008). Convolutions pack their windows on the fly
-//! (implicit im2col); depthwise ones go row by row. Products with a few rows read the weights once,
-//! in place. Running time and addresses depend on shapes only (the IFMA choice also on the public weights).
+//! All give the same bits; tests compare them on awkward shapes and extreme operands. Products
+//! modulo 2^32 ([`VectorKernels::product32`]) take 3/32 of an instruction with VNNI.
+//!
+//! # Blocks and packing
+//! Operands are packed into panels (the layout of Goto and van de Geijn, TOMS 2008), 128 elements of
+//! the contracted axis at a time, so that a panel of each side stays in the first-level cache.
+//! A static right operand is kept in its narrowest form, 2, 4 or 8 bytes an element, which is what
+//! products of a few rows are bound by; for many rows a panel is widened once and used by all.
+//! Convolutions lay out windows on the fly; 1 x 1 ones read the input in place, depthwise ones go
+//! row by row, and those with few output pixels are turned, so that filters are the right operand.
+//!
+//! Public weights are packed when a program first uses them and kept as long as the program is in
+//! memory, for all its sessions ([`VectorKernels::for_program`]). Shares of private weights are
+//! packed by their owner ([`Prepared`]).
+//!
+//! # Threads
+//! Large products are cut into about four tasks for each thread of rayon's pool, each a few
+//! milliseconds at most, so that jobs that run at the same time take turns. Small ones stay on the
+//! caller's thread and allocate nothing: packed blocks are in buffers that each thread keeps and
+//! wipes after use.
+//!
+//! # What may be seen in the timing
+//! Running time and addresses depend on shapes, and for public weights on their width. They depend
+//! on no operand that is secret.
 //!
 //! # How fast
-//! One thread of an AVX-512 Xeon, up to 480 x 512 x 512: 15 to 18 G multiply-additions
-//! a second by IFMA (two instructions for eight products; 22 at most), 9 to 10 by `vpmullq`, 4 by
-//! AVX2; f64 by the `gemm` crate 42. There `vpmullq` is three micro-operations, so 64-bit products
-//! do not reach the rate of f64; where it is one (Zen 5) the design's trial kernel did.
+//! One thread of a Sapphire Rapids Xeon, G multiply-additions a second at 512 x 512 x 512 (and at
+//! best, by the count of instructions): 16-bit weights 24 (29), 20-bit weights 20 (22), any operands
+//! 15.7 (17.6), modulo 2^32 36 (58). One row by 2048 x 1000 weights: 8.8, 5 and 3, which is memory's
+//! rate. `cargo bench -p ai-link-benchmarks --bench gemm` prints all this beside f64.
 //!
 //! # Place for more
-//! Weights packed once per model (`Weights::id` is there for that), 32-bit rings, 8-bit limbs on VNNI.
+//! A level of Strassen's recursion for large products of two shares would save an eighth.
+//! Tensor cores by 8-bit limbs are another implementation of [`RingKernels`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -45,6 +67,7 @@ mod packed;
 mod plan;
 mod portable;
 mod prepared;
+mod ring32;
 mod scratch;
 
 pub use isa::Isa;
@@ -108,6 +131,25 @@ impl VectorKernels {
     pub fn convolve(&self, shape: &ConvShape, x: &[u64], w: &[u64], out: &mut [u64]) {
         let filters = Filters::new(self.isa, Values::Any, Use::Once, shape, w);
         conv::conv(shape, x, &filters, out);
+    }
+}
+
+/// The ring of integers modulo 2^32.
+impl VectorKernels {
+    /// `out [m, n] = a [m, k] * b [k, n]`, all row-major.
+    ///
+    /// # Panics
+    /// If a slice has another size than the shape says.
+    pub fn product32(&self, shape: GemmShape, a: &[u32], b: &[u32], out: &mut [u32]) {
+        ring32::product(self.isa, shape, a, b, out);
+    }
+
+    /// `out [batch, oc, oh, ow] = x ⋆ w` (cross-correlation with zero padding).
+    ///
+    /// # Panics
+    /// If a slice has another size than the shape says.
+    pub fn convolve32(&self, shape: &ConvShape, x: &[u32], w: &[u32], out: &mut [u32]) {
+        ring32::convolve(self.isa, shape, x, w, out);
     }
 }
 

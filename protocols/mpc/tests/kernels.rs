@@ -1,8 +1,10 @@
 //! Every instruction set gives the same bits as the plain loops, on awkward shapes.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use ai_link_mpc::kernels::{Isa, VectorKernels};
-use ai_link_program::fixed::ConstId;
+use ai_link_program::fixed::{ConstId, Program, ProgramBuilder};
 use ai_link_program::kernels::{ConvShape, GemmShape, PortableKernels, RingKernels, Weights};
 use proptest::prelude::*;
 
@@ -30,6 +32,11 @@ fn weights(seed: u64, n: usize, bits: u32) -> Vec<i64> {
 /// Signed weights as ring elements.
 fn ring(weights: &[i64]) -> Vec<u64> {
     weights.iter().map(|w| *w as u64).collect()
+}
+
+/// Elements modulo 2^32.
+fn small(words: &[u64]) -> Vec<u32> {
+    words.iter().map(|w| *w as u32).collect()
 }
 
 fn weights_of(data: &[i64]) -> Weights<'_> {
@@ -60,6 +67,10 @@ fn check_gemm(shape: GemmShape, bits: u32, seed: u64) {
         let prepared = kernels.prepare_gemm(shape.inner, shape.columns, &w);
         kernels.product_prepared(shape.rows, &x, &prepared, &mut got);
         assert!(got == want, "{isa:?}: the prepared product of {shape:?}");
+        // The larger ring maps onto the smaller one.
+        let mut got = vec![8; want.len()];
+        kernels.product32(shape, &small(&x), &small(&w), &mut got);
+        assert!(got == small(&want), "{isa:?}: {shape:?} in 32 bits");
     }
 }
 
@@ -87,6 +98,9 @@ fn check_conv(shape: &ConvShape, bits: u32, seed: u64) {
         let prepared = kernels.prepare_conv(shape, &w);
         kernels.convolve_prepared(shape, &x, &prepared, &mut got);
         assert!(got == want, "{isa:?}: prepared for {shape:?}");
+        let mut got = vec![8; want.len()];
+        kernels.convolve32(shape, &small(&x), &small(&w), &mut got);
+        assert!(got == small(&want), "{isa:?}: {shape:?} in 32 bits");
     }
 }
 
@@ -152,22 +166,24 @@ proptest! {
 fn large_shapes_that_span_blocks_and_threads() {
     for (rows, inner, columns) in [
         (1, 700, 513),
+        (1, 2049, 131),
+        (5, 129, 1000),
         (8, 260, 300),
         (9, 513, 65),
+        (32, 255, 130),
+        (61, 385, 40),
+        (121, 128, 37),
         (250, 257, 33),
         (37, 600, 1),
         (3, 1, 9),
     ] {
-        for bits in [20, 64] {
-            check_gemm(
-                GemmShape {
-                    rows,
-                    inner,
-                    columns,
-                },
-                bits,
-                5,
-            );
+        for bits in [16, 20, 64] {
+            let shape = GemmShape {
+                rows,
+                inner,
+                columns,
+            };
+            check_gemm(shape, bits, 5);
         }
     }
     let big = ConvShape {
@@ -193,25 +209,194 @@ fn large_shapes_that_span_blocks_and_threads() {
         ..big
     };
     check_conv(&depthwise, 64, 4);
+    // Windows that are the input itself, alone and in groups.
+    for groups in [1, 3] {
+        let pointwise = ConvShape {
+            groups,
+            out_channels: 36,
+            kernel: [1, 1],
+            pads: [0; 4],
+            ..big
+        };
+        check_conv(&pointwise, 16, 5);
+        check_conv(&pointwise, 64, 6);
+    }
+    // Few output pixels: the product is turned when filters are kept.
+    for (batch, groups, output, strides) in
+        [(1, 1, [7, 7], 1), (5, 3, [4, 4], 2), (40, 1, [2, 2], 3)]
+    {
+        let few = ConvShape {
+            batch,
+            groups,
+            in_channels: 30,
+            out_channels: 51,
+            input: [7, 7],
+            output,
+            kernel: [3, 3],
+            strides: [strides; 2],
+            pads: [1; 4],
+            dilations: [1, 1],
+        };
+        for bits in [16, 20, 64] {
+            check_conv(&few, bits, 7);
+        }
+    }
 }
 
 #[test]
 fn extreme_operands_wrap_like_the_ring() {
-    // All-ones operands and the extreme narrow weights: the largest partial products there are.
+    // The largest partial products there are, and bits on both sides of every cut.
+    let (rows, inner, columns) = (13, 600, 17);
     let shape = GemmShape {
-        rows: 13,
-        inner: 600,
-        columns: 17,
+        rows,
+        inner,
+        columns,
     };
-    let x = vec![u64::MAX; 13 * 600];
-    for w in [[-(1 << 19), (1 << 19) - 1], [i64::MIN, i64::MAX]] {
-        let w: Vec<i64> = w.into_iter().cycle().take(600 * 17).collect();
-        let mut want = vec![0; 13 * 17];
-        PortableKernels.gemm(shape, &x, weights_of(&w), &mut want);
-        for isa in Isa::available() {
-            let mut got = vec![0; want.len()];
-            VectorKernels::with_isa(isa).gemm(shape, &x, weights_of(&w), &mut got);
-            assert!(got == want, "{isa:?}");
+    let cuts = [16, 32, 36, 51, 52, 63].map(|bit| 1u64 << bit);
+    let cuts = cuts.iter().flat_map(|c| [*c, c - 1, c.wrapping_neg()]);
+    let mixed: Vec<u64> = cuts.chain([0, 1]).collect();
+    let ranges = [
+        (-(1 << 15), (1 << 15) - 1),
+        (-(1 << 15), 1 << 15),
+        (0, (1 << 20) - 1),
+        (1 << 40, (1 << 40) + (1 << 20) - 1),
+        (-(1 << 19), (1 << 19) - 1),
+        (-(1 << 19), 1 << 19),
+        (i64::MIN, i64::MAX),
+    ];
+    for x in [vec![u64::MAX], mixed] {
+        let x: Vec<u64> = x.into_iter().cycle().take(rows * inner).collect();
+        for (low, high) in ranges {
+            let w = [low, high, high, low, high];
+            let w: Vec<i64> = w.into_iter().cycle().take(inner * columns).collect();
+            let mut want = vec![0; rows * columns];
+            PortableKernels.gemm(shape, &x, weights_of(&w), &mut want);
+            for isa in Isa::available() {
+                let kernels = VectorKernels::with_isa(isa);
+                let mut got = vec![0; want.len()];
+                kernels.gemm(shape, &x, weights_of(&w), &mut got);
+                assert!(got == want, "{isa:?}, weights {low}..={high}");
+                let mut got32 = vec![0; want.len()];
+                kernels.product32(shape, &small(&x), &small(&ring(&w)), &mut got32);
+                assert!(got32 == small(&want), "{isa:?}, {low}..={high} in 32 bits");
+                // The same product as a convolution, where the weights are the left operand.
+                let conv = ConvShape {
+                    batch: 1,
+                    groups: 1,
+                    in_channels: inner,
+                    out_channels: columns,
+                    input: [1, rows],
+                    output: [1, rows],
+                    kernel: [1, 1],
+                    strides: [1, 1],
+                    pads: [0; 4],
+                    dilations: [1, 1],
+                };
+                kernels.conv(
+                    &conv,
+                    &turned(&x, inner),
+                    weights_of(&turned(&w, columns)),
+                    &mut got,
+                );
+                assert!(
+                    turned(&got, rows) == want,
+                    "{isa:?}, filters {low}..={high}"
+                );
+            }
         }
     }
+}
+
+/// `[columns, rows]` from `[rows, columns]`.
+fn turned<T: Copy>(matrix: &[T], columns: usize) -> Vec<T> {
+    (0..matrix.len())
+        .map(|i| {
+            let rows = matrix.len() / columns;
+            matrix[i % rows * columns + i / rows]
+        })
+        .collect()
+}
+
+/// A program of one product with these weights `[inner, columns]`.
+fn program(inner: usize, columns: usize, weights: Vec<i64>) -> Arc<Program> {
+    let mut b = ProgramBuilder::new("product");
+    let x = b.input_bounded("x", &[inner], 8, 10);
+    let z = b.linear(x, [inner, columns], weights, None, 8);
+    b.output("z", z);
+    Arc::new(b.finish().unwrap())
+}
+
+#[test]
+fn weights_kept_for_a_program_are_that_programs() {
+    let shape = GemmShape {
+        rows: 3,
+        inner: 40,
+        columns: 21,
+    };
+    let programs = [16, 20, 30].map(|bits| program(40, 21, weights(bits.into(), 840, bits)));
+    let x = words(1, 120);
+    // Twice, so that kept weights are used; both times of several programs whose ids are the same.
+    for _ in 0..2 {
+        for program in &programs {
+            let kernels = VectorKernels::for_program(program);
+            let own = &program.constant(ConstId(0)).data;
+            // Others' weights under an id of this program are not mistaken for its own.
+            for data in programs.each_ref().map(|p| &p.constant(ConstId(0)).data) {
+                let (mut want, mut got) = (vec![0; 63], vec![1; 63]);
+                PortableKernels.gemm(shape, &x, weights_of(data), &mut want);
+                kernels.gemm(shape, &x, weights_of(data), &mut got);
+                assert!(got == want);
+                let filters = ConvShape {
+                    batch: 1,
+                    groups: 1,
+                    in_channels: 40,
+                    out_channels: 21,
+                    input: [1, 3],
+                    output: [1, 3],
+                    kernel: [1, 1],
+                    strides: [1, 1],
+                    pads: [0; 4],
+                    dilations: [1, 1],
+                };
+                // The same constant in another role.
+                PortableKernels.conv(&filters, &x, weights_of(data), &mut want);
+                kernels.conv(&filters, &x, weights_of(data), &mut got);
+                assert!(got == want);
+            }
+            let shown = format!("{kernels:?}");
+            assert!(shown.contains("1 of"), "only its own are kept: {shown}");
+            assert!(!own.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_program_can_be_run_by_many_threads_at_once() {
+    let program = program(300, 170, weights(9, 51_000, 16));
+    let shape = GemmShape {
+        rows: 7,
+        inner: 300,
+        columns: 170,
+    };
+    let x = words(2, 2100);
+    let mut want = vec![0; 7 * 170];
+    let data = &program.constant(ConstId(0)).data;
+    PortableKernels.gemm(shape, &x, weights_of(data), &mut want);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut got = vec![0; want.len()];
+                VectorKernels::for_program(&program).gemm(shape, &x, weights_of(data), &mut got);
+                assert!(got == want);
+            });
+        }
+    });
+}
+
+#[test]
+fn what_is_prepared_is_not_shown() {
+    let kernels = VectorKernels::best();
+    let w = vec![0x1234_5678_9abc_def0; 6];
+    let shown = format!("{:?}", kernels.prepare_gemm(2, 3, &w));
+    assert_eq!(shown, "Prepared([2, 3])");
 }

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 mod few;
-mod windows;
+pub(super) mod windows;
 
 use ai_link_program::kernels::ConvShape;
 use rayon::prelude::*;
@@ -116,7 +116,7 @@ pub(super) fn conv(s: &ConvShape, x: &[u64], filters: &Filters, out: &mut [u64])
 }
 
 /// The input planes of a group of a record, where `unit` counts both.
-fn planes<'a>(s: &ConvShape, x: &'a [u64], unit: usize) -> &'a [u64] {
+pub(super) fn planes<'a, T>(s: &ConvShape, x: &'a [T], unit: usize) -> &'a [T] {
     let size = s.in_channels / s.groups * s.input[0] * s.input[1];
     &x[unit * size..][..size]
 }
@@ -202,7 +202,7 @@ fn block(
     plan: &Plan,
     left: &[u64],
     taps: usize,
-    windows: &Windows<'_>,
+    windows: &Windows<'_, u64>,
     pixel: usize,
     scratch: &mut Scratch,
     out: &mut Rectangle<'_>,

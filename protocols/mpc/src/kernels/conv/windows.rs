@@ -3,16 +3,16 @@
 use ai_link_program::kernels::ConvShape;
 
 /// The windows of one record and group as a matrix `[taps, output pixels]` that is never stored.
-pub(super) struct Windows<'a> {
-    pub(super) shape: &'a ConvShape,
+pub(in super::super) struct Windows<'a, T> {
+    pub(in super::super) shape: &'a ConvShape,
     /// Input planes of the group.
-    pub(super) planes: &'a [u64],
+    pub(in super::super) planes: &'a [T],
 }
 
-impl<'a> Windows<'a> {
+impl<'a, T: Copy + Default> Windows<'a, T> {
     /// Where windows are the input itself: its elements from tap `k` and `pixel` on, and the
     /// distance from one tap to the next.
-    pub(super) fn in_place(&self, k: usize, pixel: usize) -> Option<(&'a [u64], usize)> {
+    pub(super) fn in_place(&self, k: usize, pixel: usize) -> Option<(&'a [T], usize)> {
         let s = self.shape;
         let same = s.kernel == [1, 1] && s.strides == [1, 1] && s.pads == [0; 4];
         let plane = s.input[0] * s.input[1];
@@ -20,7 +20,7 @@ impl<'a> Windows<'a> {
     }
 
     /// Copies `out.len()` elements of the row of tap `k`, from output pixel `column` on.
-    pub(super) fn copy(&self, k: usize, column: usize, out: &mut [u64]) {
+    pub(in super::super) fn copy(&self, k: usize, column: usize, out: &mut [T]) {
         let s = self.shape;
         let [height, width] = s.input;
         let [kh, kw] = s.kernel;
@@ -38,14 +38,14 @@ impl<'a> Windows<'a> {
                 let x = ox * s.strides[1] + kx * s.dilations[1];
                 copy_line(source, x, s.pads[1], s.strides[1], line);
             } else {
-                line.fill(0);
+                line.fill(T::default());
             }
             at += run;
         }
     }
 
     /// Copies all taps of one output pixel.
-    pub(super) fn pixel(&self, pixel: usize, out: &mut [u64]) {
+    pub(super) fn pixel(&self, pixel: usize, out: &mut [T]) {
         let s = self.shape;
         let [height, width] = s.input;
         let (oy, ox) = (pixel / s.output[1], pixel % s.output[1]);
@@ -61,7 +61,7 @@ impl<'a> Windows<'a> {
                 };
                 for (kx, tap) in line.iter_mut().enumerate() {
                     let x = (ox * s.strides[1] + kx * s.dilations[1]).wrapping_sub(s.pads[1]);
-                    *tap = source.get(x).copied().unwrap_or(0);
+                    *tap = source.get(x).copied().unwrap_or_default();
                 }
             }
         }
@@ -69,18 +69,18 @@ impl<'a> Windows<'a> {
 }
 
 /// `line[i] = source[x + i * stride - pad]`, zero outside.
-fn copy_line(source: &[u64], x: usize, pad: usize, stride: usize, line: &mut [u64]) {
+fn copy_line<T: Copy + Default>(source: &[T], x: usize, pad: usize, stride: usize, line: &mut [T]) {
     if stride == 1 {
         let before = pad.saturating_sub(x).min(line.len());
         let from = (x + before).saturating_sub(pad).min(source.len());
         let inside = (source.len() - from).min(line.len() - before);
-        line[..before].fill(0);
+        line[..before].fill(T::default());
         line[before..before + inside].copy_from_slice(&source[from..from + inside]);
-        line[before + inside..].fill(0);
+        line[before + inside..].fill(T::default());
         return;
     }
     for (i, o) in line.iter_mut().enumerate() {
         let at = (x + i * stride).wrapping_sub(pad);
-        *o = source.get(at).copied().unwrap_or(0);
+        *o = source.get(at).copied().unwrap_or_default();
     }
 }
