@@ -12,6 +12,7 @@ mod function;
 mod op;
 mod outputs;
 mod run;
+mod separate;
 
 pub(crate) use function::End;
 pub use function::Function;

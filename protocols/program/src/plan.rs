@@ -18,6 +18,13 @@
 //! must hold that `bits(A 2^q) + headroom <= 62`. If that fails anywhere, `f` is lowered, down to a minimum; if it still
 //! fails, the plan is refused with the layers at fault.
 //!
+//! # Choices
+//!
+//! What can be computed in several ways is computed in the one that [`CostModel`] predicts to be cheapest on the link of
+//! [`PlanOptions::link`]: the shape of the tree of a comparison or function secret sharing, a clamp before a table or a
+//! longer table, a pool over rows and then columns or over all taps of a window at once, all pairs or a tournament.
+//! [`Program::predict`] tells the outcome step by step.
+//!
 //! # Private weights
 //!
 //! With [`WeightPrivacy::Private`] every constant of the model becomes a parameter: linear layers and convolutions
@@ -71,6 +78,7 @@
 
 mod activation;
 mod compare;
+mod cost;
 mod function;
 mod link;
 mod lower;
@@ -83,13 +91,15 @@ mod table;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::fixed::{ParameterError, Parameters, Program, ProgramError};
+use crate::fixed::{ParameterError, Parameters, Program, ProgramBuilder, ProgramError};
 use crate::graph::{Graph, GraphRunError, NodeOp};
+use crate::package::CalibrationSummary;
 use crate::tensor::Tensor;
 
 pub use crate::graph::OutputPolicy;
+pub use cost::{CostModel, StepCost, StepPrediction};
 pub use link::LinkProfile;
-pub use options::{BoundPolicy, PlanOptions, WeightPrivacy};
+pub use options::{Accuracy, BoundPolicy, FssPolicy, PlanOptions, WeightPrivacy};
 
 #[cfg(doc)]
 use crate::fixed::Op;
@@ -164,6 +174,21 @@ pub enum PlanError {
         /// All layers at fault.
         layers: Vec<Misfit>,
     },
+    /// No number of fraction bits gives the accuracy asked for.
+    #[error(
+        "the error on the calibration records is {least} at best, more than {bound}: allow more fraction or function bits"
+    )]
+    Inaccurate {
+        /// As given.
+        bound: f32,
+        /// The smallest error found.
+        least: f32,
+    },
+    /// A calibration record could not be evaluated in fixed point: a mistake in this crate.
+    #[error(
+        "the plan does not run on its own calibration records; this is a defect, please report it"
+    )]
+    Unmeasured,
     /// The plan made is not a program: a mistake in this crate.
     #[error("the plan is not a valid program; this is a defect, please report it with the model")]
     Internal(#[source] ProgramError),
@@ -205,10 +230,14 @@ pub fn compile(
 ) -> Result<Compiled, PlanError> {
     options.check()?;
     let graph = graph.clone().with_outputs(options.outputs);
-    let mut graph = graph.ok_or(PlanError::Outputs {
+    let reference = graph.ok_or(PlanError::Outputs {
         policy: options.outputs,
     })?;
-    graph = graph.commute_with_max_pool();
+    let model = CostModel::new(options.link);
+    let mut graph = reference.clone().commute_with_max_pool();
+    graph = graph.with_separate_pools(|levels, comparisons| {
+        model.maxima(levels, comparisons * u64::from(options.batch.max(1)))
+    });
     if options.weights == WeightPrivacy::Private {
         graph = graph.with_affine_layers();
     }
@@ -217,26 +246,107 @@ pub fn compile(
     if options.bounds == BoundPolicy::Uniform {
         level(&graph, &mut ranges);
     }
-    let mut fraction = options.fraction_bits;
-    loop {
-        match lower::lower(&graph, &ranges, &spans, fraction, &options) {
-            Ok((parts, secrets)) => return finish(parts, secrets),
-            Err(_) if fraction > options.min_fraction_bits => fraction -= 1,
-            Err(layers) => {
-                return Err(PlanError::DoesNotFit {
-                    fraction_bits: fraction,
-                    layers,
-                });
+    let plan = Plan {
+        graph,
+        ranges,
+        spans,
+        options,
+    };
+    match options.accuracy {
+        Accuracy::Most => plan.at_most(options.fraction_bits),
+        Accuracy::Within(error) => plan.cheapest(&reference, calibration, error),
+    }
+}
+
+/// A graph with what calibration told about it.
+struct Plan {
+    graph: Graph,
+    ranges: Vec<f64>,
+    spans: Vec<Span>,
+    options: PlanOptions,
+}
+
+impl Plan {
+    /// With as many fraction bits as fit, up to `fraction`.
+    fn at_most(&self, mut fraction: u8) -> Result<Compiled, PlanError> {
+        loop {
+            match self.at(fraction) {
+                Err(PlanError::DoesNotFit { .. }) if fraction > self.options.min_fraction_bits => {
+                    fraction -= 1;
+                }
+                made => return made,
             }
+        }
+    }
+
+    fn at(&self, fraction: u8) -> Result<Compiled, PlanError> {
+        let lowered = lower::lower(
+            &self.graph,
+            &self.ranges,
+            &self.spans,
+            fraction,
+            &self.options,
+        );
+        let (builder, secrets) = lowered.map_err(|layers| PlanError::DoesNotFit {
+            fraction_bits: fraction,
+            layers,
+        })?;
+        finish(builder, secrets, &self.options)
+    }
+
+    /// With the fewest fraction bits whose error on the calibration records is at most `bound`.
+    fn cheapest(
+        &self,
+        reference: &Graph,
+        calibration: &[Vec<Tensor>],
+        bound: f32,
+    ) -> Result<Compiled, PlanError> {
+        let PlanOptions {
+            fraction_bits,
+            min_fraction_bits,
+            ..
+        } = self.options;
+        let mut refused = None;
+        let mut least = f32::INFINITY;
+        // Upwards in steps of two: by default 10, 12, 14 and 16.
+        let steps = (fraction_bits - min_fraction_bits) / 2;
+        for fraction in (0..=steps).rev().map(|k| fraction_bits - 2 * k) {
+            let made = match self.at(fraction) {
+                Ok(made) => made,
+                Err(why) => {
+                    refused = Some(why);
+                    continue;
+                }
+            };
+            let (program, parameters) = (&made.program, &made.parameters);
+            let measured =
+                CalibrationSummary::measure_with(reference, program, parameters, calibration);
+            let error = measured.map_err(|_| PlanError::Unmeasured)?.max_abs_error;
+            if error <= bound {
+                return Ok(made);
+            }
+            least = least.min(error);
+        }
+        match refused {
+            Some(why) if least.is_infinite() => Err(why),
+            _ => Err(PlanError::Inaccurate { bound, least }),
         }
     }
 }
 
 fn finish(
-    parts: crate::fixed::ProgramBuilder,
+    builder: ProgramBuilder,
     mut secrets: Vec<Zeroizing<Vec<i64>>>,
+    options: &PlanOptions,
 ) -> Result<Compiled, PlanError> {
-    let program = parts.finish().map_err(PlanError::Internal)?;
+    let mut parts = builder.finish().map_err(PlanError::Internal)?.into_parts();
+    let model = CostModel::new(options.link);
+    for step in &mut parts.steps {
+        let elements = parts.values[step.output.index()].elements() as u64;
+        let elements = elements * u64::from(options.batch.max(1));
+        step.tactic = cost::tactic(&model, &step.op, elements, options.fss);
+    }
+    let program = Program::new(parts).map_err(PlanError::Internal)?;
     // Moved out, not copied: the vectors end in `Parameters`, which wipes them.
     let values = secrets.iter_mut().map(|s| std::mem::take(&mut **s));
     let parameters =

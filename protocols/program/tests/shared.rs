@@ -260,7 +260,7 @@ fn what_is_wrong_is_refused() {
         error(positive(19), Tactic::Auto),
         StepError::Window { need: 20, .. }
     ));
-    for (leaf_bits, fan_in) in [(0, 3), (5, 3), (4, 1), (4, 4)] {
+    for (leaf_bits, fan_in) in [(0, 3), (5, 3), (4, 1), (4, 5)] {
         let tactic = Tactic::Tree { leaf_bits, fan_in };
         assert!(matches!(
             error(positive(20), tactic),

@@ -298,7 +298,7 @@ fn check_tactic(op: &Op, tactic: Tactic) -> Result<(), StepError> {
     let fits = match tactic {
         Tactic::Auto => true,
         Tactic::Tree { leaf_bits, fan_in } => {
-            op.window().is_some() && (1..=4).contains(&leaf_bits) && (2..=3).contains(&fan_in)
+            op.window().is_some() && (1..=4).contains(&leaf_bits) && (2..=4).contains(&fan_in)
         }
         Tactic::Fss => op.window().is_some(),
     };

@@ -233,7 +233,7 @@ pub enum StepError {
     },
     /// A tactic that the operator has no use for, or out of range.
     #[error(
-        "{kind} cannot be computed by {tactic:?}: only signs have a tactic, with leaves of 1 to 4 bits and a fan-in of 2 or 3"
+        "{kind} cannot be computed by {tactic:?}: only signs have a tactic, with leaves of 1 to 4 bits and a fan-in of 2 to 4"
     )]
     Tactic {
         /// The operator.

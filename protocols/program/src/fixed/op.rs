@@ -261,9 +261,9 @@ pub enum Tactic {
     Tree {
         /// 1 to 4.
         leaf_bits: u8,
-        /// 2 or 3.
+        /// 2 to 4.
         fan_in: u8,
     },
-    /// Signs by function secret sharing: one round, about a kilobyte dealt for each element.
+    /// Signs by function secret sharing: one round, about a kilobyte dealt for each element. For two evaluators only.
     Fss,
 }

@@ -1,13 +1,10 @@
 //! Smooth functions: clamp, centre, look up.
 
+use super::CostModel;
 use super::lower::{Held, Lowering};
 use super::table::{self, Request};
 use crate::fixed::{Op, limits};
 use crate::graph::Function;
-
-/// Rounds and words (of 8 dealt bytes, for each element) of the comparison that clamps: a `Relu` of a value and one more.
-const CLAMP_ROUNDS: f64 = 4.0;
-const CLAMP_WORDS: f64 = 18.0;
 
 impl Lowering<'_> {
     /// See [`plan`](crate::plan) for the ranges and errors.
@@ -16,8 +13,6 @@ impl Lowering<'_> {
         let bound_bits = self.need(held.range, self.target);
         let room = i32::from(limits::BOUND_BITS) - i32::from(self.options.headroom_bits);
         let elements: usize = self.graph.values[x].iter().product();
-        let link = self.options.link;
-        let round_bytes = link.round_trip.as_secs_f64() / 2.0 * link.bandwidth_bits as f64 / 8.0;
         let request = Request {
             function,
             fraction: self.target,
@@ -26,7 +21,8 @@ impl Lowering<'_> {
             result_bits: u8::try_from(room).unwrap_or(0),
             range,
             precision: self.options.function_bits,
-            clamp_words: CLAMP_WORDS + CLAMP_ROUNDS * round_bytes / (8.0 * elements as f64),
+            model: CostModel::new(self.options.link),
+            elements: elements * self.options.batch.max(1) as usize,
         };
         let table = match table::fit(&request) {
             Ok(table) => table,

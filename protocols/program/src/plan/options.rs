@@ -4,9 +4,11 @@ use super::{LinkProfile, PlanError};
 use crate::graph::OutputPolicy;
 
 /// Choices of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PlanOptions {
-    /// Fraction bits to aim for.
+    /// Fraction bits to aim for: fewer bits to compare against more precision.
+    pub accuracy: Accuracy,
+    /// Fraction bits at most.
     pub fraction_bits: u8,
     /// Fraction bits below which a plan is refused rather than made imprecise.
     pub min_fraction_bits: u8,
@@ -22,6 +24,31 @@ pub struct PlanOptions {
     pub function_bits: u8,
     /// Between the evaluators.
     pub link: LinkProfile,
+    /// Records at once that the plan is made for. It works for any number.
+    pub batch: u32,
+    /// Whether signs may be computed by function secret sharing.
+    pub fss: FssPolicy,
+}
+
+/// How many fraction bits a plan takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Accuracy {
+    /// As many as fit, up to [`PlanOptions::fraction_bits`].
+    #[default]
+    Most,
+    /// The fewest, in steps of two, with which no output differs from the float model by more than this on the
+    /// calibration records.
+    Within(f32),
+}
+
+/// Whether signs may be computed by function secret sharing: one round instead of four, for a kilobyte a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum FssPolicy {
+    /// Never: the program can be evaluated by any number of evaluators.
+    #[default]
+    Never,
+    /// Where the link makes it cheaper. There may be two evaluators only.
+    WhereCheaper,
 }
 
 /// Who knows the weights.
@@ -47,6 +74,7 @@ pub enum BoundPolicy {
 impl Default for PlanOptions {
     fn default() -> Self {
         Self {
+            accuracy: Accuracy::Most,
             fraction_bits: 16,
             min_fraction_bits: 10,
             headroom_bits: 3,
@@ -55,6 +83,8 @@ impl Default for PlanOptions {
             outputs: OutputPolicy::Values,
             function_bits: 10,
             link: LinkProfile::default(),
+            batch: 1,
+            fss: FssPolicy::Never,
         }
     }
 }

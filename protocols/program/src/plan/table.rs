@@ -7,6 +7,7 @@
 //!
 //! The smallest table whose error, measured with the rounded integers in ring arithmetic, is within tolerance is taken.
 
+use super::CostModel;
 use crate::graph::{End, Function};
 
 /// What a table is for.
@@ -25,8 +26,10 @@ pub(super) struct Request {
     pub(super) range: f64,
     /// The error may be `2^-precision`, relative to the largest result if that is above 1.
     pub(super) precision: u8,
-    /// What a comparison with both ends costs, in words of a table.
-    pub(super) clamp_words: f64,
+    /// Weighs a longer table against comparisons with both ends.
+    pub(super) model: CostModel,
+    /// Of the whole batch.
+    pub(super) elements: usize,
 }
 
 /// A table.
@@ -59,14 +62,15 @@ pub(super) fn fit(request: &Request) -> Result<Table, f64> {
     let mut sizes: Vec<(u8, usize)> = (2..=8)
         .flat_map(|n| (1..=3).map(move |degree| (n, degree)))
         .collect();
-    let words = |n: u8, degree: usize| ((degree + 1) << n) as f64;
-    sizes.sort_by(|a, b| words(a.0, a.1).total_cmp(&words(b.0, b.1)));
+    let price = |n: u8, degree: usize| request.model.table(n, degree);
+    let clamping = request.model.clamp(request.elements);
+    sizes.sort_by(|a, b| price(a.0, a.1).total_cmp(&price(b.0, b.1)));
     let mut best: Option<(f64, Table)> = None;
     let mut least = f64::INFINITY;
     for (n, degree) in sizes {
         if best
             .as_ref()
-            .is_some_and(|(cost, _)| words(n, degree) >= *cost)
+            .is_some_and(|(cost, _)| price(n, degree) >= *cost)
         {
             break;
         }
@@ -79,7 +83,7 @@ pub(super) fn fit(request: &Request) -> Result<Table, f64> {
             };
             least = least.min(table.error / request.scale(table.magnitude));
             let clamps = table.clamp.iter().flatten().count();
-            let cost = words(n, degree) + if clamps > 0 { request.clamp_words } else { 0.0 };
+            let cost = price(n, degree) + if clamps > 0 { clamping } else { 0.0 };
             let fits = table.error <= request.tolerance(table.magnitude);
             if fits && best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 best = Some((cost, table));
@@ -326,7 +330,10 @@ fn interpolate(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::plan::LinkProfile;
 
     fn request(function: Function, span: [f64; 2], bound_bits: u8) -> Request {
         Request {
@@ -337,7 +344,11 @@ mod tests {
             result_bits: 59,
             range: 1.0,
             precision: 10,
-            clamp_words: 50.0,
+            model: CostModel::new(LinkProfile {
+                round_trip: Duration::ZERO,
+                ..LinkProfile::LOOPBACK
+            }),
+            elements: 1 << 16,
         }
     }
 
