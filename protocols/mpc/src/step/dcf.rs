@@ -44,7 +44,7 @@
 
 use zeroize::Zeroize;
 
-use super::ggm::{GROUP, control, hash, negate_if, wide};
+use super::ggm::{GROUP, Path, Side, control, controls, hash, negate_if, read_blocks, wide};
 use super::narrow;
 use crate::kernels::{Isa, Vectorised, dispatch};
 use crate::planes::{read_words, write_words};
@@ -234,25 +234,6 @@ impl Dcf {
     }
 }
 
-/// Which of the two keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// Begins with control bit 0.
-    Zero,
-    /// Begins with control bit 1; its shares are negated.
-    One,
-}
-
-impl Side {
-    #[inline(always)]
-    fn mask(self) -> u64 {
-        match self {
-            Self::Zero => 0,
-            Self::One => u64::MAX,
-        }
-    }
-}
-
 /// The tweak of block `block` (0 = the seed, 1 and 2 = the value) of a child; `right` is 0 or 1.
 #[inline(always)]
 fn tweak(right: u64, block: usize) -> u128 {
@@ -262,13 +243,6 @@ fn tweak(right: u64, block: usize) -> u128 {
 #[inline(always)]
 fn leaf_tweak(leaf: u64, block: usize) -> u128 {
     LEAF_TWEAK | u128::from(leaf << 4 | block as u64)
-}
-
-#[inline(always)]
-fn read_blocks(bytes: &[u8], out: &mut [u128]) {
-    for (o, block) in out.iter_mut().zip(bytes.as_chunks::<16>().0) {
-        *o = u128::from_le_bytes(*block);
-    }
 }
 
 struct EvaluateScratch {
@@ -437,12 +411,10 @@ impl Vectorised for EvaluateGroup<'_> {
 }
 
 struct DealScratch {
-    seeds: [[u128; GROUP]; 2],
-    /// Control bits of evaluator 1 as masks; those of evaluator 0 are the opposite.
-    bits: Lanes,
+    path: Path,
     payload: Parts,
     /// What the values on the path add up to, evaluator 0's less evaluator 1's.
-    path: Parts,
+    sums: Parts,
     input: [u128; 12 * GROUP],
     grown: [u128; 12 * GROUP],
 }
@@ -450,10 +422,9 @@ struct DealScratch {
 impl Default for DealScratch {
     fn default() -> Self {
         Self {
-            seeds: [[0; GROUP]; 2],
-            bits: [0; GROUP],
+            path: Path::default(),
             payload: [[0; GROUP]; PARTS],
-            path: [[0; GROUP]; PARTS],
+            sums: [[0; GROUP]; PARTS],
             input: [0; 12 * GROUP],
             grown: [0; 12 * GROUP],
         }
@@ -462,10 +433,8 @@ impl Default for DealScratch {
 
 impl Drop for DealScratch {
     fn drop(&mut self) {
-        self.seeds.zeroize();
-        self.bits.zeroize();
         self.payload.zeroize();
-        self.path.zeroize();
+        self.sums.zeroize();
         self.input.zeroize();
         self.grown.zeroize();
     }
@@ -518,12 +487,9 @@ impl DealGroup<'_> {
         let n = self.alpha.len();
         let blocks = 1 + self.dcf.payload.blocks();
         let DealScratch {
-            seeds,
-            input,
-            grown,
-            ..
+            path, input, grown, ..
         } = &mut *self.scratch;
-        for (party, seeds) in seeds.iter().enumerate() {
+        for (party, seeds) in path.seeds.iter().enumerate() {
             for right in 0..2 {
                 for block in 0..blocks {
                     let at = ((party * 2 + right) * blocks + block) * n;
@@ -546,9 +512,9 @@ impl DealGroup<'_> {
             let [left1, right1] = [0, 1].map(|right| self.values(1, right, part));
             let mut corrections = [0; GROUP];
             let DealScratch {
-                bits,
-                payload,
                 path,
+                payload,
+                sums,
                 ..
             } = &mut *self.scratch;
             for i in 0..n {
@@ -560,53 +526,12 @@ impl DealGroup<'_> {
                 let differ = (left ^ right) & alpha[i];
                 let (lose, keep) = (right ^ differ, left ^ differ);
                 let wanted = payload[part][i] & alpha[i];
-                let missing = wanted.wrapping_sub(lose).wrapping_sub(path[part][i]);
-                corrections[i] = negate_if(bits[i], missing);
-                path[part][i] = path[part][i].wrapping_add(keep).wrapping_add(missing);
+                let missing = wanted.wrapping_sub(lose).wrapping_sub(sums[part][i]);
+                corrections[i] = negate_if(path.bits[i], missing);
+                sums[part][i] = sums[part][i].wrapping_add(keep).wrapping_add(missing);
             }
             self.write_part(at, part, &corrections);
         }
-    }
-
-    /// The corrections of seeds and control bits of a level, and the nodes below it.
-    #[inline(always)]
-    fn correct_seeds(
-        &mut self,
-        at: std::ops::Range<usize>,
-        index: usize,
-        alpha: &Lanes,
-        controls: &mut Lanes,
-    ) {
-        let n = self.alpha.len();
-        let mut seeds = [[0; GROUP]; 2];
-        let mut bits = [0; GROUP];
-        {
-            let stride = 1 + self.dcf.payload.blocks();
-            let grown = &self.scratch.grown;
-            let seed = |side: usize| &grown[side * stride * n..][..n];
-            let [left0, right0, left1, right1] = [0, 1, 2, 3].map(seed);
-            let blocks = self.out[at].as_chunks_mut::<16>().0;
-            for (i, out) in blocks.iter_mut().enumerate().take(n) {
-                let goes_right = wide(alpha[i]);
-                let (left, right) = (left0[i] ^ left1[i], right0[i] ^ right1[i]);
-                let lose = right ^ ((left ^ right) & goes_right);
-                let to_left = control(left) ^ !alpha[i];
-                let to_right = control(right) ^ alpha[i];
-                let correction = lose & !1 | u128::from(to_left & 1);
-                *out = correction.to_le_bytes();
-                controls[i] |= (to_right & 1) << index;
-
-                let keep = |left: u128, right: u128| left ^ ((left ^ right) & goes_right);
-                let (keep0, keep1) = (keep(left0[i], right0[i]), keep(left1[i], right1[i]));
-                let one = self.scratch.bits[i];
-                let flip = to_left ^ ((to_left ^ to_right) & alpha[i]);
-                seeds[0][i] = (keep0 ^ (correction & wide(!one))) & !1;
-                seeds[1][i] = (keep1 ^ (correction & wide(one))) & !1;
-                bits[i] = control(keep1) ^ (one & flip);
-            }
-        }
-        self.scratch.seeds = seeds;
-        self.scratch.bits = bits;
     }
 
     /// The corrections of the values of all leaves below the path's last node.
@@ -618,14 +543,13 @@ impl DealGroup<'_> {
         let last = dcf.leaves() as u64 - 1;
         for leaf in 0..dcf.leaves() {
             let DealScratch {
-                seeds,
-                bits,
-                payload,
                 path,
+                payload,
+                sums,
                 input,
                 grown,
             } = &mut *self.scratch;
-            for (party, seeds) in seeds.iter().enumerate() {
+            for (party, seeds) in path.seeds.iter().enumerate() {
                 for block in 0..blocks {
                     let at = (party * blocks + block) * n;
                     let tweak = leaf_tweak(leaf as u64, block);
@@ -646,9 +570,9 @@ impl DealGroup<'_> {
                     let below = ((leaf as u64).wrapping_sub(self.alpha[i] & last)) >> 63;
                     let wanted = payload[part][i] & 0u64.wrapping_sub(below);
                     let missing = wanted
-                        .wrapping_sub(path[part][i])
+                        .wrapping_sub(sums[part][i])
                         .wrapping_sub(value(0).wrapping_sub(value(1)));
-                    corrections[part][i] = negate_if(bits[i], missing);
+                    corrections[part][i] = negate_if(path.bits[i], missing);
                 }
             }
             for part in dcf.payload.parts() {
@@ -665,17 +589,9 @@ impl Vectorised for DealGroup<'_> {
     fn run(mut self) {
         let dcf = self.dcf;
         let n = self.alpha.len();
-        for (seeds, roots) in self.scratch.seeds.iter_mut().zip(self.roots) {
-            for (seed, root) in seeds.iter_mut().zip(roots) {
-                *seed = root & !1;
-            }
-        }
-        self.scratch.bits = [u64::MAX; GROUP];
-        self.scratch.path = [[0; GROUP]; PARTS];
-        let mut controls = [0; GROUP];
-        for (control, spare) in controls.iter_mut().zip(self.spare) {
-            *control = spare & u64::MAX.checked_shl(dcf.levels() as u32).unwrap_or(0);
-        }
+        self.scratch.path.start(self.roots);
+        self.scratch.sums = [[0; GROUP]; PARTS];
+        let mut controls = controls(dcf.levels(), self.spare);
         for index in 0..dcf.levels() {
             let from_top = dcf.width - 1 - index as u32;
             let mut alpha = [0; GROUP];
@@ -685,7 +601,16 @@ impl Vectorised for DealGroup<'_> {
             self.grow();
             let level = dcf.level(index, n);
             self.correct_values(level.values.start, &alpha);
-            self.correct_seeds(level.seeds, index, &alpha, &mut controls);
+            let stride = (1 + dcf.payload.blocks()) * n;
+            let DealScratch { path, grown, .. } = &mut *self.scratch;
+            let seeds = [0, 1, 2, 3].map(|side| &grown[side * stride..][..n]);
+            path.descend(
+                seeds,
+                &alpha,
+                index,
+                &mut controls,
+                &mut self.out[level.seeds],
+            );
         }
         self.correct_leaves();
         write_words(&controls[..n], &mut self.out[..8 * n]);
@@ -695,6 +620,7 @@ impl Vectorised for DealGroup<'_> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::ggm::samples::{roots, words};
     use super::*;
     use proptest::prelude::*;
 
@@ -720,27 +646,6 @@ mod tests {
             narrow: 8,
         },
     ];
-
-    /// Words that look random and follow from `seed`.
-    fn words(seed: u64, n: usize) -> Vec<u64> {
-        let mut x = u128::from(seed) << 64 | 1;
-        (0..n)
-            .map(|_| {
-                let mut out = [0];
-                hash(&mut [x], &mut out);
-                x += 1 << 32;
-                out[0] as u64
-            })
-            .collect()
-    }
-
-    fn roots(seed: u64, n: usize) -> [Vec<u128>; 2] {
-        [seed ^ 0x55, seed ^ 0xaa].map(|seed| {
-            let halves = words(seed, 2 * n);
-            let pairs = halves.as_chunks::<2>().0;
-            pairs.iter().map(|[a, b]| u128::from(*a) << 64 | u128::from(*b)).collect()
-        })
-    }
 
     /// Sums of both evaluators' shares.
     fn compare(

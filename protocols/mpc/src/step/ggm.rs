@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use aes::Aes128;
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockEncrypt, KeyInit};
+use zeroize::Zeroize;
 
 /// Elements that are worked on together: their blocks fit the first-level cache.
 pub(super) const GROUP: usize = 64;
@@ -63,6 +64,136 @@ pub(super) fn wide(mask: u64) -> u128 {
 #[inline(always)]
 pub(super) fn negate_if(mask: u64, x: u64) -> u64 {
     (x ^ mask).wrapping_sub(mask)
+}
+
+/// The nodes on the paths to the secrets of a group, at both evaluators: what the dealer follows.
+pub(super) struct Path {
+    pub(super) seeds: [[u128; GROUP]; 2],
+    /// Control bits of evaluator 1 as masks; those of evaluator 0 are the opposite.
+    pub(super) bits: [u64; GROUP],
+}
+
+impl Path {
+    /// The roots: the evaluators' own, with control bits 0 and 1.
+    #[inline(always)]
+    pub(super) fn start(&mut self, roots: [&[u128]; 2]) {
+        for (seeds, roots) in self.seeds.iter_mut().zip(roots) {
+            for (seed, root) in seeds.iter_mut().zip(roots) {
+                *seed = root & !1;
+            }
+        }
+        self.bits = [u64::MAX; GROUP];
+    }
+
+    /// Goes down to the side that the masks `alpha` say, from the seeds that the nodes grew for
+    /// left and right at evaluator 0, then at evaluator 1. Writes the corrections of seeds, whose
+    /// lowest bit is the correction of the left-hand control bit; that of the right-hand one is put
+    /// in bit `index` of `controls`.
+    #[inline(always)]
+    pub(super) fn descend(
+        &mut self,
+        [left0, right0, left1, right1]: [&[u128]; 4],
+        alpha: &[u64],
+        index: usize,
+        controls: &mut [u64],
+        out: &mut [u8],
+    ) {
+        let blocks = out.as_chunks_mut::<16>().0;
+        for (i, out) in blocks.iter_mut().enumerate() {
+            let goes_right = wide(alpha[i]);
+            let (left, right) = (left0[i] ^ left1[i], right0[i] ^ right1[i]);
+            let lose = right ^ ((left ^ right) & goes_right);
+            let to_left = control(left) ^ !alpha[i];
+            let to_right = control(right) ^ alpha[i];
+            let correction = lose & !1 | u128::from(to_left & 1);
+            *out = correction.to_le_bytes();
+            controls[i] |= (to_right & 1) << index;
+
+            let keep = |left: u128, right: u128| left ^ ((left ^ right) & goes_right);
+            let (keep0, keep1) = (keep(left0[i], right0[i]), keep(left1[i], right1[i]));
+            let one = self.bits[i];
+            let flip = to_left ^ ((to_left ^ to_right) & alpha[i]);
+            self.seeds[0][i] = (keep0 ^ (correction & wide(!one))) & !1;
+            self.seeds[1][i] = (keep1 ^ (correction & wide(one))) & !1;
+            self.bits[i] = control(keep1) ^ (one & flip);
+        }
+    }
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self {
+            seeds: [[0; GROUP]; 2],
+            bits: [0; GROUP],
+        }
+    }
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        self.seeds.zeroize();
+        self.bits.zeroize();
+    }
+}
+
+/// Which of the two evaluators' keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Begins with control bit 0.
+    Zero,
+    /// Begins with control bit 1; its shares are negated.
+    One,
+}
+
+impl Side {
+    #[inline(always)]
+    pub(super) fn mask(self) -> u64 {
+        match self {
+            Self::Zero => 0,
+            Self::One => u64::MAX,
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn read_blocks(bytes: &[u8], out: &mut [u128]) {
+    for (o, block) in out.iter_mut().zip(bytes.as_chunks::<16>().0) {
+        *o = u128::from_le_bytes(*block);
+    }
+}
+
+/// Control words with the corrections of no level yet: bits from `levels` up mean nothing and are
+/// filled from `spare`, so that the words look like all the rest.
+#[inline(always)]
+pub(super) fn controls(levels: usize, spare: &[u64]) -> [u64; GROUP] {
+    let mut controls = [0; GROUP];
+    for (control, spare) in controls.iter_mut().zip(spare) {
+        *control = spare & u64::MAX.checked_shl(levels as u32).unwrap_or(0);
+    }
+    controls
+}
+
+/// Pseudorandom test data.
+#[cfg(test)]
+pub(super) mod samples {
+    /// Words that look random and follow from `seed`.
+    pub(crate) fn words(seed: u64, n: usize) -> Vec<u64> {
+        let mut input: Vec<u128> = (0..n as u128).map(|i| u128::from(seed) << 64 | i << 32).collect();
+        let mut output = vec![0; n];
+        super::hash(&mut input, &mut output);
+        output.into_iter().map(|block| block as u64).collect()
+    }
+
+    /// Roots of both evaluators.
+    pub(crate) fn roots(seed: u64, n: usize) -> [Vec<u128>; 2] {
+        [seed ^ 0x55, seed ^ 0xaa].map(|seed| {
+            let halves = words(seed, 2 * n);
+            let pairs = halves.as_chunks::<2>().0.iter();
+            pairs
+                .map(|[a, b]| u128::from(*a) << 64 | u128::from(*b))
+                .collect()
+        })
+    }
 }
 
 #[cfg(test)]
