@@ -32,7 +32,7 @@
 //! | blocks of AES, evaluator | `(w - 2) (1 + v) + v` |
 //! | blocks of AES, dealer | `4 (w - 2) (1 + v) + 8 v` |
 //!
-//! 1065 bytes, 89 and 364 blocks for the usual window of 31 bits and `P = 18`.
+//! 1066 bytes, 89 and 364 blocks for the usual window of 31 bits and `P = 18`.
 //!
 //! # Layout
 //! Keys of a batch lie in groups of [`GROUP`] elements (the last may be smaller), within a group as
@@ -45,7 +45,7 @@
 use zeroize::Zeroize;
 
 use super::ggm::{GROUP, Path, Side, control, controls, hash, negate_if, read_blocks, wide};
-use super::narrow;
+use super::narrow::Width;
 use crate::kernels::{Isa, Vectorised, dispatch};
 use crate::planes::{read_words, write_words};
 
@@ -66,23 +66,23 @@ type Parts = [Lanes; PARTS];
 pub(super) struct Payload {
     /// Ring elements: 1 or 2.
     pub(super) words: usize,
-    /// Bytes of the narrow part: 0, 1, 2, 4 or 8.
-    pub(super) narrow: usize,
+    /// Width of the narrow part.
+    pub(super) narrow: Width,
 }
 
 impl Payload {
     fn bytes(self) -> usize {
-        8 * self.words + self.narrow
+        8 * self.words + self.narrow.bytes()
     }
 
     /// Blocks that a value is cut from.
     fn blocks(self) -> usize {
-        1 + usize::from(self.narrow > 0)
+        1 + usize::from(self.narrow != Width::None)
     }
 
     /// Parts in use, by number: ring elements first, the narrow part is always the last.
     fn parts(self) -> impl Iterator<Item = usize> {
-        (0..self.words).chain((self.narrow > 0).then_some(PARTS - 1))
+        (0..self.words).chain((self.narrow != Width::None).then_some(PARTS - 1))
     }
 
     /// Part `part` of a value, from its blocks.
@@ -95,13 +95,13 @@ impl Payload {
         }
     }
 
-    /// Where part `part` lies in the corrections of `n` values, and its size.
-    fn place(self, part: usize, n: usize) -> (usize, usize) {
-        match part {
-            PARTS.. => unreachable!("there are {PARTS} parts"),
-            2 => (8 * self.words * n, self.narrow),
-            _ => (8 * part * n, 8),
-        }
+    /// Where part `part` lies in the corrections of `n` values, and its width.
+    fn place(self, part: usize, n: usize) -> (std::ops::Range<usize>, Width) {
+        let (from, width) = match part {
+            0 | 1 => (8 * part * n, Width::Eight),
+            _ => (8 * self.words * n, self.narrow),
+        };
+        (from..from + width.bytes() * n, width)
     }
 }
 
@@ -123,6 +123,11 @@ impl Dcf {
     pub(super) fn new(width: u32, payload: Payload) -> Self {
         debug_assert!((1..=63).contains(&width) && (1..=2).contains(&payload.words));
         Self { width, payload }
+    }
+
+    /// Bits compared.
+    pub(super) fn width(&self) -> u32 {
+        self.width
     }
 
     fn leaf_bits(&self) -> u32 {
@@ -310,8 +315,8 @@ impl EvaluateGroup<'_> {
     #[inline(always)]
     fn read_part(&self, part: usize, bytes: &[u8], out: &mut Lanes) {
         let n = self.x.len();
-        let (from, size) = self.dcf.payload.place(part, n);
-        narrow::read(&bytes[from..from + size * n], size, &mut out[..n]);
+        let (range, width) = self.dcf.payload.place(part, n);
+        width.read_with(&bytes[range], &mut out[..n], |o, word| *o = word);
     }
 }
 
@@ -476,9 +481,8 @@ impl DealGroup<'_> {
     #[inline(always)]
     fn write_part(&mut self, at: usize, part: usize, values: &Lanes) {
         let n = self.alpha.len();
-        let (from, size) = self.dcf.payload.place(part, n);
-        let out = &mut self.out[at + from..at + from + size * n];
-        narrow::write(&values[..n], size, out);
+        let (range, width) = self.dcf.payload.place(part, n);
+        width.write(&values[..n], &mut self.out[at..][range]);
     }
 
     /// Grows all nodes of the path, both sides.
@@ -627,23 +631,23 @@ mod tests {
     const SHAPES: [Payload; 5] = [
         Payload {
             words: 1,
-            narrow: 0,
+            narrow: Width::None,
         },
         Payload {
             words: 2,
-            narrow: 0,
+            narrow: Width::None,
         },
         Payload {
             words: 2,
-            narrow: 1,
+            narrow: Width::One,
         },
         Payload {
             words: 2,
-            narrow: 2,
+            narrow: Width::Two,
         },
         Payload {
             words: 2,
-            narrow: 8,
+            narrow: Width::Eight,
         },
     ];
 
@@ -677,7 +681,7 @@ mod tests {
         let payload = [1, 2, 3].map(|part| words(seed ^ part << 40, alpha.len()));
         let got = compare(dcf, alpha, &payload, x, seed);
         let kept = |part: usize| match part {
-            2 => u64::MAX >> (64 - 8 * dcf.payload.narrow),
+            2 => u64::MAX >> (64 - 8 * dcf.payload.narrow.bytes()),
             _ => u64::MAX,
         };
         let low = |v: u64| v & (u64::MAX >> (64 - dcf.width));

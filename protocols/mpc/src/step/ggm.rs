@@ -14,7 +14,9 @@ use std::sync::OnceLock;
 use aes::Aes128;
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{BlockEncrypt, KeyInit};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::prg::{Prg, Purpose};
 
 /// Elements that are worked on together: their blocks fit the first-level cache.
 pub(super) const GROUP: usize = 64;
@@ -153,6 +155,15 @@ impl Side {
             Self::One => u64::MAX,
         }
     }
+}
+
+/// The root seeds of an evaluator for a chunk of `n` elements.
+pub(super) fn read_roots(prg: &Prg, chunk: u32, n: usize) -> Zeroizing<Vec<u128>> {
+    let mut halves = Zeroizing::new(vec![0; 2 * n]);
+    prg.fill(Purpose::Roots, chunk, &mut halves);
+    let pairs = halves.as_chunks::<2>().0.iter();
+    let root = |[a, b]: &[u64; 2]| u128::from(*b) << 64 | u128::from(*a);
+    Zeroizing::new(pairs.map(root).collect())
 }
 
 #[inline(always)]
