@@ -122,6 +122,18 @@ pub enum MpcError {
         /// How many there are.
         evaluators: u8,
     },
+    /// A step by function secret sharing, which is for two evaluators.
+    #[error(
+        "step {step} ({kind}) is planned with function secret sharing, which is for two evaluators, not {evaluators}: plan it with another tactic"
+    )]
+    TwoEvaluatorsOnly {
+        /// Its number.
+        step: usize,
+        /// Its operator.
+        kind: &'static str,
+        /// Evaluators asked for.
+        evaluators: usize,
+    },
     /// A message came from somebody else than whom the protocol waits for.
     #[error("{party} waits for {expected} but {from} sent {bytes} bytes")]
     UnexpectedSender {

@@ -46,6 +46,12 @@ pub(crate) enum Purpose {
     Factor,
     /// Masks of private weights.
     Weights,
+    /// Roots of the trees of function secret sharing.
+    Roots,
+    /// Bits of their keys that mean nothing.
+    Spare,
+    /// Shares of the vectors of a table.
+    Vectors,
 }
 
 impl Purpose {
@@ -59,6 +65,9 @@ impl Purpose {
             Self::Operand => 6,
             Self::Factor => 7,
             Self::Weights => 8,
+            Self::Roots => 9,
+            Self::Spare => 10,
+            Self::Vectors => 11,
             Self::BitMasks(level) => 0x100 + u32::from(level),
             Self::Products(level) => 0x200 + u32::from(level),
         }
@@ -327,6 +336,9 @@ mod tests {
                     Purpose::Operand,
                     Purpose::Factor,
                     Purpose::Weights,
+                    Purpose::Roots,
+                    Purpose::Spare,
+                    Purpose::Vectors,
                 ] {
                     for chunk in 0..3 {
                         let mut word = [0; 2];

@@ -117,7 +117,7 @@ impl Schedule {
         let mut receiver = 0;
         for (index, step) in program.steps().iter().enumerate() {
             let elements = words(step.output);
-            let plan = plan_of(program, index, step, batch)?;
+            let plan = plan_of(program, index, step, batch, all)?;
             if plan.is_some() {
                 receiver = (receiver + 1) % all;
             }
@@ -246,6 +246,7 @@ fn plan_of(
     index: usize,
     step: &Step,
     batch: usize,
+    evaluators: usize,
 ) -> Result<Option<Plan>, MpcError> {
     if let Some(product) = Product::new(program, index, step, batch) {
         return Ok(Some(Plan::Product(product)));
@@ -259,7 +260,7 @@ fn plan_of(
         };
         return Ok(Some(Plan::Mul(Mul::new(elements, factors))));
     }
-    let plan = StepPlan::new(&step.op, step.tactic, elements);
+    let plan = StepPlan::new(program, index, step, elements, evaluators)?;
     if plan.is_none() && step.op.is_interactive() {
         return Err(MpcError::Unsupported {
             step: index,

@@ -16,21 +16,33 @@
 //! pad, and the dealer works out what mask that means. This makes one dealt word per element
 //! needless.
 
+mod dcf;
+mod dpf;
+pub(crate) mod fss;
+mod ggm;
 pub(crate) mod material;
 pub(crate) mod narrow;
 pub(crate) mod opening;
 pub(crate) mod product;
+pub(crate) mod positive;
 pub(crate) mod select;
 pub(crate) mod sign;
+pub(crate) mod table;
 pub(crate) mod trunc;
+#[cfg(test)]
+mod uniform;
 
 pub(crate) use material::{Seat, Seeds};
 
-use ai_link_program::fixed::{Op, Tactic};
+use ai_link_program::fixed::{BitWindow, Op, Program, Step, Tactic};
 
+use crate::error::MpcError;
 use crate::prg::Prg;
+use fss::Fss;
+use positive::Positive;
 use select::Select;
 use sign::{SignPlan, Tree};
+use table::{Source, Table};
 use trunc::Trunc;
 
 /// An interactive step, the same at every party.
@@ -40,36 +52,91 @@ pub(crate) enum StepPlan {
     Trunc(Trunc),
     /// ReLU with a shift to the right, or a maximum.
     Select(Select),
+    /// Whether a value is not negative.
+    Positive(Positive),
+    /// ReLU, maximum or sign in one round.
+    Fss(Fss),
+    /// A polynomial per segment.
+    Table(Table),
+}
+
+/// What is to be made of a sign.
+enum Signed {
+    /// The value, shifted, where it is not negative.
+    Select { bits: u8 },
+    /// The sign itself.
+    Positive,
 }
 
 impl StepPlan {
-    /// The plan of `op` over `elements` of the whole batch, or `None` for one that is linear or not
-    /// evaluated yet.
-    pub(crate) fn new(op: &Op, tactic: Tactic, elements: usize) -> Option<Self> {
-        if let Op::Trunc { bits } = op {
-            return Some(Self::Trunc(Trunc::new(elements, *bits)));
-        }
-        let tree = Tree::of(tactic)?;
-        match op {
-            Op::Relu { bits, window } => {
-                let sign = SignPlan::new(window.lo, window.hi, tree);
-                Some(Self::Select(Select::new(elements, *bits, sign)))
+    /// The plan of step `index` of the program over `elements` of the whole batch, or `None` for one
+    /// that is linear or not of this module.
+    pub(crate) fn new(
+        program: &Program,
+        index: usize,
+        step: &Step,
+        elements: usize,
+        evaluators: usize,
+    ) -> Result<Option<Self>, MpcError> {
+        let (signed, window) = match step.op {
+            Op::Trunc { bits } => return Ok(Some(Self::Trunc(Trunc::new(elements, bits)))),
+            Op::Table {
+                segment_bits,
+                index_bits,
+                coefficients,
+            } => {
+                let source = match (step.tactic, evaluators) {
+                    (Tactic::Auto, 3..) => Source::Dealt,
+                    (_, evaluators) => two(index, step, evaluators).map(|()| Source::Keys)?,
+                };
+                let coefficients = &program.constant(coefficients).data;
+                let table = Table::new(elements, segment_bits, index_bits, coefficients, source);
+                return Ok(Some(Self::Table(table)));
             }
-            // Differences can use bit 62, above which there is no room for a guard bit.
-            Op::Max { window } => {
-                let lo = if window.hi >= 63 { 0 } else { window.lo };
-                let sign = SignPlan::new(lo, window.hi, tree);
-                Some(Self::Select(Select::new(elements, 0, sign)))
-            }
-            _ => None,
-        }
+            Op::Relu { bits, window } => (Signed::Select { bits }, window),
+            Op::Max { window } => (Signed::Select { bits: 0 }, window),
+            Op::Positive { window } => (Signed::Positive, window),
+            _ => return Ok(None),
+        };
+        // Differences can use bit 62, above which there is no room for a guard bit.
+        let BitWindow { lo, hi } = match window.hi {
+            63.. => BitWindow { lo: 0, hi: 63 },
+            _ => window,
+        };
+        let Some(tree) = Tree::of(step.tactic) else {
+            two(index, step, evaluators)?;
+            return Ok(Some(Self::Fss(match signed {
+                Signed::Select { bits } => Fss::select(elements, bits, lo, hi),
+                Signed::Positive => Fss::sign(elements, lo, hi),
+            })));
+        };
+        let sign = SignPlan::new(lo, hi, tree);
+        Ok(Some(match signed {
+            Signed::Select { bits } => Self::Select(Select::new(elements, bits, sign)),
+            Signed::Positive => Self::Positive(Positive::new(elements, sign)),
+        }))
     }
 
     fn protocol(&self) -> &dyn Protocol {
         match self {
             Self::Trunc(plan) => plan,
             Self::Select(plan) => plan,
+            Self::Positive(plan) => plan,
+            Self::Fss(plan) => plan,
+            Self::Table(plan) => plan,
         }
+    }
+}
+
+/// Function secret sharing is for two evaluators.
+fn two(index: usize, step: &Step, evaluators: usize) -> Result<(), MpcError> {
+    match evaluators {
+        2 => Ok(()),
+        _ => Err(MpcError::TwoEvaluatorsOnly {
+            step: index,
+            kind: step.op.kind(),
+            evaluators,
+        }),
     }
 }
 

@@ -142,7 +142,7 @@ fn excess(statistic: f64, degrees: usize) -> f64 {
 }
 
 /// Excess of the byte distribution, and of the frequencies of single bits.
-fn excesses(samples: &[Vec<u8>]) -> [f64; 2] {
+pub(crate) fn excesses(samples: &[Vec<u8>]) -> [f64; 2] {
     let mut counts = [0u64; 256];
     samples
         .iter()

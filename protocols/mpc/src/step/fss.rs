@@ -214,9 +214,9 @@ impl Fss {
     /// Writes the keys of a chunk to the start of `message`.
     fn deal_keys(&self, chunk: u32, lambda: &[u64], seeds: Seeds<'_>, message: &mut [u8]) {
         let n = lambda.len();
-        let roots = [0, 1].map(|index| read_roots(seeds.of(index), chunk, n));
+        let roots = [0, 1].map(|index| read_roots(seeds.prgs[index], chunk, n));
         let mut spare = vec![0; n];
-        seeds.of(0).fill(Purpose::Spare, chunk, &mut spare);
+        seeds.prgs[0].fill(Purpose::Spare, chunk, &mut spare);
         let mut alpha = zeroize::Zeroizing::new(vec![0; n]);
         let mut payload = [(); PARTS].map(|()| zeroize::Zeroizing::new(vec![0; n]));
         let shift = match self.result {
@@ -242,7 +242,7 @@ impl Fss {
 
     /// This evaluator's shares of the comparison of a chunk times its payload.
     fn compare(&self, material: &Material, chunk: usize, m: &[u64], out: [&mut [u64]; PARTS]) {
-        let side = match material.seat.index() {
+        let side = match material.seat.index {
             0 => Side::Zero,
             _ => Side::One,
         };

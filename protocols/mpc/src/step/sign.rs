@@ -79,15 +79,21 @@ pub(crate) struct SignPlan {
     levels: Vec<Vec<usize>>,
 }
 
+/// First bit and width of what is compared for values with |z| < 2^hi, where |z| < 2^lo may be
+/// judged either way.
+///
+/// Cutting off `lo` bits moves the window's value by up to one, so a value at the very top
+/// could run over: the window then takes one bit more (there is none above bit 62, and no
+/// value up there: the ring holds |z| < 2^62, and a difference of two such is compared exactly).
+pub(crate) fn window(lo: u8, hi: u8) -> (u32, u32) {
+    let top = if lo > 0 { (hi + 1).min(63) } else { hi.min(63) };
+    (u32::from(lo), u32::from(top - lo.min(top - 1)))
+}
+
 impl SignPlan {
     /// A plan for values with |z| < 2^hi, where |z| < 2^lo may be judged either way.
-    ///
-    /// Cutting off `lo` bits moves the window's value by up to one, so a value at the very top
-    /// could run over: the window then takes one bit more (there is none above bit 62, and no
-    /// value up there: the ring holds |z| < 2^62, and a difference of two such is compared exactly).
     pub(crate) fn new(lo: u8, hi: u8, tree: Tree) -> Self {
-        let top = if lo > 0 { (hi + 1).min(63) } else { hi.min(63) };
-        let width = usize::from(top - lo.min(top - 1));
+        let width = window(lo, hi).1 as usize;
         let (leaves, fan_in) = match tree {
             Tree::Auto => {
                 let mut most = 1;

@@ -241,9 +241,9 @@ impl Scratch {
 impl Table {
     fn deal_keys(&self, chunk: u32, lambda: &[u64], seeds: Seeds<'_>, message: &mut [u8]) {
         let n = lambda.len();
-        let roots = [0, 1].map(|index| read_roots(seeds.of(index), chunk, n));
+        let roots = [0, 1].map(|index| read_roots(seeds.prgs[index], chunk, n));
         let mut spare = vec![0; n];
-        seeds.of(0).fill(Purpose::Spare, chunk, &mut spare);
+        seeds.prgs[0].fill(Purpose::Spare, chunk, &mut spare);
         let shifted = lambda.iter().map(|lambda| lambda >> self.segment_bits);
         let alpha = zeroize::Zeroizing::new(shifted.collect::<Vec<u64>>());
         // Powers of -k, value by value.
@@ -286,7 +286,7 @@ impl Table {
                 vectors.for_each(|(i, vectors)| add(i, vectors));
             }
             Scratch::Forest(forest) => {
-                let side = match material.seat.index() {
+                let side = match material.seat.index {
                     0 => Side::Zero,
                     _ => Side::One,
                 };
