@@ -44,7 +44,11 @@
 
 use zeroize::Zeroize;
 
-use super::ggm::{GROUP, Path, Side, control, controls, hash, negate_if, read_blocks, wide};
+use std::iter::repeat;
+
+use super::ggm::{
+    GROUP, Half, Path, Side, control, controls, halves, hash, negate_if, read_blocks, tweaked, wide,
+};
 use super::narrow::Width;
 use crate::kernels::{Isa, Vectorised, dispatch};
 use crate::planes::{read_words, write_words};
@@ -52,7 +56,7 @@ use crate::planes::{read_words, write_words};
 /// Levels that end in one table of leaves.
 const LEAF_BITS: u32 = 2;
 /// First tweak of the leaves; those of inner nodes are below.
-const LEAF_TWEAK: u128 = 8;
+const LEAF_TWEAK: u64 = 8;
 /// Values of a payload at most.
 pub(super) const PARTS: usize = 3;
 
@@ -85,14 +89,16 @@ impl Payload {
         (0..self.words).chain((self.narrow != Width::None).then_some(PARTS - 1))
     }
 
-    /// Part `part` of a value, from its blocks.
+    /// Part `part` of `n` values, whose first and second blocks begin `blocks`.
     #[inline(always)]
-    fn convert(part: usize, blocks: [u128; 2]) -> u64 {
+    fn convert(part: usize, blocks: &[u128], n: usize) -> Lanes {
+        let mut out = [0; GROUP];
         match part {
-            0 => blocks[0] as u64,
-            1 => (blocks[0] >> 64) as u64,
-            _ => blocks[1] as u64,
+            0 => halves(&blocks[..n], Half::Lower, &mut out),
+            1 => halves(&blocks[..n], Half::Upper, &mut out),
+            _ => halves(&blocks[n..2 * n], Half::Lower, &mut out),
         }
+        out
     }
 
     /// Where part `part` lies in the corrections of `n` values, and its width.
@@ -241,13 +247,13 @@ impl Dcf {
 
 /// The tweak of block `block` (0 = the seed, 1 and 2 = the value) of a child; `right` is 0 or 1.
 #[inline(always)]
-fn tweak(right: u64, block: usize) -> u128 {
-    u128::from(right << 2 | block as u64)
+fn tweak(right: u64, block: usize) -> u64 {
+    right << 2 | block as u64
 }
 
 #[inline(always)]
-fn leaf_tweak(leaf: u64, block: usize) -> u128 {
-    LEAF_TWEAK | u128::from(leaf << 4 | block as u64)
+fn leaf_tweak(leaf: u64, block: usize) -> u64 {
+    LEAF_TWEAK | leaf << 4 | block as u64
 }
 
 struct EvaluateScratch {
@@ -298,16 +304,11 @@ impl EvaluateGroup<'_> {
         let EvaluateScratch {
             bits, sums, grown, ..
         } = &mut *self.scratch;
-        let first = &grown[blocks * n..][..n];
-        let second = grown.get((blocks + 1) * n..(blocks + 2) * n);
-        let second = second.unwrap_or(first);
         for part in self.dcf.payload.parts() {
-            let lanes = sums[part][..n].iter_mut().zip(&corrections[part]);
-            for (((sum, correction), bit), (a, b)) in
-                lanes.zip(&*bits).zip(first.iter().zip(second))
-            {
-                let value = Payload::convert(part, [*a, *b]);
-                *sum = sum.wrapping_add(value).wrapping_add(correction & bit);
+            let values = Payload::convert(part, &grown[blocks * n..], n);
+            let lanes = sums[part].iter_mut().zip(&corrections[part]);
+            for (((sum, correction), bit), value) in lanes.zip(&*bits).zip(&values) {
+                *sum = sum.wrapping_add(*value).wrapping_add(correction & bit);
             }
         }
     }
@@ -346,10 +347,8 @@ impl Vectorised for EvaluateGroup<'_> {
                 ..
             } = &mut *self.scratch;
             for block in 0..blocks {
-                let lanes = input[block * n..].iter_mut().zip(&*seeds);
-                for ((input, seed), x) in lanes.zip(self.x) {
-                    *input = seed ^ tweak((x >> from_top) & 1, block);
-                }
+                let tweaks = self.x.iter().map(|x| tweak((x >> from_top) & 1, block));
+                tweaked(seeds, &mut input[block * n..], tweaks);
             }
             hash(&mut input[..blocks * n], &mut grown[..blocks * n]);
 
@@ -387,10 +386,8 @@ impl Vectorised for EvaluateGroup<'_> {
             ..
         } = &mut *self.scratch;
         for block in 0..blocks - 1 {
-            let lanes = input[block * n..].iter_mut().zip(&*seeds);
-            for ((input, seed), x) in lanes.zip(self.x) {
-                *input = seed ^ leaf_tweak(x & last, block);
-            }
+            let tweaks = self.x.iter().map(|x| leaf_tweak(x & last, block));
+            tweaked(seeds, &mut input[block * n..], tweaks);
         }
         let used = (blocks - 1) * n;
         hash(&mut input[..used], &mut grown[..used]);
@@ -455,27 +452,19 @@ struct DealGroup<'a> {
 }
 
 impl DealGroup<'_> {
-    /// Lane `lane` of what `party` grew on the right-hand side or not: block `block`.
+    /// Part `part` of evaluator 0's values less evaluator 1's, for what they grew on a side.
     #[inline(always)]
-    fn grown(&self, party: usize, right: usize, block: usize) -> &[u128] {
+    fn values(&self, right: usize, part: usize) -> Lanes {
         let n = self.alpha.len();
         let blocks = 1 + self.dcf.payload.blocks();
-        &self.scratch.grown[((party * 2 + right) * blocks + block) * n..][..n]
-    }
-
-    /// Part `part` of the values that `party` grew on a side.
-    #[inline(always)]
-    fn values(&self, party: usize, right: usize, part: usize) -> Lanes {
-        let first = self.grown(party, right, 1);
-        let second = match part {
-            0 | 1 => first,
-            _ => self.grown(party, right, 2),
+        let of = |party: usize| {
+            let at = ((party * 2 + right) * blocks + 1) * n;
+            Payload::convert(part, &self.scratch.grown[at..], n)
         };
-        let mut out = [0; GROUP];
-        for (o, (a, b)) in out.iter_mut().zip(first.iter().zip(second)) {
-            *o = Payload::convert(part, [*a, *b]);
-        }
-        out
+        let (mut difference, one) = (of(0), of(1));
+        let lanes = difference.iter_mut().zip(&one);
+        lanes.for_each(|(d, one)| *d = d.wrapping_sub(*one));
+        difference
     }
 
     #[inline(always)]
@@ -498,8 +487,7 @@ impl DealGroup<'_> {
                 for block in 0..blocks {
                     let at = ((party * 2 + right) * blocks + block) * n;
                     let tweak = tweak(right as u64, block);
-                    let lanes = input[at..at + n].iter_mut().zip(seeds);
-                    lanes.for_each(|(input, seed)| *input = seed ^ tweak);
+                    tweaked(seeds, &mut input[at..at + n], repeat(tweak));
                 }
             }
         }
@@ -510,10 +498,8 @@ impl DealGroup<'_> {
     /// The corrections of the values of a level, and the sums on the path below it.
     #[inline(always)]
     fn correct_values(&mut self, at: usize, alpha: &Lanes) {
-        let n = self.alpha.len();
         for part in self.dcf.payload.parts() {
-            let [left0, right0] = [0, 1].map(|right| self.values(0, right, part));
-            let [left1, right1] = [0, 1].map(|right| self.values(1, right, part));
+            let (left, right) = (self.values(0, part), self.values(1, part));
             let mut corrections = [0; GROUP];
             let DealScratch {
                 path,
@@ -521,14 +507,10 @@ impl DealGroup<'_> {
                 sums,
                 ..
             } = &mut *self.scratch;
-            for i in 0..n {
-                // alpha goes right: the left side is left, where all is smaller.
-                let (left, right) = (
-                    left0[i].wrapping_sub(left1[i]),
-                    right0[i].wrapping_sub(right1[i]),
-                );
-                let differ = (left ^ right) & alpha[i];
-                let (lose, keep) = (right ^ differ, left ^ differ);
+            for i in 0..GROUP {
+                // Where alpha goes right, the left side is given up, where all is smaller.
+                let differ = (left[i] ^ right[i]) & alpha[i];
+                let (lose, keep) = (right[i] ^ differ, left[i] ^ differ);
                 let wanted = payload[part][i] & alpha[i];
                 let missing = wanted.wrapping_sub(lose).wrapping_sub(sums[part][i]);
                 corrections[i] = negate_if(path.bits[i], missing);
@@ -557,25 +539,23 @@ impl DealGroup<'_> {
                 for block in 0..blocks {
                     let at = (party * blocks + block) * n;
                     let tweak = leaf_tweak(leaf as u64, block);
-                    let lanes = input[at..at + n].iter_mut().zip(seeds);
-                    lanes.for_each(|(input, seed)| *input = seed ^ tweak);
+                    tweaked(seeds, &mut input[at..at + n], repeat(tweak));
                 }
             }
             hash(&mut input[..2 * blocks * n], &mut grown[..2 * blocks * n]);
             let at = dcf.leaf_values(leaf, n).start;
             let mut corrections = [[0; GROUP]; PARTS];
             for part in dcf.payload.parts() {
+                let [zero, one] =
+                    [0, 1].map(|party| Payload::convert(part, &grown[party * blocks * n..], n));
                 for i in 0..n {
-                    let value = |party: usize| {
-                        let block = |b: usize| grown[(party * blocks + b.min(blocks - 1)) * n + i];
-                        Payload::convert(part, [block(0), block(1)])
-                    };
                     // Both are below four, so the difference borrows iff leaf < alpha.
                     let below = ((leaf as u64).wrapping_sub(self.alpha[i] & last)) >> 63;
                     let wanted = payload[part][i] & 0u64.wrapping_sub(below);
                     let missing = wanted
                         .wrapping_sub(sums[part][i])
-                        .wrapping_sub(value(0).wrapping_sub(value(1)));
+                        .wrapping_sub(zero[i])
+                        .wrapping_add(one[i]);
                     corrections[part][i] = negate_if(path.bits[i], missing);
                 }
             }

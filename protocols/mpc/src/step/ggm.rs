@@ -45,9 +45,43 @@ pub(super) fn hash(input: &mut [u128], output: &mut [u128]) {
         .expect("as many blocks out as in, qed")
         .into_chunks::<aes::cipher::consts::U16>();
     cipher().encrypt_blocks_inout(blocks);
-    for (out, block) in output.iter_mut().zip(input) {
-        *out = u128::from_le(*out ^ *block);
+    // As words, which vectorise where blocks do not.
+    let words = bytemuck::cast_slice_mut::<u128, u64>(output).iter_mut();
+    words
+        .zip(bytemuck::cast_slice::<u128, u64>(input))
+        .for_each(|(o, i)| *o ^= i);
+    if cfg!(target_endian = "big") {
+        output.iter_mut().for_each(|block| *block = block.to_le());
     }
+}
+
+/// `out[i] = seeds[i] ^ tweak(i)`, for tweaks of one word.
+#[inline(always)]
+pub(super) fn tweaked(seeds: &[u128], out: &mut [u128], tweaks: impl Iterator<Item = u64>) {
+    let out = bytemuck::cast_slice_mut::<u128, [u64; 2]>(out).iter_mut();
+    let seeds = bytemuck::cast_slice::<u128, [u64; 2]>(seeds);
+    let low = usize::from(cfg!(target_endian = "big"));
+    for ((out, seed), tweak) in out.zip(seeds).zip(tweaks) {
+        *out = *seed;
+        out[low] ^= tweak;
+    }
+}
+
+/// Which word of a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Lower,
+    Upper,
+}
+
+/// The lower or upper words of blocks.
+#[inline(always)]
+pub(super) fn halves(blocks: &[u128], half: Half, out: &mut [u64]) {
+    let blocks = bytemuck::cast_slice::<u128, [u64; 2]>(blocks);
+    let half = usize::from((half == Half::Upper) != cfg!(target_endian = "big"));
+    out.iter_mut()
+        .zip(blocks)
+        .for_each(|(o, block)| *o = block[half]);
 }
 
 /// The lowest bit of a block, which becomes a control bit, as a mask.

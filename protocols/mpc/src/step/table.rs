@@ -44,6 +44,9 @@ use crate::kernels::{Isa, Vectorised, dispatch};
 use crate::planes::{CHUNK, for_chunks, read_words, write_words};
 use crate::prg::{Prg, Purpose};
 
+/// Segments that are worked on together.
+const LANES: usize = 8;
+
 /// Words of dealt vectors that are in memory at once, in each thread, besides messages.
 const VECTOR_WORDS: usize = 1 << 15;
 
@@ -363,40 +366,51 @@ impl Product<'_> {
         });
         let vectors: [&[u64]; VALUES] =
             std::array::from_fn(|e| &self.vectors[e * segments..][..segments]);
-        let mut sum = 0u64;
-        for v in 0..segments {
-            let t = shifted(rows.map(|row| row[v]), x);
-            for e in 0..VALUES {
-                sum = sum.wrapping_add(t[e].wrapping_mul(vectors[e][v]));
+        // Arrays of fixed size vectorise; what is left over are tables of fewer segments than that.
+        let (rows_of_8, rows_left) = split(rows);
+        let (vectors_of_8, vectors_left) = split(vectors);
+        let mut sums = [0u64; LANES];
+        for at in 0..segments / LANES {
+            let t = shifted(rows_of_8.map(|row| row[at]), x);
+            for (t, vectors) in t.iter().zip(vectors_of_8) {
+                let lanes = sums.iter_mut().zip(t).zip(&vectors[at]);
+                lanes.for_each(|((sum, t), h)| *sum = sum.wrapping_add(t.wrapping_mul(*h)));
+            }
+        }
+        let mut sum = sums.into_iter().fold(0, u64::wrapping_add);
+        for at in 0..segments % LANES {
+            let t = shifted(rows_left.map(|row| [row[at]]), x);
+            for ([t], vector) in t.iter().zip(vectors_left) {
+                sum = sum.wrapping_add(t.wrapping_mul(vector[at]));
             }
         }
         sum
     }
 }
 
-/// Coefficients of `sum_d c[d] (x + X)^d` as a polynomial in `X`.
+/// Whole groups of lanes, and the rest.
 #[inline(always)]
-fn shifted<const VALUES: usize>(c: [u64; VALUES], x: u64) -> [u64; VALUES] {
+fn split<const VALUES: usize>(
+    all: [&[u64]; VALUES],
+) -> ([&[[u64; LANES]]; VALUES], [&[u64]; VALUES]) {
+    let parts = all.map(|words| words.as_chunks::<LANES>());
+    (parts.map(|(groups, _)| groups), parts.map(|(_, rest)| rest))
+}
+
+/// Coefficients of `sum_d c[d] (x + X)^d` as a polynomial in `X`, for a number of segments at once.
+#[inline(always)]
+fn shifted<const VALUES: usize, const N: usize>(
+    c: [[u64; N]; VALUES],
+    x: u64,
+) -> [[u64; N]; VALUES] {
     let mut t = c;
-    let at = |d: usize| if d < VALUES { c[d] } else { 0 };
-    let times = |a: u64| a.wrapping_mul(x);
-    if VALUES == 2 {
-        t[0] = at(0).wrapping_add(times(at(1)));
-    }
-    if VALUES == 3 {
-        let a = times(at(2));
-        let b = at(1).wrapping_add(a);
-        t[0] = at(0).wrapping_add(times(b));
-        t[1] = b.wrapping_add(a);
-    }
-    if VALUES == 4 {
-        let a = times(at(3));
-        let b = at(2).wrapping_add(a);
-        let c = times(b);
-        let d = at(1).wrapping_add(c);
-        t[0] = at(0).wrapping_add(times(d));
-        t[1] = d.wrapping_add(c).wrapping_add(times(a));
-        t[2] = b.wrapping_add(a).wrapping_add(a);
+    // Horner's rule once for every coefficient of the result.
+    for done in 0..VALUES {
+        for d in (done..VALUES - 1).rev() {
+            let above = t[d + 1];
+            let lanes = t[d].iter_mut().zip(above);
+            lanes.for_each(|(t, above)| *t = t.wrapping_add(above.wrapping_mul(x)));
+        }
     }
     t
 }
