@@ -35,16 +35,19 @@
 //!
 //! For two evaluators only: more would need keys that no efficient construction has.
 
+use zeroize::Zeroizing;
+
 use super::dcf::{Dcf, PARTS, Payload};
 use super::ggm::{Side, read_roots};
 use super::material::Material;
 use super::narrow::Width;
 use super::opening::RingOpening;
 use super::sign::window;
-use super::trunc::{public_terms, read_wraps};
+use super::trunc::public_terms;
 use super::{Dealt, Progress, Protocol, Run, Seat, Seeds};
+use crate::buffers::{give_words, take_bytes, take_words};
 use crate::kernels::{Isa, Vectorised, dispatch};
-use crate::planes::{CHUNK, for_chunks, read_words, write_words};
+use crate::planes::{CHUNK, for_chunks, write_words};
 use crate::prg::{Prg, Purpose};
 
 /// A step whose sign is computed by a distributed comparison.
@@ -138,8 +141,8 @@ impl Protocol for Fss {
 
     fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
         let sizes = [0, 1].map(|index| self.element_bytes(Seat::new(index, 2, seeds.receiver())));
-        let mut messages = sizes.map(|size| vec![0; size * self.elements]);
-        let mut mask = vec![0; self.elements];
+        let mut messages = sizes.map(|size| take_bytes(size * self.elements));
+        let mut mask = take_words(self.elements);
         let [zero, one] = &mut messages;
         let chunks = masks[0]
             .chunks(CHUNK)
@@ -181,8 +184,8 @@ impl Protocol for Fss {
         operands: Vec<Vec<u64>>,
     ) -> (Box<dyn Run>, Vec<u8>) {
         let material = Material::new(seat, prg, dealt, CHUNK * self.element_bytes(seat));
-        let mut message = vec![0; 8 * self.elements];
-        let mut share = vec![0; self.elements];
+        let mut message = take_bytes(8 * self.elements);
+        let mut share = take_words(self.elements);
         let chunks = message
             .chunks_mut(8 * CHUNK)
             .zip(share.chunks_mut(CHUNK))
@@ -190,24 +193,24 @@ impl Protocol for Fss {
             .collect();
         for_chunks(
             chunks,
-            || [(); PARTS].map(|()| zeroize::Zeroizing::new(vec![0; CHUNK])),
-            |parts, chunk, ((message, share), m)| {
-                let [a, b, c] = parts;
-                self.compare(&material, chunk, m, [a, b, c]);
-                let open = Open {
-                    plan: self,
-                    material: &material,
-                    chunk,
-                    m,
-                    parts: [a, b, c],
-                    share,
-                };
-                dispatch(Isa::best(), open);
+            Room::default,
+            |room, chunk, ((message, share), m)| {
+                self.open(&material, chunk, m, room, share);
                 write_words(share, message);
             },
         );
+        operands.into_iter().for_each(give_words);
         (Box::new(Opening(RingOpening::new(share))), message)
     }
+}
+
+/// Room for this evaluator's shares of a chunk.
+#[derive(Default)]
+struct Room {
+    parts: [Zeroizing<Vec<u64>>; PARTS],
+    terms: Zeroizing<Vec<u64>>,
+    wraps: Zeroizing<Vec<u64>>,
+    wrap_bytes: Zeroizing<Vec<u8>>,
 }
 
 impl Fss {
@@ -217,8 +220,8 @@ impl Fss {
         let roots = [0, 1].map(|index| read_roots(seeds.prgs[index], chunk, n));
         let mut spare = vec![0; n];
         seeds.prgs[0].fill(Purpose::Spare, chunk, &mut spare);
-        let mut alpha = zeroize::Zeroizing::new(vec![0; n]);
-        let mut payload = [(); PARTS].map(|()| zeroize::Zeroizing::new(vec![0; n]));
+        let mut alpha = Zeroizing::new(vec![0; n]);
+        let mut payload = [(); PARTS].map(|()| Zeroizing::new(vec![0; n]));
         let shift = match self.result {
             Output::Selected { shift, .. } => shift,
             Output::Sign => 0,
@@ -240,6 +243,65 @@ impl Fss {
         self.dcf.deal(&alpha, payload, roots, &spare, keys);
     }
 
+    /// Fills `share` with this evaluator's shares of what is opened of a chunk.
+    fn open(
+        &self,
+        material: &Material,
+        chunk: usize,
+        m: &[u64],
+        room: &mut Room,
+        share: &mut [u64],
+    ) {
+        let n = m.len();
+        let Room {
+            parts: [p0, p1, p2],
+            terms,
+            wraps,
+            wrap_bytes,
+        } = room;
+        for part in [&mut *p0, &mut *p1, &mut *p2] {
+            part.resize(n, 0);
+        }
+        self.compare(material, chunk, m, [p0, p1, p2]);
+        material.prg.fill(Purpose::Pad, chunk as u32, share);
+        let skip = n * self.dcf.key_bytes();
+        let leads = material.seat.leads();
+        let sign_bit = self.sign_bit();
+        let isa = Isa::best();
+        match self.result {
+            Output::Selected { shift, wraps: width } => {
+                let at = (skip + 16 * n, 2 * n * width.bytes());
+                let bytes = material.bytes(Purpose::Wrap, chunk, at, wrap_bytes);
+                wraps.resize(2 * n, 0);
+                width.read_with(bytes, wraps, |o, x| *o = x);
+                let terms = material.words(Purpose::Select, chunk, (skip, 2 * n), terms);
+                let open = OpenSelected {
+                    shift,
+                    sign_bit,
+                    leads,
+                    m,
+                    parts: [p0, p1, p2],
+                    terms,
+                    wraps,
+                    share,
+                };
+                dispatch(isa, open);
+            }
+            Output::Sign => {
+                let q = material.words(Purpose::Select, chunk, (skip, n), terms);
+                let open = OpenSign {
+                    sign_bit,
+                    leads,
+                    m,
+                    part: p0,
+                    q,
+                    share,
+                };
+                dispatch(isa, open);
+            }
+        }
+    }
+
     /// This evaluator's shares of the comparison of a chunk times its payload.
     fn compare(&self, material: &Material, chunk: usize, m: &[u64], out: [&mut [u64]; PARTS]) {
         let side = match material.seat.index {
@@ -257,7 +319,7 @@ struct Opening(RingOpening);
 
 impl Run for Opening {
     fn next(&mut self, theirs: Vec<Vec<u8>>) -> Progress {
-        Progress::Done(self.0.finish(&theirs))
+        Progress::Done(self.0.finish(theirs))
     }
 }
 
@@ -330,72 +392,67 @@ impl Vectorised for DealTerms<'_> {
     }
 }
 
-/// A chunk's share of the opening.
-struct Open<'a> {
-    plan: &'a Fss,
-    material: &'a Material,
-    chunk: usize,
+/// A chunk's share of the opening of a sign. Pads are in `share`.
+struct OpenSign<'a> {
+    sign_bit: u32,
+    leads: bool,
     m: &'a [u64],
     /// Shares of the comparison times its payload.
-    parts: [&'a [u64]; PARTS],
+    part: &'a [u64],
+    q: &'a [u64],
     share: &'a mut [u64],
 }
 
-impl Open<'_> {
-    /// Shares of `out.len()` dealt words of this chunk.
+impl Vectorised for OpenSign<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn terms(&self, from: usize, out: &mut [u64]) {
-        if self.material.seat.receives() {
-            let bytes = &self.material.dealt(self.chunk)[from..from + 8 * out.len()];
-            read_words(bytes, out);
-        } else {
-            let chunk = self.chunk as u32;
-            self.material.prg.fill(Purpose::Select, chunk, out);
+    fn run(self) {
+        let one = u64::from(self.leads);
+        let lanes = self.share.iter_mut().zip(self.m);
+        for (((o, m), q), sign) in lanes.zip(self.q).zip(self.part) {
+            let e = !(m >> self.sign_bit) & 1;
+            let mask = 0u64.wrapping_sub(e);
+            let pad = *o ^ ((*o ^ q) & mask);
+            let sign = (sign ^ mask).wrapping_sub(mask);
+            *o = pad.wrapping_add(sign).wrapping_add(e & one);
         }
     }
 }
 
-impl Vectorised for Open<'_> {
+/// A chunk's share of the opening of a selected value. Pads are in `share`.
+struct OpenSelected<'a> {
+    shift: u32,
+    sign_bit: u32,
+    leads: bool,
+    m: &'a [u64],
+    /// Shares of the comparison times its payload.
+    parts: [&'a [u64]; PARTS],
+    /// Shares of `g`, then of `q`.
+    terms: &'a [u64],
+    /// Shares of `g mu`, then of `(1 - g) mu`.
+    wraps: &'a [u64],
+    share: &'a mut [u64],
+}
+
+impl Vectorised for OpenSelected<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let n = self.m.len();
-        let skip = n * self.plan.dcf.key_bytes();
-        let sign_bit = self.plan.sign_bit();
-        let one = u64::from(self.material.seat.leads());
-        let chunk = self.chunk;
-        self.material.prg.fill(Purpose::Pad, chunk as u32, self.share);
-        let mut terms = [0u64; 2 * CHUNK];
-        let Output::Selected { shift, wraps } = self.plan.result else {
-            let q = &mut terms[..n];
-            self.terms(skip, q);
-            let lanes = self.share.iter_mut().zip(self.m).zip(q);
-            for (((o, m), q), sign) in lanes.zip(self.parts[0]) {
-                let e = !(m >> sign_bit) & 1;
-                let mask = 0u64.wrapping_sub(e);
-                let pad = *o ^ ((*o ^ *q) & mask);
-                let sign = (sign ^ mask).wrapping_sub(mask);
-                *o = pad.wrapping_add(sign).wrapping_add(e & one);
-            }
-            return;
-        };
-        let terms = &mut terms[..2 * n];
-        self.terms(skip, terms);
-        let (g, q) = terms.split_at(n);
-        let mut both = [0u64; 2 * CHUNK];
-        let both = &mut both[..2 * n];
-        read_wraps(self.material, wraps, chunk, skip + 16 * n, both);
-        let (when0, when1) = both.split_at(n);
+        let one = u64::from(self.leads);
+        let (g, q) = self.terms.split_at(n);
+        let (when0, when1) = self.wraps.split_at(n);
         let lanes = self.share.iter_mut().zip(self.m).zip(g.iter().zip(q));
         let lanes = lanes.zip(when0.iter().zip(when1));
         let [p0, p1, p2] = self.parts;
         let parts = p0.iter().zip(p1).zip(p2);
         for ((((o, m), (g, q)), (when0, when1)), ((p0, p1), p2)) in lanes.zip(parts) {
-            let e = !(m >> sign_bit) & 1;
+            let e = !(m >> self.sign_bit) & 1;
             let mask = 0u64.wrapping_sub(e);
             let signed = |x: u64| (x ^ mask).wrapping_sub(mask);
-            let (shifted, factor) = public_terms(*m, shift);
+            let (shifted, factor) = public_terms(*m, self.shift);
             let b = signed(g.wrapping_add(*p0)).wrapping_add(e & one);
             let pad = *o ^ ((*o ^ q) & mask);
             let wrap = (when0 ^ ((when0 ^ when1) & mask)).wrapping_add(signed(*p2));

@@ -4,13 +4,14 @@
 //! `lambda_out = p - beta`. Where hat = 0 evaluators open `p`, where hat = 1 they open `1 + q` with
 //! `q = p - 2 beta`, which is dealt: 8 bytes an element, 8 bytes opened.
 
+use zeroize::Zeroizing;
+
 use super::material::Material;
 use super::opening::RingOpening;
 use super::sign::{Climb, SignPlan, SignRun, deal_chunk};
 use super::{Dealt, Progress, Protocol, Run, Seat, Seeds};
-use crate::planes::{
-    CHUNK, WORDS, ZERO, for_chunks, read_planes, read_words, words_of, write_words,
-};
+use crate::buffers::{give_bytes, give_words, take_bytes, take_words};
+use crate::planes::{CHUNK, Plane, WORDS, for_chunks, view_planes, words_of, write_words};
 use crate::prg::{Prg, Purpose};
 
 /// The sign, by the tree.
@@ -49,8 +50,8 @@ impl Protocol for Positive {
     }
 
     fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
-        let mut message = vec![0; self.correction_bytes(self.elements)];
-        let mut mask = vec![0; self.elements];
+        let mut message = take_bytes(self.correction_bytes(self.elements));
+        let mut mask = take_words(self.elements);
         let chunks = masks[0]
             .chunks(CHUNK)
             .zip(mask.chunks_mut(CHUNK))
@@ -113,16 +114,23 @@ enum Stage {
 impl Run for Deciding {
     fn next(&mut self, theirs: Vec<Vec<u8>>) -> Progress {
         match &mut self.stage {
-            Stage::Sign(sign) => match sign.next(&self.material, self.plan.elements, &theirs) {
+            Stage::Sign(sign) => match sign.next(&self.material, self.plan.elements, theirs) {
                 Climb::Open(message) => Progress::Open(message),
                 Climb::Root(hats) => {
                     let (message, opening) = self.open_result(&hats);
+                    give_bytes(hats);
                     self.stage = Stage::Result(opening);
                     Progress::Open(message)
                 }
             },
-            Stage::Result(opening) => Progress::Done(opening.finish(&theirs)),
+            Stage::Result(opening) => Progress::Done(opening.finish(theirs)),
         }
+    }
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        give_words(std::mem::take(&mut self.m));
     }
 }
 
@@ -132,8 +140,8 @@ impl Deciding {
         let Self {
             plan, material, m, ..
         } = self;
-        let mut message = vec![0; 8 * plan.elements];
-        let mut share = vec![0; plan.elements];
+        let mut message = take_bytes(8 * plan.elements);
+        let mut share = take_words(plan.elements);
         let chunks = message
             .chunks_mut(8 * CHUNK)
             .zip(share.chunks_mut(CHUNK))
@@ -142,24 +150,19 @@ impl Deciding {
             .collect();
         for_chunks(
             chunks,
-            || (),
-            |(), chunk, (((message, share), m), hat)| {
-                let mut root = [ZERO];
-                read_planes(hat, words_of(m.len()), &mut root);
-                let mut q = [0u64; CHUNK];
-                let q = &mut q[..m.len()];
-                if material.seat.receives() {
-                    let skip = plan.sign.dealt_bytes(m.len());
-                    read_words(&material.dealt(chunk)[skip..], q);
-                } else {
-                    material.prg.fill(Purpose::Select, chunk as u32, q);
-                }
+            Default::default,
+            |(root, room): &mut (Vec<Plane>, Zeroizing<Vec<u64>>),
+             chunk,
+             (((message, share), m), hat)| {
+                let root = &view_planes(hat, words_of(m.len()), 1, root)[0];
+                let skip = plan.sign.dealt_bytes(m.len());
+                let q = material.words(Purpose::Select, chunk, (skip, m.len()), room);
                 material.prg.fill(Purpose::Pad, chunk as u32, share);
                 let one = u64::from(material.seat.leads());
                 let sign_bit = plan.sign.sign_bit();
                 for (i, ((o, q), m)) in share.iter_mut().zip(q).zip(m).enumerate() {
                     // Not negative = hat ^ beta; the sign bit of m and the negation are public.
-                    let hat = ((root[0][i / 64] >> (i % 64)) ^ (m >> sign_bit) ^ 1) & 1;
+                    let hat = ((root[i / 64] >> (i % 64)) ^ (m >> sign_bit) ^ 1) & 1;
                     let mask = 0u64.wrapping_sub(hat);
                     *o = (*o ^ ((*o ^ *q) & mask)).wrapping_add(hat & one);
                 }

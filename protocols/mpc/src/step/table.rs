@@ -35,13 +35,16 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::dpf::{Dpf, Forest, MAX_VALUES};
 use super::ggm::{Side, read_roots};
 use super::material::Material;
 use super::opening::RingOpening;
 use super::{Dealt, Progress, Protocol, Run, Seat, Seeds};
+use crate::buffers::{give_words, take_bytes, take_words};
 use crate::kernels::{Isa, Vectorised, dispatch};
-use crate::planes::{CHUNK, for_chunks, read_words, write_words};
+use crate::planes::{CHUNK, for_chunks, write_words};
 use crate::prg::{Prg, Purpose};
 
 /// Segments that are worked on together.
@@ -150,8 +153,8 @@ impl Protocol for Table {
 
     fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
         let size = self.element_bytes(Seat::new(seeds.receiver(), seeds.evaluators(), seeds.receiver()));
-        let mut message = vec![0; size * self.elements];
-        let mut mask = vec![0; self.elements];
+        let mut message = take_bytes(size * self.elements);
+        let mut mask = take_words(self.elements);
         let chunks = masks[0]
             .chunks(self.chunk())
             .zip(mask.chunks_mut(self.chunk()))
@@ -159,7 +162,7 @@ impl Protocol for Table {
             .collect();
         for_chunks(
             chunks,
-            || zeroize::Zeroizing::new(Vec::new()),
+            || Zeroizing::new(Vec::new()),
             |scratch, chunk, ((lambda, mask), message)| {
                 let chunk = chunk as u32;
                 seeds.sum(Purpose::Pad, chunk, mask);
@@ -182,10 +185,12 @@ impl Protocol for Table {
         );
         match self.source {
             Source::Dealt => Dealt::to_receiver(seeds, message, mask),
-            Source::Keys => Dealt {
-                messages: vec![message.clone(), message],
-                mask,
-            },
+            Source::Keys => {
+                let mut other = take_bytes(message.len());
+                other.copy_from_slice(&message);
+                let messages = vec![message, other];
+                Dealt { messages, mask }
+            }
         }
     }
 
@@ -198,8 +203,8 @@ impl Protocol for Table {
     ) -> (Box<dyn Run>, Vec<u8>) {
         let stride = self.chunk() * self.element_bytes(seat);
         let material = Material::new(seat, prg, dealt, stride);
-        let mut message = vec![0; 8 * self.elements];
-        let mut share = vec![0; self.elements];
+        let mut message = take_bytes(8 * self.elements);
+        let mut share = take_words(self.elements);
         let chunks = message
             .chunks_mut(8 * self.chunk())
             .zip(share.chunks_mut(self.chunk()))
@@ -214,6 +219,7 @@ impl Protocol for Table {
                 write_words(share, message);
             },
         );
+        operands.into_iter().for_each(give_words);
         (Box::new(Looking(RingOpening::new(share))), message)
     }
 }
@@ -222,20 +228,20 @@ struct Looking(RingOpening);
 
 impl Run for Looking {
     fn next(&mut self, theirs: Vec<Vec<u8>>) -> Progress {
-        Progress::Done(self.0.finish(&theirs))
+        Progress::Done(self.0.finish(theirs))
     }
 }
 
 /// Room for shares of vectors.
 enum Scratch {
-    Words(zeroize::Zeroizing<Vec<u64>>),
+    Words(Zeroizing<Vec<u64>>),
     Forest(Forest),
 }
 
 impl Scratch {
     fn new(plan: &Table) -> Self {
         match plan.source {
-            Source::Dealt => Self::Words(vec![0; plan.chunk() * plan.words()].into()),
+            Source::Dealt => Self::Words(Vec::new().into()),
             Source::Keys => Self::Forest(Forest::new()),
         }
     }
@@ -248,9 +254,9 @@ impl Table {
         let mut spare = vec![0; n];
         seeds.prgs[0].fill(Purpose::Spare, chunk, &mut spare);
         let shifted = lambda.iter().map(|lambda| lambda >> self.segment_bits);
-        let alpha = zeroize::Zeroizing::new(shifted.collect::<Vec<u64>>());
+        let alpha = Zeroizing::new(shifted.collect::<Vec<u64>>());
         // Powers of -k, value by value.
-        let mut powers = zeroize::Zeroizing::new(vec![1u64; n * self.values]);
+        let mut powers = Zeroizing::new(vec![1u64; n * self.values]);
         for at in n..n * self.values {
             let k = self.low(lambda[at % n]);
             powers[at] = powers[at - n].wrapping_mul(k.wrapping_neg());
@@ -279,12 +285,8 @@ impl Table {
         };
         match scratch {
             Scratch::Words(words) => {
-                let words = &mut words[..m.len() * self.words()];
-                if material.seat.receives() {
-                    read_words(material.dealt(chunk), words);
-                } else {
-                    material.prg.fill(Purpose::Vectors, chunk as u32, words);
-                }
+                let at = (0, m.len() * self.words());
+                let words = material.words(Purpose::Vectors, chunk, at, words);
                 let vectors = words.chunks(self.words()).enumerate();
                 vectors.for_each(|(i, vectors)| add(i, vectors));
             }
