@@ -31,11 +31,16 @@
 //! | ReLU with truncation, `w` up to 12 / 36 / 63 | 3 / 4 / 5 | about 0.45 w + 16 + 2 f / 8 | about 8 + 0.09 w |
 //! | maximum, same windows | 3 / 4 / 5 | about 0.45 w + 16 | about 8 + 0.09 w |
 //!
+//! | sign as 0 or 1, same windows | 3 / 4 / 5 | about 0.45 w + 8 | about 8 + 0.09 w |
+//! | polynomial per segment, `2^n` of degree `D` | 1 | 16 (n + D) + 8, to *both* (two evaluators) | 8 |
+//! | ReLU with truncation by keys, two evaluators | 1 | (w - 2) (32 + f / 8) + 72 + f / 2 to *both*, 16 + 2 f / 8 | 8 |
+//! | maximum, sign by keys | 1 | 32 w + 8, 24 w - 8 to *both*, 16 and 8 | 8 |
+//!
 //! The usual ReLU (`f = 16`, window 16..46) deals 34.4 bytes and sends 10.9. [`Schedule`] has the
 //! exact figure of every message; bits are rounded up to words of 64 elements.
 //!
 //! How it is done is told beside the code: `step` (truncation, selection), `step/sign.rs` (tables
-//! and the AND tree), [`kernels`] (ring products), `prg` (seeds and domain separation).
+//! and the AND tree), `step/dcf.rs` and `step/fss.rs` (comparison keys), `step/table.rs`, [`kernels`] (ring products), `prg` (seeds and domain separation).
 //!
 //! # Using it
 //! [`Client`], [`Dealer`] and [`Evaluator`] are [`Machine`]s: no sockets, no clock, no generator of

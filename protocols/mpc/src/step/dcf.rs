@@ -733,7 +733,13 @@ mod tests {
         let deal = |alpha: u64| {
             let mut keys = vec![0; n * dcf.key_bytes()];
             let payload = payload.each_ref().map(Vec::as_slice);
-            dcf.deal(&vec![alpha; n], payload, [&zero, &one], &words(1, n), &mut keys);
+            dcf.deal(
+                &vec![alpha; n],
+                payload,
+                [&zero, &one],
+                &words(1, n),
+                &mut keys,
+            );
             keys
         };
         let (a, b) = (deal(0), deal(u64::MAX));

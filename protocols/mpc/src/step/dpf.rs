@@ -24,9 +24,7 @@
 
 use zeroize::Zeroize;
 
-use super::ggm::{
-    GROUP, Path, Side, control, controls, hash, negate_if, read_blocks, wide,
-};
+use super::ggm::{GROUP, Path, Side, control, controls, hash, negate_if, read_blocks, wide};
 use crate::kernels::{Isa, Vectorised, dispatch};
 use crate::planes::{read_words, write_words};
 
@@ -99,7 +97,9 @@ impl Dpf {
                     dpf: self,
                     alpha: &alpha[range.clone()],
                     payload: std::array::from_fn(|value| {
-                        payload.get(value).map_or(&[][..], |all| &all[range.clone()])
+                        payload
+                            .get(value)
+                            .map_or(&[][..], |all| &all[range.clone()])
                     }),
                     roots: roots.map(|roots| &roots[range.clone()]),
                     spare: &spare[range],
@@ -192,7 +192,10 @@ impl Grow<'_> {
     #[inline(always)]
     fn words(&self, range: std::ops::Range<usize>) -> [u64; TREES] {
         let mut out = [0; TREES];
-        read_words(&self.key[range][8 * self.first..], &mut out[..self.roots.len()]);
+        read_words(
+            &self.key[range][8 * self.first..],
+            &mut out[..self.roots.len()],
+        );
         out
     }
 }
@@ -234,7 +237,10 @@ impl Vectorised for Grow<'_> {
             hash(&mut input[..2 * count], &mut grown[..2 * count]);
             let mut corrections = [0; TREES];
             let corrections = &mut corrections[..trees];
-            read_blocks(&self.key[dpf.seeds(level, n)][16 * self.first..], corrections);
+            read_blocks(
+                &self.key[dpf.seeds(level, n)][16 * self.first..],
+                corrections,
+            );
             // From the last: the children of a node overwrite only nodes that are dealt with.
             for (tree, correction) in corrections.iter().enumerate().rev() {
                 let flips = [
@@ -266,9 +272,7 @@ impl Vectorised for Grow<'_> {
                 let [even, odd] = [0, 1].map(|odd: usize| corrections[odd][tree]);
                 let range = tree * nodes..(tree + 1) * nodes;
                 let pairs = vector.as_chunks_mut::<2>().0.iter_mut();
-                for (([a, b], block), bit) in
-                    pairs.zip(&grown[range.clone()]).zip(&bits[range])
-                {
+                for (([a, b], block), bit) in pairs.zip(&grown[range.clone()]).zip(&bits[range]) {
                     let (low, high) = (*block as u64, (*block >> 64) as u64);
                     *a = negate_if(negative, low.wrapping_add(even & bit));
                     *b = negate_if(negative, high.wrapping_add(odd & bit));

@@ -269,7 +269,10 @@ impl Fss {
         let sign_bit = self.sign_bit();
         let isa = Isa::best();
         match self.result {
-            Output::Selected { shift, wraps: width } => {
+            Output::Selected {
+                shift,
+                wraps: width,
+            } => {
                 let at = (skip + 16 * n, 2 * n * width.bytes());
                 let bytes = material.bytes(Purpose::Wrap, chunk, at, wrap_bytes);
                 wraps.resize(2 * n, 0);

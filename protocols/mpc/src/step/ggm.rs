@@ -223,7 +223,9 @@ pub(super) fn controls(levels: usize, spare: &[u64]) -> [u64; GROUP] {
 pub(super) mod samples {
     /// Words that look random and follow from `seed`.
     pub(crate) fn words(seed: u64, n: usize) -> Vec<u64> {
-        let mut input: Vec<u128> = (0..n as u128).map(|i| u128::from(seed) << 64 | i << 32).collect();
+        let mut input: Vec<u128> = (0..n as u128)
+            .map(|i| u128::from(seed) << 64 | i << 32)
+            .collect();
         let mut output = vec![0; n];
         super::hash(&mut input, &mut output);
         output.into_iter().map(|block| block as u64).collect()

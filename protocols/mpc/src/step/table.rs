@@ -152,7 +152,11 @@ impl Protocol for Table {
     }
 
     fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
-        let size = self.element_bytes(Seat::new(seeds.receiver(), seeds.evaluators(), seeds.receiver()));
+        let size = self.element_bytes(Seat::new(
+            seeds.receiver(),
+            seeds.evaluators(),
+            seeds.receiver(),
+        ));
         let mut message = take_bytes(size * self.elements);
         let mut mask = take_words(self.elements);
         let chunks = masks[0]
@@ -363,9 +367,8 @@ impl Product<'_> {
         let segments = plan.segments();
         let x = plan.low(self.m);
         let u = (self.m >> plan.segment_bits) as usize & (segments - 1);
-        let rows: [&[u64]; VALUES] = std::array::from_fn(|d| {
-            &plan.turned[(2 * d + 1) * segments - u..][..segments]
-        });
+        let rows: [&[u64]; VALUES] =
+            std::array::from_fn(|d| &plan.turned[(2 * d + 1) * segments - u..][..segments]);
         let vectors: [&[u64]; VALUES] =
             std::array::from_fn(|e| &self.vectors[e * segments..][..segments]);
         // Arrays of fixed size vectorise; what is left over are tables of fewer segments than that.
@@ -494,7 +497,9 @@ mod tests {
         let z: Vec<i64> = (0..500).map(|i| i * 37 - 9000).collect();
         let lambda = masks(z.len(), 3);
         let lanes = z.iter().zip(lambda);
-        let carried = lanes.filter(|(z, l)| clear(&[0; 64], 10, 6, **z, *l).1).count();
+        let carried = lanes
+            .filter(|(z, l)| clear(&[0; 64], 10, 6, **z, *l).1)
+            .count();
         assert!((100..400).contains(&carried), "{carried}");
         let coefficients: Vec<i64> = (0..64).collect();
         check((10, 6), &coefficients, &z, (Source::Keys, 2), 3);
@@ -507,7 +512,9 @@ mod tests {
             let chunk = Table::new(1, 10, 6, &coefficients, source).chunk();
             assert_eq!(chunk, if source == Source::Keys { CHUNK } else { 170 });
             for n in [1, 7, 8, 9, 65, chunk - 1, chunk, chunk + 1, 3 * chunk + 77] {
-                let z: Vec<i64> = (0..n as i64).map(|i| (i * 7919) % 60_000 - 30_000).collect();
+                let z: Vec<i64> = (0..n as i64)
+                    .map(|i| (i * 7919) % 60_000 - 30_000)
+                    .collect();
                 check((10, 6), &coefficients, &z, (source, 2), n as u8);
             }
         }

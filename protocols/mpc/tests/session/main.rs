@@ -3,6 +3,7 @@
 
 mod groups;
 mod private;
+mod signs;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use ai_link_mpc::{
 };
 use ai_link_program::ClientOp;
 use ai_link_program::fixed::{
-    BitWindow, ConvGeometry, Op, PAD, PoolGeometry, Program, ProgramBuilder,
+    BitWindow, ConvGeometry, Op, PAD, PoolGeometry, Program, ProgramBuilder, Tactic,
 };
 
 /// Small reproducible integers in -scale..scale.
@@ -224,7 +225,7 @@ fn without_truncation_results_are_exact() {
 
 #[test]
 fn the_schedule_is_what_happens() {
-    for (program, batch) in [(mlp(), 7), (cnn(), 2)] {
+    for (program, batch) in [(mlp(), 7), (cnn(), 2), (signs::signs(Tactic::Fss), 5)] {
         let spec = spec(program.clone(), batch);
         let schedule = spec.schedule().unwrap();
         let mut session = Session::new(&spec, inputs(&program, batch, 50), 4).unwrap();
