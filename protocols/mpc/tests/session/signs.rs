@@ -67,7 +67,7 @@ fn check(spec: &SessionSpec, seed: u64) {
 
 #[test]
 fn every_tactic_computes_the_clear_program() {
-    for (tactic, rounds) in [(Tactic::Fss, 4), (TREE, 15), (Tactic::Auto, 14)] {
+    for (tactic, rounds) in [(Tactic::Fss, 4), (TREE, 15), (Tactic::Auto, 15)] {
         for batch in [1, 7, 120] {
             let spec = spec(signs(tactic), batch);
             assert_eq!(spec.schedule().unwrap().rounds(), rounds, "{tactic:?}");
