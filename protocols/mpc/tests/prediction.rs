@@ -18,7 +18,7 @@ fn program() -> Program {
     }
     let trees =
         (1..=4).flat_map(|leaf_bits| (2..=4).map(move |fan_in| Tactic::Tree { leaf_bits, fan_in }));
-    for tactic in trees.chain([Tactic::Auto]) {
+    for tactic in trees.chain([Tactic::Auto, Tactic::Fss]) {
         for (bits, lo, hi) in [(0, 0, 20), (1, 1, 21), (8, 5, 31), (8, 8, 40), (8, 0, 63)] {
             let window = BitWindow { lo, hi };
             b.step(Op::Relu { bits, window }, &[x], None, 8 - bits, 20);
@@ -28,7 +28,18 @@ fn program() -> Program {
             let window = BitWindow { lo, hi };
             b.step(Op::Max { window }, &[x, y], None, 8, 20);
             b.tactic(tactic);
+            b.step(Op::Positive { window }, &[x], None, 0, 1);
+            b.tactic(tactic);
         }
+    }
+    for (segment_bits, index_bits, values) in [(20, 1, 1), (16, 5, 2), (15, 6, 3), (13, 8, 4)] {
+        b.table(
+            x,
+            segment_bits,
+            index_bits,
+            vec![1; values << index_bits],
+            8,
+        );
     }
     b.mul(x, y);
     b.mul(x, x);
