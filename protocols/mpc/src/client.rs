@@ -11,6 +11,7 @@ use crate::error::MpcError;
 use crate::keys::Secret32;
 use crate::party::{EvaluatorIndex, Party};
 use crate::planes::{from_bytes, to_bytes};
+use crate::pool::{GRANT_BYTES, PoolId};
 use crate::prg::Seed;
 use crate::schedule::Schedule;
 use crate::session::{
@@ -34,6 +35,8 @@ pub struct Client {
     input_digest: [u8; 32],
     /// The dealer, if it is the client's own and still has something to do.
     dealer: Option<OwnDealer>,
+    /// Input and pool, until the dealer says which of its entries masks it.
+    waiting: Option<Waiting>,
     /// Masks of the output.
     masks: Option<Zeroizing<Vec<u8>>>,
     /// The masked output, and how many evaluators have sent it.
@@ -48,6 +51,12 @@ pub struct Client {
 struct OwnDealer {
     machine: Box<Dealer>,
     input: Secret32,
+}
+
+/// An input that is not masked yet.
+struct Waiting {
+    words: Zeroizing<Vec<u64>>,
+    pool: PoolId,
 }
 
 /// What a party's receipt must say about its messages with the client.
@@ -75,7 +84,25 @@ impl Client {
         };
         let secret = entropy.derive(&spec.session, &[b"ai-link/mpc/input-seed/v1"]);
         let seed = Seed::new(secret.clone(), spec.session);
-        Ok(Self::masked(spec, schedule, secret, seed, words, dealer))
+        let mut client = Self::idle(spec, schedule);
+        client.mask(&secret, &seed, words);
+        client.begin(secret, dealer);
+        Ok(client)
+    }
+
+    /// A machine for one session from a pool of the group: the dealer gives the seed of the input
+    /// masks, so this one needs no entropy. The pool must be for this program, batch and group.
+    pub fn from_pool(
+        spec: SessionSpec,
+        inputs: Vec<Vec<f32>>,
+        pool: PoolId,
+    ) -> Result<Self, MpcError> {
+        let schedule = spec.schedule()?;
+        pool.check(&spec, pool.sharing)?;
+        let words = encode(&spec, inputs)?;
+        let mut client = Self::idle(spec, schedule);
+        client.waiting = Some(Waiting { words, pool });
+        Ok(client)
     }
 
     #[cfg(test)]
@@ -96,29 +123,20 @@ impl Client {
         };
         let secret = Secret32::new([0; 32]);
         let seed = Seed::new(secret.clone(), spec.session).zeroed();
-        Ok(Self::masked(spec, schedule, secret, seed, words, dealer))
+        let mut client = Self::idle(spec, schedule);
+        client.mask(&secret, &seed, words);
+        client.begin(secret, dealer);
+        Ok(client)
     }
 
-    fn masked(
-        spec: SessionSpec,
-        schedule: Schedule,
-        secret: Secret32,
-        seed: Seed,
-        mut words: Zeroizing<Vec<u64>>,
-        dealer: Option<Dealer>,
-    ) -> Self {
-        let masks = seed.input_masks(words.len());
-        words
-            .iter_mut()
-            .zip(masks.iter())
-            .for_each(|(x, mask)| *x = x.wrapping_add(*mask));
-        let masked = to_bytes(&words);
-        let mut client = Self {
-            salt: mask_salt(&secret, &spec.session),
-            seed_commitment: seed_commitment(&secret, &spec.session),
-            input_digest: digest(&masked),
+    fn idle(spec: SessionSpec, schedule: Schedule) -> Self {
+        Self {
+            salt: Secret32::new([0; 32]),
+            seed_commitment: [0; 32],
+            input_digest: [0; 32],
             schedule,
             dealer: None,
+            waiting: None,
             masks: None,
             output: Vec::new(),
             outputs: 0,
@@ -126,20 +144,51 @@ impl Client {
             outbox: VecDeque::new(),
             stats: Stats::default(),
             spec,
-        };
-        client.stats.input_digest = client.seed_commitment;
+        }
+    }
+
+    /// Masks the input with what `seed`, made of `secret`, expands to, and queues it.
+    fn mask(&mut self, secret: &Secret32, seed: &Seed, mut words: Zeroizing<Vec<u64>>) {
+        let masks = seed.input_masks(words.len());
+        words
+            .iter_mut()
+            .zip(masks.iter())
+            .for_each(|(x, mask)| *x = x.wrapping_add(*mask));
+        let masked = to_bytes(&words);
+        self.salt = mask_salt(secret, &self.spec.session);
+        self.seed_commitment = seed_commitment(secret, &self.spec.session);
+        self.input_digest = digest(&masked);
+        self.stats.input_digest = self.seed_commitment;
+        for index in self.spec.evaluator_indices() {
+            self.send(index.party(), Phase::Input, masked.clone());
+        }
+    }
+
+    /// Sends the seed to the dealer, or starts the client's own.
+    fn begin(&mut self, secret: Secret32, dealer: Option<Dealer>) {
+        // Keys and seed come before the input, which is long.
+        let input = std::mem::take(&mut self.outbox);
         match dealer {
-            None => client.send(Party::Dealer, Phase::Input, secret.as_bytes().to_vec()),
+            None => self.send(Party::Dealer, Phase::Input, secret.as_bytes().to_vec()),
             Some(machine) => {
                 let (machine, input) = (Box::new(machine), secret);
-                client.dealer = Some(OwnDealer { machine, input });
-                client.forward();
+                self.dealer = Some(OwnDealer { machine, input });
+                self.forward();
             }
         }
-        for index in client.spec.evaluator_indices() {
-            client.send(index.party(), Phase::Input, masked.clone());
-        }
-        client
+        self.outbox.extend(input);
+    }
+
+    /// Masks the input with the entry that the dealer grants.
+    fn granted(&mut self, waiting: Waiting, payload: &[u8]) {
+        self.stats.bytes_received.add(Phase::Input, payload.len());
+        let (index, secret) = payload
+            .split_first_chunk()
+            .expect("the size was checked, qed");
+        let secret = Secret32::new(secret.try_into().expect("the size was checked, qed"));
+        let session = waiting.pool.entry(u64::from_le_bytes(*index));
+        let seed = Seed::new(secret.clone(), session);
+        self.mask(&secret, &seed, waiting.words);
     }
 
     fn send(&mut self, to: Party, phase: Phase, payload: Vec<u8>) {
@@ -292,6 +341,10 @@ impl Machine for Client {
         if self.failed {
             return None;
         }
+        if self.waiting.is_some() {
+            let (from, bytes) = (Party::Dealer, GRANT_BYTES);
+            return Some(Expected { from, bytes });
+        }
         if let Some(own) = &self.dealer {
             // Its corrections come before the outputs, whatever it still waits for.
             return own.machine.next_expected();
@@ -316,7 +369,9 @@ impl Machine for Client {
         // Failed until the message is dealt with: an error leaves it at that.
         self.failed = true;
         checked?;
-        if let Some(own) = &mut self.dealer {
+        if let Some(waiting) = self.waiting.take() {
+            self.granted(waiting, &payload);
+        } else if let Some(own) = &mut self.dealer {
             self.stats.bytes_received.add(Phase::Dealt, payload.len());
             own.machine.handle(from, payload.to_vec())?;
             if own.machine.next_expected().map(|expected| expected.from) == Some(Party::Client) {

@@ -134,6 +134,19 @@ pub enum MpcError {
         /// Evaluators asked for.
         evaluators: usize,
     },
+    /// A pool gave or took nothing.
+    #[error("the pool of dealt material refused")]
+    Pool {
+        /// Why.
+        #[source]
+        source: crate::pool::PoolError,
+    },
+    /// An evaluator stored another entry than the one that was dealt.
+    #[error("{from} stored another entry of the pool")]
+    OtherEntry {
+        /// The evaluator.
+        from: Party,
+    },
     /// A message came from somebody else than whom the protocol waits for.
     #[error("{party} waits for {expected} but {from} sent {bytes} bytes")]
     UnexpectedSender {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ai_link_program::ops::ConstTerms;
+use zeroize::Zeroizing;
 
 use crate::buffers::give_bytes;
 use crate::digest::digest;
@@ -11,6 +12,7 @@ use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, Secret32};
 use crate::memory::{Holds, Memory};
 use crate::party::{EvaluatorIndex, Party};
+use crate::pool::{Entry, INDEX_BYTES, PoolError, SharedPool, Source, Store};
 use crate::prg::Seed;
 use crate::schedule::{Plan, Schedule};
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
@@ -36,7 +38,8 @@ pub struct Evaluator {
     index: EvaluatorIndex,
     schedule: Schedule,
     weights: Option<Arc<WeightShare>>,
-    key: Ephemeral,
+    /// Corrections dealt ahead, if the session is from a pool.
+    stored: Option<Stored>,
     memory: Memory,
     state: State,
     outbox: VecDeque<Transmit>,
@@ -46,12 +49,33 @@ pub struct Evaluator {
 }
 
 enum State {
-    Key,
-    Input { seed: Seed },
-    Dealt { seed: Seed, step: usize },
-    Opening { seed: Seed, opening: Opening },
+    /// Waits for the index of an entry of a pool.
+    Index {
+        source: Box<dyn Source>,
+    },
+    Key {
+        key: Box<Ephemeral>,
+    },
+    Input {
+        seed: Seed,
+    },
+    Dealt {
+        seed: Seed,
+        step: usize,
+    },
+    Opening {
+        seed: Seed,
+        opening: Opening,
+    },
     Done,
     Failed,
+}
+
+/// Corrections of all steps of a session from a pool.
+struct Stored {
+    body: Zeroizing<Vec<u8>>,
+    /// Bytes that earlier steps have taken.
+    taken: usize,
 }
 
 /// A step under way.
@@ -70,7 +94,7 @@ impl Evaluator {
         index: EvaluatorIndex,
         entropy: Secret32,
     ) -> Result<Self, MpcError> {
-        Self::made(spec, index, None, &entropy)
+        Self::agreeing(spec, index, None, &entropy)
     }
 
     /// A machine for one session of a program of whose private weights `weights` is a share.
@@ -80,14 +104,43 @@ impl Evaluator {
         weights: Arc<WeightShare>,
         entropy: Secret32,
     ) -> Result<Self, MpcError> {
-        Self::made(spec, index, Some(weights), &entropy)
+        Self::agreeing(spec, index, Some(weights), &entropy)
+    }
+
+    /// A machine for one session whose corrections `pool` holds. Waits for the index of its entry
+    /// from the dealer, and marks it as used before it sends anything.
+    pub fn from_pool<S: Store + 'static>(
+        spec: SessionSpec,
+        index: EvaluatorIndex,
+        weights: Option<Arc<WeightShare>>,
+        pool: SharedPool<S>,
+    ) -> Result<Self, MpcError> {
+        let sharing = weights.as_ref().map(|weights| weights.sharing());
+        pool.id().check(&spec, sharing)?;
+        let source = Box::new(pool);
+        Self::made(spec, index, weights, State::Index { source })
+    }
+
+    fn agreeing(
+        spec: SessionSpec,
+        index: EvaluatorIndex,
+        weights: Option<Arc<WeightShare>>,
+        entropy: &Secret32,
+    ) -> Result<Self, MpcError> {
+        let key = Ephemeral::new(entropy, &spec.session, index.party(), index);
+        let public = key.public();
+        let key = Box::new(key);
+        let mut evaluator = Self::made(spec, index, weights, State::Key { key })?;
+        let message = evaluator.key_message().compose(&public);
+        evaluator.send(evaluator.spec.dealing_party(), Phase::Dealt, message);
+        Ok(evaluator)
     }
 
     fn made(
         spec: SessionSpec,
         index: EvaluatorIndex,
         weights: Option<Arc<WeightShare>>,
-        entropy: &Secret32,
+        state: State,
     ) -> Result<Self, MpcError> {
         weights::check(&spec.program, weights.as_deref().map(WeightShare::program))?;
         if weights.as_ref().is_some_and(|share| share.index() != index) {
@@ -100,23 +153,19 @@ impl Evaluator {
                 evaluators: spec.evaluators,
             });
         }
-        let key = Ephemeral::new(entropy, &spec.session, index.party(), index);
-        let mut evaluator = Self {
+        Ok(Self {
             memory: Memory::new(&spec.program, Holds::Masked),
             spec,
             index,
             schedule,
             weights,
-            state: State::Key,
+            stored: None,
+            state,
             outbox: VecDeque::new(),
             stats: Stats::default(),
             #[cfg(test)]
             zero_masks: false,
-            key,
-        };
-        let message = evaluator.key_message().compose(&evaluator.key.public());
-        evaluator.send(evaluator.spec.dealing_party(), Phase::Dealt, message);
-        Ok(evaluator)
+        })
     }
 
     fn key_message(&self) -> KeyMessage {
@@ -153,16 +202,36 @@ impl Evaluator {
         self.stats.bytes_received.add(phase, payload.len());
     }
 
-    fn agree(&mut self, from: Party, payload: &[u8]) -> Result<State, MpcError> {
+    fn agree(&mut self, key: &Ephemeral, from: Party, payload: &[u8]) -> Result<State, MpcError> {
         self.take(Phase::Dealt, payload);
         let theirs = self.key_message().parse(payload, from)?;
-        let secret = self
-            .key
-            .agree(theirs, from, &self.spec.session, self.index)?;
+        let secret = key.agree(theirs, from, &self.spec.session, self.index)?;
         let seed = Seed::new(secret, self.spec.session);
         #[cfg(test)]
         let seed = if self.zero_masks { seed.zeroed() } else { seed };
         Ok(State::Input { seed })
+    }
+
+    /// Takes the entry that the dealer names, for good.
+    fn fetch(&mut self, mut source: Box<dyn Source>, payload: &[u8]) -> Result<State, MpcError> {
+        self.take(Phase::Dealt, payload);
+        let index = u64::from_le_bytes(payload.try_into().expect("the size was checked, qed"));
+        let Entry { secret, body } = source.take(index)?;
+        if body.len() != self.schedule.dealt_bytes_to(self.index) {
+            return Err(PoolError::Damaged { index }.into());
+        }
+        let taken = 0;
+        self.stored = Some(Stored { body, taken });
+        let seed = Seed::new(secret, source.id().entry(index));
+        Ok(State::Input { seed })
+    }
+
+    /// The next `bytes` of the stored corrections, if the session is from a pool.
+    fn stored(&mut self, bytes: usize) -> Option<Vec<u8>> {
+        let stored = self.stored.as_mut()?;
+        let from = stored.taken;
+        stored.taken += bytes;
+        stored.body.get(from..stored.taken).map(<[u8]>::to_vec)
     }
 
     fn dealt_bytes(&self, step: usize) -> usize {
@@ -176,10 +245,13 @@ impl Evaluator {
             if self.schedule.plan(index).is_none() {
                 self.memory
                     .apply(&program, index, step, self.spec.batch, ConstTerms::Include);
-            } else if self.dealt_bytes(index) > 0 {
-                return State::Dealt { seed, step: index };
             } else {
-                return self.start(seed, index, Vec::new());
+                let bytes = self.dealt_bytes(index);
+                return match self.stored(bytes) {
+                    Some(dealt) => self.start(seed, index, dealt),
+                    None if bytes > 0 => State::Dealt { seed, step: index },
+                    None => self.start(seed, index, Vec::new()),
+                };
             }
         }
         let output = self.memory.outputs(&program);
@@ -248,7 +320,8 @@ impl Machine for Evaluator {
         let expect = |from, bytes| Some(Expected { from, bytes });
         let dealer = self.spec.dealing_party();
         match &self.state {
-            State::Key => expect(dealer, self.schedule.key_bytes()),
+            State::Index { .. } => expect(dealer, INDEX_BYTES),
+            State::Key { .. } => expect(dealer, self.schedule.key_bytes()),
             State::Input { .. } => expect(Party::Client, self.schedule.input_bytes()),
             State::Dealt { step, .. } => expect(dealer, self.dealt_bytes(*step)),
             State::Opening { opening, .. } => expect(
@@ -268,7 +341,8 @@ impl Machine for Evaluator {
         let state = std::mem::replace(&mut self.state, State::Failed);
         checked?;
         self.state = match state {
-            State::Key => self.agree(from, &payload)?,
+            State::Index { source } => self.fetch(source, &payload)?,
+            State::Key { key } => self.agree(&key, from, &payload)?,
             State::Input { seed } => {
                 self.take(Phase::Input, &payload);
                 self.stats.input_digest = digest(&payload);

@@ -99,6 +99,7 @@ mod keys;
 mod memory;
 mod party;
 mod planes;
+pub mod pool;
 mod prg;
 mod schedule;
 mod session;

@@ -12,7 +12,7 @@ use crate::error::MpcError;
 use crate::evaluator::Evaluator;
 use crate::keys::Secret32;
 use crate::party::{EvaluatorIndex, Party};
-use crate::session::{DealerSeat, Machine, SessionSpec};
+use crate::session::{DealerSeat, Machine, SessionSpec, Transmit};
 use crate::weights::{SharedWeights, WeightMask, WeightShare};
 
 /// A message that was delivered.
@@ -51,7 +51,6 @@ pub struct Session {
     pub dealer: Option<Dealer>,
     /// All evaluators.
     pub evaluators: Vec<Evaluator>,
-    queues: HashMap<(Party, Party), VecDeque<Vec<u8>>>,
     /// Everything delivered so far, in order.
     pub transcript: Vec<Delivered>,
 }
@@ -99,13 +98,11 @@ impl Session {
 
     /// A session of machines made elsewhere.
     pub fn of(client: Client, dealer: Option<Dealer>, evaluators: Vec<Evaluator>) -> Self {
-        let (queues, transcript) = (HashMap::new(), Vec::new());
         Self {
             client,
             dealer,
             evaluators,
-            queues,
-            transcript,
+            transcript: Vec::new(),
         }
     }
 
@@ -119,35 +116,59 @@ impl Session {
         let mut machines: Vec<&mut dyn Machine> = vec![&mut self.client];
         machines.extend(self.dealer.iter_mut().map(|m| m as &mut dyn Machine));
         machines.extend(self.evaluators.iter_mut().map(|m| m as &mut dyn Machine));
-        loop {
-            let mut moved = false;
-            for machine in &mut machines {
-                while let Some(sent) = machine.poll_transmit() {
-                    let queue = self.queues.entry((machine.party(), sent.to)).or_default();
-                    queue.push_back(sent.payload);
-                    moved = true;
-                }
-                let Some(expected) = machine.next_expected() else {
-                    continue;
-                };
-                let (from, to) = (expected.from, machine.party());
-                let queue = self.queues.get_mut(&(from, to));
-                let Some(payload) = queue.and_then(VecDeque::pop_front) else {
-                    continue;
-                };
-                let mut message = Delivered { from, to, payload };
-                tamper(&mut message);
-                self.transcript.push(message.clone());
-                machine.handle(message.from, message.payload)?;
+        let transcript = &mut self.transcript;
+        exchange(&mut machines, |event| match event {
+            Event::Sent(..) => (),
+            Event::Arrives(message) => {
+                tamper(message);
+                transcript.push(message.clone());
+            }
+        })
+    }
+}
+
+/// What happens to a message.
+pub enum Event<'a> {
+    /// It was sent; whether it arrives is open.
+    Sent(Party, &'a Transmit),
+    /// It is about to be delivered, and may be changed.
+    Arrives(&'a mut Delivered),
+}
+
+/// Delivers messages between any machines until all are finished.
+pub fn exchange(
+    machines: &mut [&mut dyn Machine],
+    mut watch: impl FnMut(Event<'_>),
+) -> Result<(), MpcError> {
+    let mut queues: HashMap<(Party, Party), VecDeque<Vec<u8>>> = HashMap::new();
+    loop {
+        let mut moved = false;
+        for machine in machines.iter_mut() {
+            while let Some(sent) = machine.poll_transmit() {
+                watch(Event::Sent(machine.party(), &sent));
+                let queue = queues.entry((machine.party(), sent.to)).or_default();
+                queue.push_back(sent.payload);
                 moved = true;
             }
-            if machines.iter().all(|machine| machine.is_finished()) {
-                let left = self.queues.values().map(VecDeque::len).sum::<usize>();
-                assert_eq!(left, 0, "messages that nobody wanted");
-                return Ok(());
-            }
-            assert!(moved, "everybody waits");
+            let Some(expected) = machine.next_expected() else {
+                continue;
+            };
+            let (from, to) = (expected.from, machine.party());
+            let queue = queues.get_mut(&(from, to));
+            let Some(payload) = queue.and_then(VecDeque::pop_front) else {
+                continue;
+            };
+            let mut message = Delivered { from, to, payload };
+            watch(Event::Arrives(&mut message));
+            machine.handle(message.from, message.payload)?;
+            moved = true;
         }
+        if machines.iter().all(|machine| machine.is_finished()) {
+            let left = queues.values().map(VecDeque::len).sum::<usize>();
+            assert_eq!(left, 0, "messages that nobody wanted");
+            return Ok(());
+        }
+        assert!(moved, "everybody waits");
     }
 }
 

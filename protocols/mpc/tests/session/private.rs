@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::{distance, inputs, ints, mlp, spec};
 
 /// A CNN whose every weight is private, with a residual connection: its operand is read twice.
-fn private_cnn() -> (Program, Parameters) {
+pub(super) fn private_cnn() -> (Program, Parameters) {
     let mut b = ProgramBuilder::new("private");
     let x = b.input_bounded("image", &[2, 6, 6], 10, 14);
     let mut values = Vec::new();
@@ -63,7 +63,7 @@ fn clear_with(
     program.run_clear_with(parameters, &ring, batch).unwrap()
 }
 
-fn shared(program: &Program, parameters: &Parameters, entropy: u64) -> SharedWeights {
+pub(super) fn shared(program: &Program, parameters: &Parameters, entropy: u64) -> SharedWeights {
     share(program, parameters, &secret(entropy, 9)).unwrap()
 }
 
