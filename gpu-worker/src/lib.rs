@@ -18,6 +18,7 @@ mod config;
 mod coordinators;
 pub mod device;
 pub mod engine;
+pub mod pool;
 pub mod session;
 pub mod used;
 mod worker;

@@ -1,45 +1,37 @@
-//! Statistical test: what every party sees is uniform, whatever the input.
+//! Statistical tests: what every party sees is uniform, and could be made up without the others.
 //!
 //! Many sessions with different entropy and the *same* input are recorded. Each kind of thing that
 //! a party sees is tested in two ways, both with chi-square statistics at six standard deviations:
 //! the distribution of its bytes over all positions, and the frequency of every single bit over
 //! the sessions (a bias at one position would drown in the former). Everything is seeded, so the
-//! outcome does not vary. The same test must fail for each kind when the masks are zero.
+//! outcome does not vary. The same tests must fail for each kind when the masks are zero.
+//!
+//! * `seen`: every message and everything opened, for groups of all sorts.
+//! * `simulated`: the joint view of a party beside that of a simulator, which knows nothing of the
+//!   others' inputs.
 
-use std::collections::BTreeMap;
+mod seen;
+mod simulated;
+
 use std::sync::Arc;
 
-use ai_link_program::fixed::{BitWindow, Op, Program, ProgramBuilder};
+use ai_link_program::fixed::{BitWindow, Op, Parameters, Program, ProgramBuilder, ValueId};
 
+use crate::MpcError;
 use crate::client::Client;
 use crate::dealer::Dealer;
 use crate::evaluator::Evaluator;
-use crate::party::{EvaluatorIndex, Party};
-use crate::session::SessionSpec;
-use crate::testing::{Session, secret};
+use crate::session::{DealerSeat, SessionSpec};
+use crate::testing::{GroupWeights, Session, secret};
+use crate::weights::share;
 
 const SESSIONS: u64 = 96;
-/// Largest input of the program below: 2^20 units of 2^-8.
+/// Largest input of the programs below: 2^20 units of 2^-8.
 const MAX: f32 = 4095.0;
-
-/// A layer of each interactive kind.
-fn program() -> Program {
-    let mut b = ProgramBuilder::new("uniformity");
-    let x = b.input_bounded("x", &[6], 8, 20);
-    let weights: Vec<i64> = (0..36).map(|i| (i * 37 % 19 - 9) * 20).collect();
-    let (weights, bias) = (
-        b.constant(&[6, 6], weights),
-        Some(b.constant(&[6], vec![100; 6])),
-    );
-    let z = b.step(Op::Linear { weights, bias }, &[x], None, 16, 36);
-    let window = BitWindow { lo: 8, hi: 36 };
-    let h = b.step(Op::Relu { bits: 8, window }, &[z], None, 8, 62);
-    let m = b.max(h, x);
-    let t = b.trunc(m, 3);
-    b.output("t", t);
-    b.output("m", m);
-    b.finish().expect("a valid program")
-}
+/// Adversarial inputs.
+const INPUTS: [f32; 4] = [0.0, 1.0, -1.0, MAX];
+const BATCH: usize = 3;
+const WIDTH: usize = 6;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Masks {
@@ -47,93 +39,144 @@ enum Masks {
     Zero,
 }
 
-/// Kinds of things seen, each as one byte vector per session.
-type Views = BTreeMap<&'static str, Vec<Vec<u8>>>;
+/// A group, its program, and the weights if they are private.
+struct Setting {
+    name: &'static str,
+    spec: SessionSpec,
+    weights: Option<GroupWeights>,
+}
 
-fn record(value: f32, masks: Masks) -> Views {
-    let mut views = Views::new();
-    let program = Arc::new(program());
-    for entropy in 0..SESSIONS {
-        let spec = SessionSpec::new(program.clone(), [9; 32], 3);
-        let inputs = vec![vec![value; 18]];
-        let mut session = match masks {
-            Masks::Drawn => Session::new(&spec, inputs, entropy),
-            Masks::Zero => without_masks(&spec, inputs, entropy),
+impl Setting {
+    fn all() -> Vec<Self> {
+        let program = Arc::new(public());
+        let of = |name, evaluators, dealer| {
+            let spec = SessionSpec::new(program.clone(), [9; 32], BATCH);
+            let spec = SessionSpec {
+                evaluators,
+                dealer,
+                ..spec
+            };
+            let weights = None;
+            Self {
+                name,
+                spec,
+                weights,
+            }
+        };
+        vec![
+            of("two evaluators", 2, DealerSeat::Worker),
+            of("three evaluators", 3, DealerSeat::Worker),
+            of("two evaluators, client deals", 2, DealerSeat::Client),
+            of("three evaluators, client deals", 3, DealerSeat::Client),
+            Self::private(),
+        ]
+    }
+
+    fn private() -> Self {
+        let (program, parameters) = private();
+        let shared = share(&program, &parameters, &secret(7, 7)).expect("fitting parameters");
+        Self {
+            name: "private weights",
+            spec: SessionSpec::new(Arc::new(program), [9; 32], BATCH),
+            weights: Some(shared.into()),
         }
-        .expect("a valid session");
+    }
+
+    /// One session with every input `value`.
+    fn session(&self, value: f32, masks: Masks, entropy: u64) -> Session {
+        let inputs = vec![vec![value; WIDTH * BATCH]];
+        let session = match masks {
+            Masks::Drawn => {
+                Session::with_weights(&self.spec, inputs, self.weights.as_ref(), entropy)
+            }
+            Masks::Zero => self.without_masks(inputs, entropy),
+        };
+        let mut session = session.expect("a valid session");
         session.run().expect("an honest session");
-        for (kind, bytes) in views_of(&spec, &session) {
-            views.entry(kind).or_default().push(bytes);
-        }
+        session
     }
-    views
+
+    fn without_masks(&self, inputs: Vec<Vec<f32>>, entropy: u64) -> Result<Session, MpcError> {
+        let spec = &self.spec;
+        let client = Client::without_masks(spec.clone(), inputs, secret(entropy, 0))?;
+        let mut dealer = match (spec.dealer, &self.weights) {
+            (DealerSeat::Client, _) => None,
+            (_, None) => Some(Dealer::new(spec.clone(), secret(entropy, 1))?),
+            (_, Some(weights)) => {
+                let mask = weights.mask.clone();
+                let dealer = Dealer::with_weights(spec.clone(), mask, secret(entropy, 1))?;
+                Some(dealer)
+            }
+        };
+        dealer
+            .iter_mut()
+            .for_each(|dealer| dealer.zero_masks = true);
+        let evaluators = spec.evaluator_indices().map(|index| {
+            let entropy = secret(entropy, 2 + index.get());
+            let mut evaluator = match &self.weights {
+                None => Evaluator::new(spec.clone(), index, entropy)?,
+                Some(weights) => {
+                    let share = weights.evaluators[index.at()].clone();
+                    Evaluator::with_weights(spec.clone(), index, share, entropy)?
+                }
+            };
+            evaluator.zero_masks = true;
+            Ok::<_, MpcError>(evaluator)
+        });
+        Ok(Session::of(
+            client,
+            dealer,
+            evaluators.collect::<Result<_, _>>()?,
+        ))
+    }
 }
 
-fn without_masks(
-    spec: &SessionSpec,
-    inputs: Vec<Vec<f32>>,
-    entropy: u64,
-) -> Result<Session, crate::MpcError> {
-    let client = Client::without_masks(spec.clone(), inputs, secret(entropy, 0))?;
-    let mut dealer = Dealer::new(spec.clone(), secret(entropy, 1))?;
-    dealer.zero_masks = true;
-    let evaluator = |index, n| {
-        let mut evaluator = Evaluator::new(spec.clone(), index, secret(entropy, n))?;
-        evaluator.zero_masks = true;
-        Ok::<_, crate::MpcError>(evaluator)
-    };
-    let evaluators = [
-        evaluator(EvaluatorIndex::ZERO, 2)?,
-        evaluator(EvaluatorIndex::ONE, 3)?,
-    ];
-    Ok(Session::of(client, Some(dealer), evaluators.into()))
+/// What follows the first layer: a layer of each interactive kind.
+fn rest(b: &mut ProgramBuilder, x: ValueId, z: ValueId) {
+    let window = BitWindow { lo: 8, hi: 36 };
+    let h = b.step(Op::Relu { bits: 8, window }, &[z], None, 8, 62);
+    let m = b.max(h, x);
+    let t = b.trunc(m, 3);
+    let (product, square) = (b.mul(x, x), b.mul(x, t));
+    b.output("t", t);
+    b.output("m", m);
+    b.output("product", product);
+    b.output("square", square);
 }
 
-fn views_of(spec: &SessionSpec, session: &Session) -> Vec<(&'static str, Vec<u8>)> {
-    use Party::{Client, Dealer};
-    let [zero, one] = [Party::EVALUATOR_0, Party::EVALUATOR_1];
-    let sent = |from, to| {
-        let all = session
-            .transcript
-            .iter()
-            .filter(move |m| m.from == from && m.to == to);
-        all.map(|m| m.payload.as_slice())
+fn weights() -> Vec<i64> {
+    (0..36).map(|i| (i * 37 % 19 - 9) * 20).collect()
+}
+
+fn public() -> Program {
+    let mut b = ProgramBuilder::new("uniformity");
+    let x = b.input_bounded("x", &[WIDTH], 8, 20);
+    let (weights, bias) = (
+        b.constant(&[6, 6], weights()),
+        Some(b.constant(&[6], vec![100; 6])),
+    );
+    let z = b.step(Op::Linear { weights, bias }, &[x], None, 16, 36);
+    rest(&mut b, x, z);
+    b.finish().expect("a valid program")
+}
+
+fn private() -> (Program, Parameters) {
+    let mut b = ProgramBuilder::new("uniformity");
+    let x = b.input_bounded("x", &[WIDTH], 8, 20);
+    let (w, bias) = (
+        b.parameter("w", &[6, 6], 8, 8),
+        b.parameter("b", &[6], 16, 8),
+    );
+    let op = Op::LinearShared {
+        weights: w,
+        bias: Some(bias),
     };
-    let openings = |from, to| sent(from, to).collect::<Vec<_>>().concat();
-    // The last opening of each step is of ring elements, the others of bits.
-    let schedule = spec.schedule().expect("a valid session");
-    let rounds = schedule.steps().iter().flat_map(|step| {
-        let n = step.openings.len();
-        (1..=n).map(move |round| round == n)
-    });
-    let (mut bits, mut words) = (Vec::new(), Vec::new());
-    let pairs = sent(zero, one).zip(sent(one, zero));
-    for ((ours, theirs), ring) in pairs.zip(rounds) {
-        if ring {
-            let (a, b) = (
-                crate::planes::from_bytes(ours),
-                crate::planes::from_bytes(theirs),
-            );
-            words.extend(
-                a.iter()
-                    .zip(b)
-                    .flat_map(|(a, b)| a.wrapping_add(b).to_le_bytes()),
-            );
-        } else {
-            bits.extend(ours.iter().zip(theirs).map(|(a, b)| a ^ b));
-        }
-    }
-    // The first message of the dealer is its key.
-    let dealt = sent(Dealer, one).skip(1).collect::<Vec<_>>().concat();
-    vec![
-        ("masked input", openings(Client, zero)),
-        ("seed at the dealer", openings(Client, Dealer)),
-        ("dealt corrections", dealt),
-        ("openings of evaluator 0", openings(zero, one)),
-        ("openings of evaluator 1", openings(one, zero)),
-        ("opened bits", bits),
-        ("opened ring elements", words),
-    ]
+    let z = b.step(op, &[x], None, 17, 36);
+    rest(&mut b, x, z);
+    let program = b.finish().expect("a valid program");
+    let values = vec![weights(), vec![100; 6]];
+    let parameters = Parameters::new(&program, values).expect("fitting parameters");
+    (program, parameters)
 }
 
 /// How far a chi-square statistic lies above its mean, in standard deviations.
@@ -166,33 +209,4 @@ pub(crate) fn excesses(samples: &[Vec<u8>]) -> [f64; 2] {
         .map(|at| (ones(at) - n / 2.0).powi(2) / (n / 4.0))
         .sum();
     [excess(bytes, 255), excess(bits, positions)]
-}
-
-#[test]
-fn everything_seen_is_uniform_for_adversarial_inputs() {
-    for value in [0.0, 1.0, -1.0, MAX] {
-        for (kind, samples) in record(value, Masks::Drawn) {
-            assert_eq!(samples.len(), SESSIONS as usize);
-            let [bytes, bits] = excesses(&samples);
-            assert!(
-                bytes < 6.0 && bits < 6.0,
-                "{kind} with input {value}: bytes {bytes:.1}, bits {bits:.1} deviations too many"
-            );
-        }
-    }
-}
-
-#[test]
-fn the_test_notices_missing_masks() {
-    for value in [0.0, 1.0, -1.0, MAX] {
-        let views = record(value, Masks::Zero);
-        assert_eq!(views.len(), 7);
-        for (kind, samples) in views {
-            let [bytes, bits] = excesses(&samples);
-            assert!(
-                bytes > 6.0 && bits > 6.0,
-                "{kind} with input {value}: bytes {bytes:.1}, bits {bits:.1} pass without masks"
-            );
-        }
-    }
 }
