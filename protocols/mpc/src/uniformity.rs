@@ -132,12 +132,13 @@ impl Setting {
 }
 
 /// What follows the first layer: a layer of each interactive kind.
-fn rest(b: &mut ProgramBuilder, x: ValueId, z: ValueId) {
+/// `bits` brings `z` back to the fraction of `x`.
+fn rest(b: &mut ProgramBuilder, x: ValueId, z: ValueId, bits: u8) {
     let window = BitWindow { lo: 8, hi: 36 };
-    let h = b.step(Op::Relu { bits: 8, window }, &[z], None, 8, 62);
+    let h = b.step(Op::Relu { bits, window }, &[z], None, 8, 62);
     let m = b.max(h, x);
     let t = b.trunc(m, 3);
-    let (product, square) = (b.mul(x, x), b.mul(x, t));
+    let (square, product) = (b.mul(x, x), b.mul(x, t));
     b.output("t", t);
     b.output("m", m);
     b.output("product", product);
@@ -156,7 +157,7 @@ fn public() -> Program {
         Some(b.constant(&[6], vec![100; 6])),
     );
     let z = b.step(Op::Linear { weights, bias }, &[x], None, 16, 36);
-    rest(&mut b, x, z);
+    rest(&mut b, x, z, 8);
     b.finish().expect("a valid program")
 }
 
@@ -164,7 +165,7 @@ fn private() -> (Program, Parameters) {
     let mut b = ProgramBuilder::new("uniformity");
     let x = b.input_bounded("x", &[WIDTH], 8, 20);
     let (w, bias) = (
-        b.parameter("w", &[6, 6], 8, 8),
+        b.parameter("w", &[6, 6], 8, 10),
         b.parameter("b", &[6], 16, 8),
     );
     let op = Op::LinearShared {
@@ -172,7 +173,7 @@ fn private() -> (Program, Parameters) {
         bias: Some(bias),
     };
     let z = b.step(op, &[x], None, 17, 36);
-    rest(&mut b, x, z);
+    rest(&mut b, x, z, 9);
     let program = b.finish().expect("a valid program");
     let values = vec![weights(), vec![100; 6]];
     let parameters = Parameters::new(&program, values).expect("fitting parameters");

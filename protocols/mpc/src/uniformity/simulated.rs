@@ -15,9 +15,23 @@ use crate::prg::{Prg, Purpose};
 use crate::session::Machine;
 use crate::testing::secret;
 
-/// Messages from and to one party, in its order. Keys are left out: they are points of a curve,
+/// Messages from and to one party, link by link. Keys are left out: they are points of a curve,
 /// and do not depend on inputs.
 type View = Vec<Vec<u8>>;
+
+/// A message with its ends.
+type Message = ((Party, Party), Vec<u8>);
+
+/// Sorted by link. What goes to all other evaluators alike counts once.
+fn by_link(party: Party, mut messages: Vec<Message>) -> View {
+    let evaluators = |(from, to): &(Party, Party)| {
+        *from == party && matches!((from, to), (Party::Evaluator(_), Party::Evaluator(_)))
+    };
+    let first = messages.iter().map(|m| m.0).filter(evaluators).min();
+    messages.retain(|(link, _)| !evaluators(link) || Some(*link) == first);
+    messages.sort_by_key(|(link, _)| *link);
+    messages.into_iter().map(|(_, payload)| payload).collect()
+}
 
 fn real(setting: &Setting, party: Party, value: f32, masks: Masks, entropy: u64) -> View {
     let session = setting.session(value, masks, entropy);
@@ -31,13 +45,16 @@ fn real(setting: &Setting, party: Party, value: f32, masks: Masks, entropy: u64)
             || matches!(b, Party::Dealer) && matches!(a, Party::Evaluator(_))
     };
     let mut keys = std::collections::HashSet::new();
+    let mut first = |from, to| keys.insert((from, to));
     let all = session.transcript.into_iter();
-    all.filter(|m| m.from == party || m.to == party)
+    let messages = all
+        .filter(|m| m.from == party || m.to == party)
         .filter(|m| {
-            !(between(m.from, m.to) && m.payload.len() == key && keys.insert((m.from, m.to)))
+            let is_key = between(m.from, m.to) && m.payload.len() == key && first(m.from, m.to);
+            !is_key
         })
-        .map(|m| m.payload)
-        .collect()
+        .map(|m| ((m.from, m.to), m.payload));
+    by_link(party, messages.collect())
 }
 
 /// Random bytes that no other party has a part in.
@@ -96,13 +113,13 @@ fn simulated(setting: &Setting, party: Party, entropy: u64) -> View {
         _ => 1,
     };
     let mut own_keys = missing_keys;
-    let (mut view, mut message) = (View::new(), 0);
+    let (mut view, mut message) = (Vec::new(), 0);
     loop {
         while let Some(sent) = machine.poll_transmit() {
             if own_keys > 0 {
                 own_keys -= 1;
             } else {
-                view.push(sent.payload);
+                view.push(((party, sent.to), sent.payload));
             }
         }
         let Some(due) = machine.next_expected() else {
@@ -115,7 +132,7 @@ fn simulated(setting: &Setting, party: Party, entropy: u64) -> View {
             keys(due.from)
         } else {
             let payload = random(entropy, message, due.bytes);
-            view.push(payload.clone());
+            view.push(((due.from, party), payload.clone()));
             payload
         };
         machine
@@ -123,7 +140,7 @@ fn simulated(setting: &Setting, party: Party, entropy: u64) -> View {
             .expect("messages of the right size");
     }
     assert!(machine.is_finished());
-    view
+    by_link(party, view)
 }
 
 /// The first message that a machine sends to `to`.
@@ -139,9 +156,6 @@ fn first_to(mut machine: Box<dyn Machine>, to: Party) -> Vec<u8> {
 /// The view as bytes: every message, and each combined with the next of its size, by addition of
 /// bytes and by exclusive or, where relations between messages would show.
 fn joint(view: &View) -> Vec<u8> {
-    // An opening goes to all others alike, and counts once.
-    let mut view = view.clone();
-    view.dedup();
     let mut bytes = view.concat();
     for (i, a) in view.iter().enumerate() {
         if let Some(b) = view[i + 1..].iter().find(|b| b.len() == a.len()) {
