@@ -207,24 +207,33 @@ fn parties(setting: &Setting) -> Vec<Party> {
     evaluators.chain([Party::Dealer]).collect()
 }
 
-fn compare(setting: &Setting, party: Party, value: f32, masks: Masks) -> [f64; 2] {
-    let sample = |view: View| joint(&view);
+/// Compares real views with made-up ones.
+fn compare(
+    setting: &Setting,
+    party: Party,
+    made: &[Vec<u8>],
+    value: f32,
+    masks: Masks,
+) -> [f64; 2] {
     let real: Vec<Vec<u8>> = (0..SESSIONS)
-        .map(|entropy| sample(real(setting, party, value, masks, entropy)))
-        .collect();
-    let made: Vec<Vec<u8>> = (0..SESSIONS)
-        .map(|entropy| sample(simulated(setting, party, entropy)))
+        .map(|entropy| joint(&real(setting, party, value, masks, entropy)))
         .collect();
     assert_eq!(real[0].len(), made[0].len(), "views have the same shape");
-    distance(&real, &made)
+    distance(&real, made)
+}
+
+fn all_made_up(setting: &Setting, party: Party) -> Vec<Vec<u8>> {
+    let made = |entropy| joint(&simulated(setting, party, entropy));
+    (0..SESSIONS).map(made).collect()
 }
 
 #[test]
 fn the_view_of_every_worker_can_be_made_up_without_the_others() {
     for setting in settings() {
         for party in parties(&setting) {
+            let made = all_made_up(&setting, party);
             for value in INPUTS {
-                let [bytes, bits] = compare(&setting, party, value, Masks::Drawn);
+                let [bytes, bits] = compare(&setting, party, &made, value, Masks::Drawn);
                 assert!(
                     bytes.abs() < 6.0 && bits.abs() < 6.0,
                     "{}: view of {party} with input {value}: bytes {bytes:.1}, bits {bits:.1}",
@@ -239,8 +248,9 @@ fn the_view_of_every_worker_can_be_made_up_without_the_others() {
 fn the_simulator_is_told_from_sessions_without_masks() {
     for setting in settings() {
         for party in parties(&setting) {
+            let made = all_made_up(&setting, party);
             for value in INPUTS {
-                let [bytes, bits] = compare(&setting, party, value, Masks::Zero);
+                let [bytes, bits] = compare(&setting, party, &made, value, Masks::Zero);
                 assert!(
                     bytes > 6.0 && bits > 6.0,
                     "{}: view of {party} with input {value}: bytes {bytes:.1}, bits {bits:.1}",
