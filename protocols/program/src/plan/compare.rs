@@ -214,7 +214,7 @@ impl Lowering<'_> {
             .constant(&[outer, games], numbers(games).collect());
         let id = self.step(Op::AddConst { constant }, &[lost.id], 0, range);
         let played = Held::new(id, 0, range);
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             return played;
         }
         // Zero times something, plus a number: a constant in the form of a value.

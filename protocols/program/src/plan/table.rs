@@ -54,6 +54,9 @@ pub(super) struct Table {
 /// Units by which truncation and clamping may overshoot.
 const SLACK: i64 = 4;
 
+/// Longest segment of a function that saturates.
+const LONGEST: f64 = 8.0;
+
 /// Points at which each polynomial is checked, at least.
 const SAMPLES: i64 = 24;
 
@@ -190,6 +193,11 @@ impl Request {
     fn table(&self, s: u8, n: u8, degree: usize, domain: &Domain) -> Option<Table> {
         let (unit, f) = (self.unit(), self.function);
         let at = |z: i64| f.eval(z as f64 * unit);
+        // What these functions do, they do within a few units of zero: one polynomial cannot follow. And whatever range a
+        // model claims, the work here stays bounded.
+        if !f.avoids_zero() && (1i64 << s) as f64 * unit > LONGEST {
+            return None;
+        }
         // Slack around zero must not cross it.
         if f.avoids_zero() && (domain.from > 0) != (domain.to > 0) {
             return None;
@@ -213,7 +221,7 @@ impl Request {
         };
         let limits = [(domain.from, limit(0)), (domain.to, limit(1))];
         let mut error = 0f64;
-        let hopeless = 1024.0 * self.tolerance(magnitude);
+        let hopeless = 64.0 * self.tolerance(magnitude);
         let centre = (domain.from + domain.to).div_euclid(2);
         let mut coefficients = Vec::with_capacity((degree + 1) << n);
         for v in 0..1i64 << n {
@@ -243,10 +251,12 @@ impl Request {
                 ring as i64 as f64 * 2f64.powi(-fraction)
             };
             // Dense enough to see whatever these functions do, which all do it within a few units of 1, or by factors.
-            let length = ((to - from) as f64 * unit * 32.0) as i64;
-            let samples = length.clamp(SAMPLES, 1 << 14);
+            let samples = match f.avoids_zero() {
+                true => SAMPLES,
+                false => (((to - from) as f64 * unit * 32.0) as i64).max(SAMPLES),
+            };
             for k in 0..=samples {
-                let z = from + (i128::from(to - from) * i128::from(k) / i128::from(samples)) as i64;
+                let z = from + (to - from) * k / samples;
                 error = error.max((value(z) - at(z)).abs());
             }
             if f.avoids_zero() {
