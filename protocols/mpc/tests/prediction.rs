@@ -24,6 +24,11 @@ fn program() -> Program {
             b.step(Op::Relu { bits, window }, &[x], None, 8 - bits, 20);
             b.tactic(tactic);
         }
+        for (lo, hi) in [(0, 20), (4, 33), (19, 20), (0, 63)] {
+            let window = BitWindow { lo, hi };
+            b.step(Op::Positive { window }, &[x], None, 0, 1);
+            b.tactic(tactic);
+        }
         for (lo, hi) in [(0, 21), (3, 40), (0, 63)] {
             let window = BitWindow { lo, hi };
             b.step(Op::Max { window }, &[x, y], None, 8, 20);
@@ -40,6 +45,10 @@ fn program() -> Program {
             vec![1; values << index_bits],
             8,
         );
+    }
+    for (index_bits, columns) in [(1, 1), (2, 2), (4, 3), (8, 4)] {
+        let rows = 1usize << index_bits;
+        b.table(x, 20, index_bits, vec![1; rows * columns], 8);
     }
     b.mul(x, y);
     b.mul(x, x);
