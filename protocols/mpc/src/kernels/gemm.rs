@@ -10,7 +10,7 @@ use super::cells::{Cells, Rectangle};
 use super::isa::Isa;
 use super::pack::{LeftPanel, pack_right_panel};
 use super::plan::{Plan, RightForm, Side, Values};
-use super::scratch::{Buffer, Scratch, with_scratch};
+use super::scratch::{Buffer, Large, Scratch, with_scratch};
 
 /// Left panels of a task: with 128 elements they fill part of the second-level cache.
 const PANELS: usize = 20;
@@ -205,7 +205,7 @@ struct Product<'a> {
 
 /// Left panels of all rows: block after block of the contracted axis.
 struct PackedLeft {
-    words: Zeroizing<Vec<u64>>,
+    words: Large,
     /// Words of a whole block.
     block: usize,
 }
@@ -224,7 +224,7 @@ impl Product<'_> {
         let panels = self.rows.div_ceil(plan.mr);
         let block = panels * plan.left_words(kc);
         let last = panels * plan.left_words((inner - 1) % kc + 1);
-        let mut words = Zeroizing::new(vec![0; (inner - 1) / kc * block + last]);
+        let mut words = Large::new((inner - 1) / kc * block + last);
         let pack = |(i, out): (usize, &mut [u64])| {
             let k = (i * kc, kc.min(inner - i * kc));
             self.pack(0, self.rows, k, out);

@@ -18,6 +18,7 @@ pub(super) enum Kind {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// With VNNI and VBMI, as every server processor that has IFMA.
     #[cfg(target_arch = "x86_64")]
     Avx512Ifma,
 }

@@ -1,8 +1,11 @@
 //! Buffers for packed blocks, one set a thread: products of a few microseconds allocate nothing.
 
 use std::cell::Cell;
+use std::ops::{Deref, DerefMut};
 
 use zeroize::Zeroize;
+
+use crate::buffers::{take_words, wipe_words};
 
 /// Space for one task. Blocks of the contracted axis bound it to a few megabytes.
 #[derive(Default)]
@@ -38,6 +41,36 @@ impl Buffer {
     fn wipe(&mut self) {
         self.words[..self.used].zeroize();
         self.used = 0;
+    }
+}
+
+/// Words for one product, too many for a thread to keep: from the process's buffers, wiped on drop.
+pub(super) struct Large(Vec<u64>);
+
+impl Large {
+    /// `n` words with anything in them.
+    pub(super) fn new(n: usize) -> Self {
+        Self(take_words(n))
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        wipe_words(std::mem::take(&mut self.0));
+    }
+}
+
+impl Deref for Large {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+impl DerefMut for Large {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        &mut self.0
     }
 }
 

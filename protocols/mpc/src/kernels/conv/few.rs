@@ -12,6 +12,7 @@ use super::super::PARALLEL_FROM;
 use super::super::gemm::{Right, gemm, parts};
 use super::super::isa::Isa;
 use super::super::plan::Values;
+use super::super::scratch::Large;
 use super::planes;
 use super::windows::Windows;
 
@@ -67,8 +68,8 @@ pub(super) fn conv(s: &ConvShape, x: &[u64], taps: usize, groups: &[Right<'_>], 
     let filters = s.out_channels / s.groups;
     let together = (ROWS / pixels).clamp(1, s.batch);
     let rows = together * pixels;
-    let mut windows = Zeroizing::new(vec![0; rows * taps]);
-    let mut turned = Zeroizing::new(vec![0; rows * filters]);
+    let mut windows = Large::new(rows * taps);
+    let mut turned = Large::new(rows * filters);
     for (first, records) in parts(s.batch, together) {
         for (group, right) in groups.iter().enumerate() {
             let rows = records * pixels;
