@@ -28,10 +28,10 @@
 //! packed by their owner ([`Prepared`]).
 //!
 //! # Threads
-//! Large products are cut into about four tasks for each thread of rayon's pool, each a few
-//! milliseconds at most, so that jobs that run at the same time take turns. Small ones stay on the
-//! caller's thread and allocate nothing: packed blocks are in buffers that each thread keeps and
-//! wipes after use.
+//! Large products are cut into about four tasks for each thread of rayon's pool, of 100 rows or 256
+//! output pixels at most, and jobs that run at the same time take turns between tasks: a few
+//! milliseconds at common layers, some tens where thousands of columns or taps meet. Small products
+//! stay on the caller's thread and use buffers that each thread keeps and wipes after use.
 //!
 //! # What may be seen in the timing
 //! Running time and addresses depend on shapes, and for public weights on their width. They depend
