@@ -4,6 +4,9 @@
 //! element, element `j` at bit `j % 64` of word `j / 64`. On the wire a plane of a chunk with fewer
 //! elements has only the words that are needed; its unused bits carry masked zeros.
 
+#[cfg(target_arch = "x86_64")]
+mod gfni;
+
 use rayon::prelude::*;
 
 /// Words of a plane.
@@ -59,6 +62,7 @@ pub(crate) fn plane_bytes(planes: usize, elements: usize) -> usize {
 #[inline(always)]
 pub(crate) fn slice_bits(values: &[u64], lo: u32, out: &mut [Plane]) {
     let mut block = [0u64; 64];
+    let transpose = fastest_transpose();
     for word in 0..WORDS {
         let part = values.get(64 * word..).unwrap_or_default();
         if part.is_empty() {
@@ -74,6 +78,20 @@ pub(crate) fn slice_bits(values: &[u64], lo: u32, out: &mut [Plane]) {
         for (plane, bits) in out.iter_mut().zip(&block) {
             plane[word] = *bits;
         }
+    }
+}
+
+/// The transposition for this machine.
+#[inline(always)]
+fn fastest_transpose() -> impl Fn(&mut [u64; 64]) {
+    #[cfg(target_arch = "x86_64")]
+    let gfni = gfni::Gfni::get();
+    move |block| {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(gfni) = gfni {
+            return gfni.transpose(block);
+        }
+        transpose(block);
     }
 }
 
@@ -239,6 +257,7 @@ pub(crate) fn for_chunks<T: Send, S>(
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -256,6 +275,18 @@ mod tests {
                 for (b, plane) in planes.iter().enumerate() {
                     prop_assert_eq!(plane[j / 64] >> (j % 64) & 1, v >> (lo as usize + b) & 1);
                 }
+            }
+        }
+
+        #[test]
+        fn both_transpositions_are_the_definition(words in proptest::collection::vec(any::<u64>(), 64)) {
+            let words: [u64; 64] = words.try_into().unwrap();
+            let (mut plain, mut fast) = (words, words);
+            transpose(&mut plain);
+            fastest_transpose()(&mut fast);
+            for (j, (plain, fast)) in plain.iter().zip(&fast).enumerate() {
+                let want = (0..64).map(|b| (words[b] >> j & 1) << b).sum::<u64>();
+                prop_assert_eq!((*plain, *fast), (want, want));
             }
         }
 

@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    /// The table in the documentation of [`SignPlan`]: rounds, bits dealt and bits opened.
+    /// The table in the documentation of [`super::super::sign`].
     #[test]
     fn costs_of_the_usual_window() {
         let costs = |tree| {
@@ -212,15 +212,27 @@ mod tests {
             let opened = (0..sign.rounds()).map(|round| sign.opened(round)).sum();
             (sign.rounds(), sign.dealt(), opened)
         };
-        let all: Vec<(Tree, (usize, usize, usize))> =
-            trees().into_iter().map(|t| (t, costs(t))).collect();
+        assert_eq!(costs(Tree::Auto), (3, 115, 23));
+        let table = [
+            [(6, 71, 118), (5, 111, 93), (4, 201, 80)],
+            [(5, 64, 57), (4, 83, 46), (3, 130, 39)],
+            [(5, 80, 41), (4, 89, 32), (3, 111, 27)],
+            [(4, 119, 26), (3, 127, 21), (3, 144, 19)],
+        ];
+        for (leaf_bits, row) in (1..).zip(table) {
+            for (fan_in, want) in (2..).zip(row) {
+                let got = costs(Tree::Shaped { leaf_bits, fan_in });
+                assert_eq!(got, want, "leaves of {leaf_bits}, {fan_in} at once");
+            }
+        }
         let n = 64_000;
         let select = Select::new(n, 16, SignPlan::new(16, 46, Tree::Auto));
         let online: usize = (0..4).map(|round| select.opened_bytes(round)).sum();
         assert_eq!(select.rounds(), 4);
-        let dealt = select.dealt_bytes(Seat::new(1, 2, 1));
-        assert_eq!((dealt * 8 / n, online * 8 / n), (275, 87));
-        assert_eq!(select.dealt_bytes(Seat::new(0, 2, 1)), 0);
-        println!("{all:#?}");
+        for receiver in 0..2 {
+            let dealt = |index| select.dealt_bytes(Seat::new(index, 2, receiver)) * 8 / n;
+            assert_eq!((dealt(receiver), dealt(1 - receiver)), (275, 0));
+        }
+        assert_eq!(online * 8 / n, 87);
     }
 }
