@@ -2,8 +2,8 @@
 //!
 //! A layer of a million ReLUs goes through some hundred megabytes of messages and vectors. Taken
 //! from the system each time, most of the time would go into its clearing and mapping pages (some
-//! microseconds for each four kilobytes), so they are kept: [`LIMIT`] bytes of each type at most in
-//! the whole process, none below [`SMALLEST`].
+//! microseconds for each four kilobytes), so they are kept: 128 MiB of each type at most in
+//! the whole process, none below 128 KiB.
 //!
 //! What a buffer holds when it is taken is whatever its last user left. So only *public* values
 //! (openings, masked values) and wiped ones may be given back, and who takes one overwrites all of

@@ -153,10 +153,11 @@ pub(crate) fn view_planes<'a>(
     count: usize,
     room: &'a mut Vec<Plane>,
 ) -> &'a [Plane] {
-    if words == WORDS && cfg!(target_endian = "little") {
-        if let Ok(planes) = bytemuck::try_cast_slice(bytes) {
-            return planes;
-        }
+    if words == WORDS
+        && cfg!(target_endian = "little")
+        && let Ok(planes) = bytemuck::try_cast_slice(bytes)
+    {
+        return planes;
     }
     let room = resized(room, count);
     read_planes(bytes, words, room);
@@ -166,10 +167,10 @@ pub(crate) fn view_planes<'a>(
 /// Little-endian words: in place where they can be used so, else a copy in `room`.
 #[inline(always)]
 pub(crate) fn view_words<'a>(bytes: &'a [u8], room: &'a mut Vec<u64>) -> &'a [u64] {
-    if cfg!(target_endian = "little") {
-        if let Ok(words) = bytemuck::try_cast_slice(bytes) {
-            return words;
-        }
+    if cfg!(target_endian = "little")
+        && let Ok(words) = bytemuck::try_cast_slice(bytes)
+    {
+        return words;
     }
     room.resize(bytes.len() / 8, 0);
     read_words(bytes, room);
@@ -185,10 +186,11 @@ pub(crate) fn fill_planes<T>(
     room: &mut Vec<Plane>,
     fill: impl FnOnce(&mut [Plane]) -> T,
 ) -> T {
-    if words == WORDS && cfg!(target_endian = "little") {
-        if let Ok(planes) = bytemuck::try_cast_slice_mut(bytes) {
-            return fill(planes);
-        }
+    if words == WORDS
+        && cfg!(target_endian = "little")
+        && let Ok(planes) = bytemuck::try_cast_slice_mut(bytes)
+    {
+        return fill(planes);
     }
     let room = resized(room, count);
     let result = fill(room);
