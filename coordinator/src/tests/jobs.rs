@@ -186,7 +186,7 @@ fn vouchers_must_add_exactly_the_price() {
     assert_eq!(refused(send(&mut world, elsewhere)), Refusal::WrongSigner);
     let good = world.voucher(0, price);
     assert_eq!(
-        send(&mut world, good.clone()),
+        send(&mut world, good),
         ControlResponse::Completed {
             already: AlreadyKnown::No
         }
