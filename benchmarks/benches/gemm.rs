@@ -7,7 +7,7 @@
 //! magnitude below 8 are 20 bits); `private` is a kept operand of 64 bits, as a share is; `once` is
 //! one that is not kept. At skinny shapes all instruction sets are compared.
 //!
-//! `cargo bench -p ai-link-benchmarks --bench gemm`. G multiply-additions a second, best of several
+//! `cargo bench -p benchmarks --bench gemm`. G multiply-additions a second, best of several
 //! runs, and in parentheses the part of the f64 rate.
 #![allow(missing_docs, clippy::unwrap_used)]
 

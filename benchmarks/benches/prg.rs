@@ -1,6 +1,6 @@
 //! Mask expansion (AES-128 in counter mode, one thread) beside copying as much memory.
 //!
-//! `cargo bench -p ai-link-benchmarks --bench prg`.
+//! `cargo bench -p benchmarks --bench prg`.
 #![allow(missing_docs)]
 
 use std::hint::black_box;

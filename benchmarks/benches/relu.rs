@@ -6,7 +6,7 @@
 //! Beside it, measured in the same run: copying as many bytes as are dealt and opened, which no
 //! protocol that makes and reads them can beat, and a ReLU of as many `f32` in the clear.
 //!
-//! `cargo bench -p ai-link-benchmarks --bench relu`; `RAYON_NUM_THREADS=1` for one core.
+//! `cargo bench -p benchmarks --bench relu`; `RAYON_NUM_THREADS=1` for one core.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
