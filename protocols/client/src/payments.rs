@@ -245,7 +245,7 @@ mod tests {
         let voucher = Voucher::sign(&client, coordinator, Planck(7));
         let total = |voucher: &Voucher| proven(voucher, client.account(), coordinator);
         assert_eq!(total(&voucher), Some(Planck(7)));
-        let mut raised = *voucher;
+        let mut raised = voucher;
         raised.cumulative = Planck(8);
         assert_eq!(total(&raised), None);
         assert_eq!(total(&Voucher::sign(&other, coordinator, Planck(7))), None);
