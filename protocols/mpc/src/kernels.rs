@@ -9,7 +9,8 @@
 //! | the same | public weights of 16 bits | `vpmadd52luq` for 36 bits, `vpdpwssd` for 28 (`narrow16`) | 3/16 | 6 x 16 |
 //! | the same | public weights that span less than 2^20 | two `vpmadd52luq` (`narrow20`) | 1/4 | 6 x 16 |
 //! | AVX-512 | any | `vpmullq` | 1/4, of three micro-operations each | 10 x 16 |
-//! | AVX2 | any | three `vpmuludq` | 3/2 | 2 x 8 |
+//! | AVX2 | any | `vpmuludq` and two half `vpmulld` | 1 | 3 x 8 |
+//! | AVX2 | public weights of 32 bits | `vpmuldq` and half a `vpmulld` (`narrow32`) | 3/4 | 4 x 8 |
 //! | any other | any | `u64::wrapping_mul` | | 4 x 8 |
 //!
 //! All give the same bits; tests compare them on awkward shapes and extreme operands. Products
@@ -72,6 +73,8 @@ mod isa;
 mod narrow16;
 #[cfg(target_arch = "x86_64")]
 mod narrow20;
+#[cfg(target_arch = "x86_64")]
+mod narrow32;
 mod pack;
 mod packed;
 mod plan;

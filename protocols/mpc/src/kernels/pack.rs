@@ -1,9 +1,9 @@
 //! Packing operands into the panels that a tile reads front to back.
 
 use super::isa::{Isa, Vectorised, dispatch};
-#[cfg(target_arch = "x86_64")]
-use super::narrow16;
 use super::plan::{Plan, Side, Tile};
+#[cfg(target_arch = "x86_64")]
+use super::{narrow16, narrow32};
 
 /// Rows of a row-major matrix that make a left panel, for a block of its columns.
 pub(super) struct LeftPanel<'a> {
@@ -49,13 +49,24 @@ impl Vectorised for LeftPanel<'_> {
                     }
                 }
                 #[cfg(target_arch = "x86_64")]
-                (Tile::Avx512, _) => {
+                (Tile::Avx2 | Tile::Avx512, _) => {
                     for (cell, v) in body.chunks_exact_mut(plan.left).zip(row) {
                         cell[i] = *v;
                     }
                 }
                 #[cfg(target_arch = "x86_64")]
-                (Tile::Avx2, _) => halves(row, i, plan.mr, body),
+                (Tile::Narrow32, Side::Right) => {
+                    for (cell, v) in body.chunks_exact_mut(plan.left).zip(row) {
+                        cell[i] = narrow32::cut(*v);
+                    }
+                }
+                #[cfg(target_arch = "x86_64")]
+                (Tile::Narrow32, Side::Left) => {
+                    let weights: &mut [u32] = bytemuck::cast_slice_mut(body);
+                    for (cell, v) in weights.chunks_exact_mut(2 * plan.left).zip(row) {
+                        cell[i] = *v as u32;
+                    }
+                }
                 #[cfg(target_arch = "x86_64")]
                 (Tile::Full, _) => unreachable!("packed by `Plan::pack_left`"),
                 #[cfg(target_arch = "x86_64")]
@@ -181,18 +192,24 @@ pub(super) fn pack_right_panel(
                     out[j % 8] |= w.wrapping_sub(offset) << (32 * (j / 8));
                 }
             }
+            #[cfg(target_arch = "x86_64")]
+            Tile::Narrow32 => {
+                let out: &mut [u32] = bytemuck::cast_slice_mut(out);
+                let pairs = out.iter_mut().zip(row(step));
+                pairs.for_each(|(out, w)| *out = *w as u32);
+            }
             _ => out[..width].copy_from_slice(row(step)),
         }
     }
 }
 
-/// Signed minimum and maximum, if they are less than 2^20 apart.
-pub(super) fn span(isa: Isa, data: &[u64]) -> Option<(i64, i64)> {
+/// Signed minimum and maximum, if they are less than `limit` apart.
+pub(super) fn span(isa: Isa, data: &[u64], limit: u64) -> Option<(i64, i64)> {
     let (mut min, mut max) = (i64::MAX, i64::MIN);
     for data in data.chunks(4096) {
         let (low, high) = dispatch(isa, Span { data });
         (min, max) = (min.min(low), max.max(high));
-        if max.abs_diff(min) >= 1 << 20 {
+        if max.abs_diff(min) >= limit {
             return None;
         }
     }

@@ -7,7 +7,7 @@ use super::isa::{Isa, Kind};
 use super::pack::span;
 use super::portable;
 #[cfg(target_arch = "x86_64")]
-use super::{avx2, avx512, full, narrow16, narrow20};
+use super::{avx2, avx512, full, narrow16, narrow20, narrow32};
 
 /// Which operand is static: the right one of a matrix product, the left one of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) enum Tile {
     Full,
     #[cfg(target_arch = "x86_64")]
     Narrow16,
+    #[cfg(target_arch = "x86_64")]
+    Narrow32,
     #[cfg(target_arch = "x86_64")]
     Narrow20 {
         /// The smallest weight, taken off all.
@@ -113,8 +115,20 @@ impl Plan {
             }
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => {
-                let (mr, nr) = (avx2::MR, avx2::NR);
-                of(Tile::Avx2, mr, nr, 2 * mr, nr)
+                use narrow32::{LEFT_WEIGHTS, MR, RIGHT_WEIGHTS};
+                let nr = avx2::NR;
+                let narrow = match values {
+                    Values::Public => span(isa, constants, 1 << 32),
+                    Values::Any => None,
+                };
+                match (narrow, side) {
+                    (Some((min, max)), _) if min < i32::MIN.into() || max > i32::MAX.into() => {
+                        of(Tile::Avx2, avx2::MR, nr, avx2::MR, nr)
+                    }
+                    (Some(_), Side::Right) => of(Tile::Narrow32, MR, nr, MR, RIGHT_WEIGHTS),
+                    (Some(_), Side::Left) => of(Tile::Narrow32, MR, nr, LEFT_WEIGHTS, nr),
+                    (None, _) => of(Tile::Avx2, avx2::MR, nr, avx2::MR, nr),
+                }
             }
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => {
@@ -129,7 +143,7 @@ impl Plan {
                     ..of(Tile::Full, full::MR, nr, full::LEFT, nr)
                 };
                 let narrow = match values {
-                    Values::Public => span(isa, constants),
+                    Values::Public => span(isa, constants, 1 << 20),
                     Values::Any => None,
                 };
                 let Some((min, max)) = narrow else {
@@ -212,7 +226,15 @@ impl Plan {
             // SAFETY: `Plan::new` makes this variant only from an `Isa` of that kind, and such
             // values exist only where the features were detected. The same holds below.
             #[cfg(target_arch = "x86_64")]
-            Tile::Avx2 => unsafe { with_rows!(avx2::tile, [1 2], [], a, b, out) },
+            Tile::Avx2 => unsafe { with_rows!(avx2::tile, [1 2 3], [], a, b, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tile::Narrow32 => unsafe {
+                match self.side {
+                    Side::Left => with_rows!(narrow32::tile_left, [1 2 3 4], [], a, b, out),
+                    Side::Right => with_rows!(narrow32::tile_right, [1 2 3 4], [], a, b, out),
+                }
+            },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Tile::Avx512 => unsafe {
@@ -348,6 +370,15 @@ impl Plan {
             Tile::Narrow20 { offset } => unsafe {
                 narrow20::expand_wide(source, stride, columns, offset, out);
             },
+            #[cfg(target_arch = "x86_64")]
+            Tile::Narrow32 => {
+                for (k, out) in out.chunks_exact_mut(self.nr).enumerate() {
+                    let row = &source[k * stride..][..columns];
+                    let pairs = out.iter_mut().zip(row);
+                    pairs.for_each(|(out, x)| *out = narrow32::cut(*x));
+                    out[columns..].fill(0);
+                }
+            }
             _ => {
                 for (k, out) in out.chunks_exact_mut(self.nr).enumerate() {
                     out[..columns].copy_from_slice(&source[k * stride..][..columns]);
