@@ -25,9 +25,11 @@ pub(super) fn tile<const M: usize>(a: &[u64], b: &[u64], out: &mut Rectangle<'_>
     for (a, b) in a.as_chunks::<MR>().0.iter().zip(b.as_chunks::<NR>().0) {
         let words = [load(&b[..4]), load(&b[4..])];
         let [lower, upper] = shuffled(words);
-        let halves: &[[u32; 2]; MR] = bytemuck::cast_ref(a);
+        let halves: &[u32; 2 * MR] = bytemuck::cast_ref(a);
         for i in 0..M {
-            let [l, h] = halves[i].map(|half| _mm256_set1_epi32(half as i32));
+            // Each from memory: a broadcast then takes no arithmetic unit.
+            let l = _mm256_set1_epi32(halves[2 * i] as i32);
+            let h = _mm256_set1_epi32(halves[2 * i + 1] as i32);
             for j in 0..2 {
                 // Looks at the lower half of each lane alone, on both sides.
                 low[i][j] = _mm256_add_epi64(low[i][j], _mm256_mul_epu32(l, words[j]));

@@ -41,9 +41,11 @@ pub(super) fn tile_right<const M: usize>(a: &[u64], b: &[u64], out: &mut Rectang
     for (a, b) in steps.zip(b.as_chunks::<RIGHT_WEIGHTS>().0) {
         let w = load(b);
         let w_odd = _mm256_srli_epi64::<32>(w);
-        let halves: &[[u32; 2]; MR] = bytemuck::cast_ref(a);
+        let halves: &[u32; 2 * MR] = bytemuck::cast_ref(a);
         for i in 0..M {
-            let [l, h] = halves[i].map(|half| _mm256_set1_epi32(half as i32));
+            // Each from memory: a broadcast then takes no arithmetic unit.
+            let l = _mm256_set1_epi32(halves[2 * i] as i32);
+            let h = _mm256_set1_epi32(halves[2 * i + 1] as i32);
             // Looks at the lower half of each lane alone, on both sides.
             even[i] = _mm256_add_epi64(even[i], _mm256_mul_epi32(l, w));
             odd[i] = _mm256_add_epi64(odd[i], _mm256_mul_epi32(l, w_odd));
