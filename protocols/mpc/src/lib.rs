@@ -109,7 +109,9 @@
 //! # Room for more
 //! * *Private weights for more than two evaluators*: doubled products are for two; three need
 //!   either more products each or another scale of the result.
-//! * *Openings to the client alone*, where a product comes last: a round less.
+//! * *Openings to the client alone*, where a product comes last: a round less. Needs one more pad that the
+//!   evaluators agree among themselves: with the dealer's pads alone, client and dealer together would learn
+//!   products of the weights with masks, which is more than outputs tell.
 //! * *Smaller rings*: 32 bits for models quantised to 8.
 #![deny(unsafe_code)]
 
