@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ai_link_wire::DealerSeat;
 use clap::{Args, Parser, Subcommand};
 
 /// Exit codes, as `--help` documents them.
@@ -193,6 +194,12 @@ pub(crate) struct Infer {
     /// Records: one .npy per input, in the model's order, batch first
     #[arg(long, required = true, num_args = 1.., value_name = "FILE.npy")]
     pub(crate) input: Vec<PathBuf>,
+    /// Who deals: worker, or client, which protects the input unless all evaluators collude [default: the gateway's]
+    #[arg(long, value_name = "worker|client")]
+    pub(crate) dealer: Option<DealerSeat>,
+    /// How many evaluators [default: the gateway's]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=8))]
+    pub(crate) evaluators: Option<u8>,
     /// Where the first output goes [default: stdout, as JSON]
     #[arg(long, value_name = "FILE.npy")]
     pub(crate) output: Option<PathBuf>,

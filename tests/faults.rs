@@ -301,6 +301,7 @@ async fn hello(client: &Manual, ticket: &Signed<Ticket>, member: usize) -> Sessi
     let hello = SessionHello {
         ticket: ticket.clone(),
         from: Party::Client,
+        pool: None,
     };
     let bytes = codec::encode(&hello, Limit::RECORD).unwrap();
     stream.send(FrameKind::Hello, &bytes).await.unwrap();
@@ -310,6 +311,6 @@ async fn hello(client: &Manual, ticket: &Signed<Ticket>, member: usize) -> Sessi
         .unwrap();
     match codec::decode(&reply, Limit::bytes(1024)).unwrap() {
         HelloReply::Refused(refusal) => refusal,
-        HelloReply::Accepted => panic!("accepted"),
+        HelloReply::Accepted { .. } => panic!("accepted"),
     }
 }

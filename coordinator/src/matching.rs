@@ -2,15 +2,15 @@
 //!
 //! Hard filters first ([`filter`]): each either passes a candidate or names the reason against it.
 //! Then small rankers ([`rank`]) give every candidate left a score. Then the group ([`group`]): for
-//! masked evaluation the best sum of scores over one Evaluator0, one Evaluator1 and one Dealer of
-//! three *distinct operators*, within the client's price. That engine keeps an input secret only
-//! while no two of the three collude, so distinct operators are a filter and never a preference.
+//! masked evaluation the best sum of scores over the evaluators, and the dealer unless the client
+//! deals, of *distinct operators*, within the client's price. That engine keeps an input secret only
+//! while they do not collude, so distinct operators are a filter and never a preference.
 //!
 //! [`choose`] is a pure function: the same view, roster, request, time and seed give the same
 //! group.
 
 use ai_link_wire::{
-    CandidateRefusal, Commitment, JobRequest, PeerKey, Planck, RefusalReason, UnixMillis,
+    CandidateRefusal, Commitment, JobRequest, PeerKey, Planck, RefusalReason, Role, UnixMillis,
 };
 
 use crate::ledger::TrackRecord;
@@ -28,11 +28,13 @@ pub use group::{Chosen, NoGroup};
 pub struct Demand<'a> {
     /// The client's request.
     pub request: &'a JobRequest,
+    /// The parts of the group, in the order in which a ticket lists them.
+    pub roles: &'a [Role],
     /// The package the workers must have or fetch.
     pub commitment: Commitment,
     /// Workers not to be asked: the request's own list and the culprits of earlier attempts.
     pub excluded: &'a [PeerKey],
-    /// What of the client's maximum is left for the three workers together.
+    /// What of the client's maximum is left for the workers together.
     pub budget: Planck,
     /// A worker with less at stake is not matched.
     pub minimum_bond: Planck,
@@ -82,7 +84,7 @@ pub fn choose<'a, E>(
     let ranked = ranking.rank(passed, demand);
     Ok(group::assemble(
         ranked,
-        filter::roles(demand.request.level),
+        demand.roles,
         demand.budget,
         refused,
     ))

@@ -59,7 +59,7 @@ pub fn quote(
         account: member.record.operator,
         amount: member.record.price_per_job,
         reason: match role {
-            Role::Evaluator0 | Role::Evaluator1 => PayoutReason::Evaluator,
+            Role::Evaluator(_) => PayoutReason::Evaluator,
             Role::Dealer => PayoutReason::Dealer,
         },
     });

@@ -11,9 +11,10 @@ use ai_link_devchain::{DevChain, Genesis, Serving};
 use ai_link_registry::{NewModel, Registry, RegistryClient};
 use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
-    AlreadyKnown, Bytes, Commitment, ControlRequest, ControlResponse, CoordinatorInfo, Digest, Fid,
-    Heartbeat, Identity, JobId, JobReceipt, JobRequest, JobState, Level, ModelName, ModelVersion,
-    Planck, Refusal, RoleSet, Signed, Ticket, UnixMillis, Voucher, WorkerReceipt, WorkerRecord,
+    AlreadyKnown, Bytes, Commitment, ControlRequest, ControlResponse, CoordinatorInfo, DealerSeat,
+    Digest, Fid, Heartbeat, Identity, JobId, JobReceipt, JobRequest, JobState, Level, ModelName,
+    ModelVersion, Planck, Refusal, RoleSet, Signed, Ticket, UnixMillis, Voucher, WeightPrivacy,
+    WorkerReceipt, WorkerRecord,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -166,6 +167,8 @@ async fn register_workers(coordinator: &Running) {
             active_jobs: 0,
             capacity: 8,
             cached_models: vec![],
+            pools: vec![],
+            hosted: vec![],
         };
         let signed = Signed::sign(&identity, heartbeat, now, later(now)).unwrap();
         let answer = coordinator
@@ -186,6 +189,9 @@ async fn matched(coordinator: &Running, node: &Node, job: JobId) -> ControlRespo
         model: ModelName::new("digits").unwrap(),
         version: None,
         level: Level::Mpc,
+        dealer: DealerSeat::Worker,
+        evaluators: 2,
+        weights: WeightPrivacy::Public,
         batch: 4,
         max_price: Planck::ail(1),
         regions: vec![],

@@ -87,6 +87,8 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             active_jobs: worker.active(),
             capacity: worker.config.capacity,
             cached_models: worker.cache.commitments(),
+            pools: Vec::new(),
+            hosted: Vec::new(),
         };
         let now = UnixMillis::now();
         let Ok(signed) = Signed::sign(

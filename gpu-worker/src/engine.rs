@@ -5,7 +5,8 @@ mod mpc;
 use std::future::Future;
 use std::sync::Arc;
 
-use ai_link_program::Program;
+use ai_link_mpc::SessionSpec;
+use ai_link_mpc::weights::{WeightMask, WeightShare};
 use ai_link_session::links::SessionLinks;
 use ai_link_wire::{Bytes, Digest, Level, Role};
 use tokio::time::Instant;
@@ -15,16 +16,26 @@ pub use mpc::{EngineError, MpcEngine};
 /// What a worker is to do in a session.
 #[derive(Clone, Debug)]
 pub struct Assignment {
-    /// The model, already checked against its commitment.
-    pub program: Arc<Program>,
-    /// Digest of the signed ticket: names the session, and is bound into every derived key.
-    pub session: Digest,
-    /// Records.
-    pub batch: u32,
+    /// The model, already checked against its commitment; the digest of the signed ticket, which names the session
+    /// and is bound into every derived key; records and group.
+    pub spec: SessionSpec,
     /// This worker's part.
     pub role: Role,
+    /// What it keeps of the model's weights.
+    pub weights: Weights,
     /// When the answer is of no more use.
     pub deadline: Instant,
+}
+
+/// What a worker keeps of a model's weights.
+#[derive(Clone, Debug)]
+pub enum Weights {
+    /// Nothing: they are public and in the program.
+    Public,
+    /// As dealer: the mask of private weights.
+    Mask(Arc<WeightMask>),
+    /// As evaluator: a share of private weights.
+    Share(Arc<WeightShare>),
 }
 
 /// What a worker can attest after a session.

@@ -17,6 +17,7 @@ use ai_link_wire::node::{BulkStream, FrameKind};
 use ai_link_wire::{Abort, Digest, HelloReply, PeerId, PeerKey, Role, Ticket, UnixMillis, codec};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::engine::Weights;
 use crate::worker::Worker;
 use board::Offer;
 
@@ -40,6 +41,7 @@ pub(crate) struct Seat {
 #[derive(Debug)]
 struct Work {
     program: Arc<Program>,
+    weights: Weights,
     /// Held, not read: its drop frees the place.
     _permit: OwnedSemaphorePermit,
 }
@@ -73,7 +75,7 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
             return;
         }
     };
-    if let Err(error) = hello::reply(&mut stream, &HelloReply::Accepted).await {
+    if let Err(error) = hello::reply(&mut stream, &HelloReply::Accepted { pool: None }).await {
         tracing::debug!(%peer, error = &error as &dyn std::error::Error, "peer left after its hello");
         return;
     }
@@ -85,6 +87,7 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         ticket,
         work,
     } = admitted;
+    let expected = parties::opened_by_others(&ticket, role);
     let seat = Seat {
         peer,
         stream,
@@ -97,7 +100,7 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         .board
         .lock()
         .ok()
-        .map(|mut b| b.offer(session, role, from, seat, until));
+        .map(|mut b| b.offer(session, &expected, from, seat, until));
     match offer {
         Some(Offer::Complete(seats)) => run::run(&worker, &hello.ticket, role, seats).await,
         Some(Offer::Waiting) => {}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::oip::{Answer, Oip};
+use super::oip::{Answer, Oip, Wish};
 use crate::cli::{Global, Infer};
 use crate::npy;
 use crate::output::{Failure, Output};
@@ -27,7 +27,13 @@ pub(super) async fn run(global: &Global, args: Infer, output: &Output) -> Result
     for (name, path) in names.into_iter().zip(&args.input) {
         inputs.push((name, npy::read(path).map_err(Failure::failed)?));
     }
-    let answer = gateway.infer(&args.model, args.version, &inputs).await?;
+    let wish = Wish {
+        dealer: args.dealer,
+        evaluators: args.evaluators,
+    };
+    let answer = gateway
+        .infer(&args.model, args.version, &inputs, wish)
+        .await?;
     if let (Some(path), Some((_, array))) = (&args.output, answer.outputs.first()) {
         npy::write(path, array).map_err(Failure::failed)?;
     }
@@ -70,8 +76,10 @@ fn text(report: &Value, written: bool) -> String {
         ));
     }
     lines.push(format!(
-        "level {}, receipt {}, price {}",
+        "level {}, {} evaluators, the {} deals, receipt {}, price {}",
         report["parameters"]["level"].as_str().unwrap_or("?"),
+        report["parameters"]["evaluators"],
+        report["parameters"]["dealer"].as_str().unwrap_or("?"),
         report["parameters"]["receipt"].as_str().unwrap_or("?"),
         report["parameters"]["price"].as_str().unwrap_or("?"),
     ));

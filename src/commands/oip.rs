@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ai_link_wire::DealerSeat;
 use serde_json::{Value, json};
 
 use crate::npy::Array;
@@ -17,6 +18,13 @@ const MAX_ANSWER: u64 = 1 << 30;
 pub(super) struct Oip {
     http: reqwest::Client,
     url: String,
+}
+
+/// The group that is asked for; what is `None` is the gateway's to say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wish {
+    pub(super) dealer: Option<DealerSeat>,
+    pub(super) evaluators: Option<u8>,
 }
 
 /// What the gateway answered.
@@ -62,6 +70,7 @@ impl Oip {
         model: &str,
         version: Option<u32>,
         inputs: &[(String, Array)],
+        wish: Wish,
     ) -> Result<Answer, Failure> {
         let described: Vec<Value> = inputs
             .iter()
@@ -74,11 +83,14 @@ impl Oip {
                 })
             })
             .collect();
-        let head = json!({
-            "inputs": described,
-            "parameters": { "binary_data_output": true },
-        })
-        .to_string();
+        let mut parameters = json!({ "binary_data_output": true });
+        if let Some(dealer) = wish.dealer {
+            parameters["dealer"] = json!(dealer.to_string());
+        }
+        if let Some(evaluators) = wish.evaluators {
+            parameters["evaluators"] = json!(evaluators);
+        }
+        let head = json!({ "inputs": described, "parameters": parameters }).to_string();
         let mut body = head.clone().into_bytes();
         for (_, array) in inputs {
             body.extend(array.data.iter().flat_map(|v| v.to_le_bytes()));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ai_link_client::receipts;
-use ai_link_wire::{JobReceipt, Level, Signed, VerifiedReceipt};
+use ai_link_wire::{JobReceipt, Signed, VerifiedReceipt};
 use serde_json::{Value, json};
 
 use super::context::state_dir;
@@ -27,7 +27,10 @@ pub(super) fn run(
                 "version": ticket.version.0,
                 "commitment": ticket.commitment.to_string(),
                 "level": ticket.level.to_string(),
-                "promise": promise(ticket.level),
+                "dealer": ticket.dealer.to_string(),
+                "evaluators": ticket.evaluators,
+                "sharing": ticket.sharing.map(|s| s.to_string()),
+                "promise": ticket.promise(),
                 "records": ticket.batch,
                 "client": ticket.client.to_string(),
                 "coordinator": ticket.coordinator.to_string(),
@@ -67,7 +70,10 @@ pub(super) fn verified_json(receipt: &VerifiedReceipt) -> Value {
         "model": format!("{} v{}", ticket.model, ticket.version),
         "commitment": ticket.commitment.to_string(),
         "level": ticket.level.to_string(),
-        "promise": promise(ticket.level),
+        "dealer": ticket.dealer.to_string(),
+        "evaluators": ticket.evaluators,
+        "sharing": ticket.sharing.map(|s| s.to_string()),
+        "promise": ticket.promise(),
         "price": receipt.price().to_string(),
         "workers": receipt.workers().iter().map(|w| json!({
             "role": w.role.to_string(),
@@ -78,18 +84,6 @@ pub(super) fn verified_json(receipt: &VerifiedReceipt) -> Value {
             "output": w.output.to_string(),
         })).collect::<Vec<_>>(),
     })
-}
-
-/// What a level protects, and what it does not.
-pub(super) fn promise(level: Level) -> &'static str {
-    match level {
-        Level::Fhe => "nobody but the application can learn the input",
-        Level::Mpc => {
-            "nobody but the application can learn input or output unless two of the three workers \
-             collude; model, time and number of records are not hidden"
-        }
-        Level::Sealed => "exactly one worker, chosen by the application, learns the input",
-    }
 }
 
 fn load(global: &Global, file: &ReceiptFile) -> Result<Signed<JobReceipt>, Failure> {

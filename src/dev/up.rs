@@ -12,7 +12,7 @@ use ai_link_coordinator::CoordinatorConfig;
 use ai_link_devchain::{DevChainConfig, Endowment};
 use ai_link_registry::{Registry, RegistryClient};
 use ai_link_storage::StorageConfig;
-use ai_link_wire::{Bytes, Identity, Multiaddr, PeerId, Planck};
+use ai_link_wire::{Bytes, DealerSeat, Identity, Multiaddr, PeerId, Planck};
 use ai_link_worker::device::DeviceKind;
 use ai_link_worker::{Part, WorkerConfig};
 use serde::Serialize;
@@ -222,6 +222,8 @@ impl Starter<'_> {
                 storage: storage.to_owned(),
                 data: self.dir.data("gateway"),
                 max_price_per_record: MAX_PRICE,
+                dealer: DealerSeat::Worker,
+                evaluators: 2,
                 regions: Vec::new(),
                 attempts: 4,
                 deadline_ms: 60_000,

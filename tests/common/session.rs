@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ai_link_mpc::{
-    Client as ClientMachine, Expected, Machine, MpcError, Party, Secret32, SessionSpec, Stats,
-    Transmit, drive,
+    Client as ClientMachine, Expected, Machine, MpcError, Party, Secret32, Stats, Transmit, drive,
 };
 use ai_link_program::{OutputTensor, Package, Program};
 use ai_link_session::links::SessionLinks;
@@ -14,8 +13,8 @@ use ai_link_storage::{HttpStore, ObjectStore as _};
 use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
-    ControlRequest, ControlResponse, Identity, JobId, JobRequest, Level, Multiaddr, PeerId, Planck,
-    Signed, Ticket, UnixMillis,
+    ControlRequest, ControlResponse, DealerSeat, Identity, JobId, JobRequest, Level, Multiaddr,
+    PeerId, Planck, Signed, Ticket, UnixMillis, WeightPrivacy,
 };
 
 use super::Net;
@@ -77,6 +76,9 @@ impl Manual {
             model: model.parse().unwrap(),
             version: None,
             level: Level::Mpc,
+            dealer: DealerSeat::Worker,
+            evaluators: 2,
+            weights: WeightPrivacy::Public,
             batch,
             max_price: Planck::ail(1),
             regions: Vec::new(),
@@ -100,16 +102,11 @@ impl Manual {
         let mut streams = Vec::new();
         for member in &ticket.group {
             let within = Duration::from_secs(10);
-            let stream = hello::open(
-                &self.node,
-                signed,
-                ai_link_wire::Party::Client,
-                member,
-                within,
-            )
-            .await
-            .unwrap();
-            streams.push((parties::party_of(member.role), member.peer, stream));
+            let from = ai_link_wire::Party::Client;
+            let opened = hello::open(&self.node, signed, from, member, within)
+                .await
+                .unwrap();
+            streams.push((parties::party_of(member.role), member.peer, opened.stream));
         }
         SessionLinks::new(streams)
     }
@@ -125,7 +122,7 @@ impl Manual {
         let ticket = signed.verify_at_any_time().unwrap();
         let mut links = self.open(signed).await;
         let encoded = program.encode_input(0, record).unwrap();
-        let spec = SessionSpec::new(program, signed.digest().0, ticket.batch as usize);
+        let spec = parties::spec(ticket, signed.digest(), program);
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).unwrap();
         let machine =

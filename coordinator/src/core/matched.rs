@@ -1,14 +1,14 @@
 //! A request for workers: from the signed request to the signed ticket.
 
 use ai_link_wire::{
-    ControlResponse, GroupMember, JobRequest, ModelVersion, Planck, Refusal, Signed, Ticket,
-    UnixMillis,
+    ControlResponse, GroupMember, JobRequest, ModelVersion, Planck, Refusal, Role, Signed, Ticket,
+    TicketError, UnixMillis, WeightPrivacy,
 };
 
 use super::refusal::{by_ledger, by_price, by_signature};
 use super::{Coordinator, LookedUp, Stop, Wanted};
 use crate::ledger::{Admission, LedgerError, NewAttempt, Store};
-use crate::matching::{self, Demand, NoGroup, filter, rank};
+use crate::matching::{self, Demand, NoGroup, rank};
 use crate::pricing;
 use crate::view::PublishedModel;
 
@@ -28,12 +28,25 @@ impl<S: Store> Coordinator<S> {
             Admission::New { culprits } => culprits,
         };
         self.check_bounds(request, now)?;
+        let (evaluators, dealer) = (request.evaluators, request.dealer);
+        let roles = Role::of_group(request.level, evaluators, dealer).ok_or_else(|| {
+            let level = request.level;
+            Refusal::malformed(TicketError::NoSuchGroup {
+                level,
+                evaluators,
+                dealer,
+            })
+        })?;
 
         let (version, model) = self.find_model(request, looked_up)?;
         let published = &model.versions[&version];
         if !published.levels.contains(&request.level) {
             let (model, level) = (request.model.clone(), request.level);
             return Err(Refusal::LevelNotOffered { model, level }.into());
+        }
+        if request.weights == WeightPrivacy::Private {
+            let model = request.model.clone();
+            return Err(Refusal::NotHosted { model, version }.into());
         }
         let funds = self.funds(&request.client, looked_up)?;
 
@@ -43,6 +56,7 @@ impl<S: Store> Coordinator<S> {
         let excluded: Vec<_> = request.exclude.iter().copied().chain(culprits).collect();
         let demand = Demand {
             request,
+            roles: &roles,
             commitment: published.commitment,
             excluded: &excluded,
             budget,
@@ -58,7 +72,7 @@ impl<S: Store> Coordinator<S> {
             .map_err(by_ledger)?;
         let chosen = match chosen {
             Ok(chosen) => chosen,
-            Err(none) => return no_group(none, request, budget),
+            Err(none) => return no_group(none, &demand),
         };
 
         let quote = pricing::quote(model, request.batch, &chosen.group, self.account(), fee)
@@ -79,6 +93,9 @@ impl<S: Store> Coordinator<S> {
             commitment: published.commitment,
             manifest: published.manifest,
             level: request.level,
+            dealer,
+            evaluators,
+            sharing: None,
             batch: request.batch,
             group: group.collect(),
             price: quote.price,
@@ -162,20 +179,17 @@ impl<S: Store> Coordinator<S> {
     }
 }
 
-fn no_group(none: NoGroup, request: &JobRequest, budget: Planck) -> Result<ControlResponse, Stop> {
+fn no_group(none: NoGroup, demand: &Demand<'_>) -> Result<ControlResponse, Stop> {
+    let max = demand.request.max_price;
     match none {
         NoGroup::TooExpensive { cheapest } => {
             // What is not the workers' is the same in every group.
-            let fixed = request.max_price.0.saturating_sub(budget.0);
+            let fixed = max.0.saturating_sub(demand.budget.0);
             let price = Planck(cheapest.0.saturating_add(fixed));
-            Err(Refusal::PriceTooHigh {
-                price,
-                max: request.max_price,
-            }
-            .into())
+            Err(Refusal::PriceTooHigh { price, max }.into())
         }
         NoGroup::TooFew { eligible, refused } if refused.is_empty() => {
-            let need = u32::try_from(filter::roles(request.level).len()).unwrap_or(u32::MAX);
+            let need = u32::try_from(demand.roles.len()).unwrap_or(u32::MAX);
             Err(Refusal::NotEnoughWorkers {
                 have: eligible,
                 need,

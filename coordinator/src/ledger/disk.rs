@@ -23,7 +23,7 @@ const DRAFT: TableDefinition<'_, (), &[u8]> = TableDefinition::new("draft");
 const FORMAT: TableDefinition<'_, (), u32> = TableDefinition::new("format");
 
 /// Raised when what is stored changes its meaning or encoding.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// Entries in a redb file, opened by one process at a time.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! What the ledger stores.
 
 use ai_link_wire::{
-    AccountId, Digest, JobId, JobReceipt, JobRequest, Level, ModelName, ModelVersion, Payout,
-    PeerKey, Planck, Signed, Ticket, UnixMillis, Voucher,
+    AccountId, DealerSeat, Digest, JobId, JobReceipt, JobRequest, Level, ModelName, ModelVersion,
+    Payout, PeerKey, Planck, Signed, Ticket, UnixMillis, Voucher,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,10 @@ pub struct Terms {
     pub version: Option<ModelVersion>,
     /// The privacy level.
     pub level: Level,
+    /// Who deals.
+    pub dealer: DealerSeat,
+    /// How many evaluators.
+    pub evaluators: u8,
     /// Records in the job.
     pub batch: u32,
 }
@@ -162,6 +166,8 @@ impl Terms {
             model: request.model.clone(),
             version: request.version,
             level: request.level,
+            dealer: request.dealer,
+            evaluators: request.evaluators,
             batch: request.batch,
         }
     }

@@ -3,7 +3,7 @@
 //! The order is from what the worker cannot change at once (chain, bond) to what changes by the
 //! second (load), so that the one reason reported is the most lasting one.
 
-use ai_link_wire::{Level, RefusalReason, Role};
+use ai_link_wire::RefusalReason;
 
 use super::{Candidate, Demand};
 use crate::roster::Presence;
@@ -21,14 +21,6 @@ const FILTERS: [Filter; 9] = [
     affordable,
     free_capacity,
 ];
-
-/// The parts of a group at a privacy level, in the order in which a ticket lists them.
-pub fn roles(level: Level) -> &'static [Role] {
-    match level {
-        Level::Mpc => &Role::ALL,
-        Level::Fhe | Level::Sealed => &Role::ALL[..1],
-    }
-}
 
 /// The first reason against this candidate, or `None` when it may be matched.
 pub fn first_objection(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
@@ -77,10 +69,8 @@ fn level_offered(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<Refus
 
 fn some_role_offered(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
     let offered = candidate.member.record.roles;
-    (!roles(demand.request.level)
-        .iter()
-        .any(|role| offered.contains(*role)))
-    .then_some(RefusalReason::RoleNotOffered)
+    (!demand.roles.iter().any(|role| offered.contains(*role)))
+        .then_some(RefusalReason::RoleNotOffered)
 }
 
 fn region_allowed(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
@@ -95,7 +85,7 @@ fn region_allowed(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<Refu
     (!somewhere).then_some(RefusalReason::RegionNotAllowed)
 }
 
-/// A worker that alone costs more than is left for all three can never be part of a group.
+/// A worker that alone costs more than is left for all of a group can never be part of a group.
 fn affordable(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
     let have = candidate.member.record.price_per_job;
     let max = demand.budget;

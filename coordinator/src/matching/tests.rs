@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use ai_link_wire::{AccountId, Bytes, JobId, Level, ModelName, Role, RoleSet, WorkerRecord};
+use ai_link_wire::{
+    AccountId, Bytes, DealerSeat, JobId, Level, ModelName, Role, RoleSet, WeightPrivacy,
+    WorkerRecord,
+};
 use proptest::prelude::*;
 
 use super::rank::{FULL, Ranking, Weights};
@@ -60,6 +63,9 @@ fn request() -> JobRequest {
         model: ModelName::new("digits").unwrap(),
         version: None,
         level: Level::Mpc,
+        dealer: DealerSeat::Worker,
+        evaluators: 2,
+        weights: WeightPrivacy::Public,
         batch: 1,
         max_price: Planck(1_000),
         regions: vec![],
@@ -71,6 +77,10 @@ fn request() -> JobRequest {
 fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
     Demand {
         request,
+        roles: match request.level {
+            Level::Mpc => &Role::TRIO,
+            Level::Fhe | Level::Sealed => &Role::TRIO[..1],
+        },
         commitment: MODEL,
         excluded: &[],
         budget: Planck(budget),
@@ -100,27 +110,44 @@ fn chosen<'a>(
     chosen
 }
 
-/// Cost and score of every group of distinct operators.
-fn all_groups(ranked: &[rank::Ranked<'_>]) -> Vec<(u128, u64)> {
-    let able = |role: Role| {
-        ranked
-            .iter()
-            .filter(move |r| r.candidate.member.record.roles.contains(role))
-    };
-    let mut groups = Vec::new();
-    for a in able(Role::Evaluator0) {
-        for b in able(Role::Evaluator1) {
-            for c in able(Role::Dealer) {
-                let members = [a, b, c].map(|ranked| &ranked.candidate.member.record);
-                let [x, y, z] = members.map(|record| record.operator);
-                if x != y && x != z && y != z {
-                    let cost = members.iter().map(|record| record.price_per_job.0).sum();
-                    groups.push((cost, a.score + b.score + c.score));
-                }
+/// Cost and score of every group of distinct operators, by trying all.
+fn all_groups(ranked: &[rank::Ranked<'_>], roles: &[Role]) -> Vec<(u128, u64)> {
+    fn extend<'r, 'a>(
+        ranked: &'r [rank::Ranked<'a>],
+        open: &[Role],
+        group: &mut Vec<&'r rank::Ranked<'a>>,
+        groups: &mut Vec<(u128, u64)>,
+    ) {
+        let record = |r: &rank::Ranked<'a>| &r.candidate.member.record;
+        let Some((role, rest)) = open.split_first() else {
+            let cost = group.iter().map(|r| record(r).price_per_job.0).sum();
+            groups.push((cost, group.iter().map(|r| r.score).sum()));
+            return;
+        };
+        for next in ranked {
+            let taken = |r: &&rank::Ranked<'a>| record(r).operator == record(next).operator;
+            if record(next).roles.contains(*role) && !group.iter().any(taken) {
+                group.push(next);
+                extend(ranked, rest, group, groups);
+                group.pop();
             }
         }
     }
+    let mut groups = Vec::new();
+    extend(ranked, roles, &mut Vec::new(), &mut groups);
     groups
+}
+
+/// Two to four evaluators, and either seat of the dealer.
+fn roles() -> impl Strategy<Value = Vec<Role>> {
+    (2..=4_u8, any::<bool>()).prop_map(|(evaluators, client)| {
+        let dealer = if client {
+            DealerSeat::Client
+        } else {
+            DealerSeat::Worker
+        };
+        Role::of_group(Level::Mpc, evaluators, dealer).unwrap()
+    })
 }
 
 fn worker() -> impl Strategy<Value = Worker> {
@@ -137,12 +164,13 @@ proptest! {
     #[test]
     fn the_group_is_the_best_there_is(
         workers in proptest::collection::vec(worker(), 0..14),
+        roles in roles(),
         budget in 0..1_300_u128,
         seed in any::<u8>(),
     ) {
         let (view, roster) = setting(&workers);
         let request = request();
-        let demand = demand(&request, budget);
+        let demand = Demand { roles: &roles, ..demand(&request, budget) };
         let weights = Weights::default();
         let ranking = ranking(&weights, seed);
         let passed: Vec<_> = roster
@@ -157,14 +185,14 @@ proptest! {
             .filter(|candidate| filter::first_objection(candidate, &demand).is_none())
             .collect();
         let ranked = ranking.rank(passed, &demand);
-        let groups = all_groups(&ranked);
+        let groups = all_groups(&ranked, &roles);
         let score_of = |member: &Member| {
             ranked.iter().find(|r| r.candidate.member.record.peer == member.record.peer).unwrap().score
         };
         match chosen(&view, &roster, &demand, &ranking) {
             Ok(chosen) => {
-                let roles: Vec<_> = chosen.group.iter().map(|(role, _)| *role).collect();
-                prop_assert_eq!(roles, Role::ALL.to_vec());
+                let found: Vec<_> = chosen.group.iter().map(|(role, _)| *role).collect();
+                prop_assert_eq!(found, roles);
                 let cost: u128 =
                     chosen.group.iter().map(|(_, m)| m.record.price_per_job.0).sum();
                 let score: u64 = chosen.group.iter().map(|(_, member)| score_of(member)).sum();
@@ -205,6 +233,55 @@ proptest! {
         let first = chosen(&view, &roster, &demand, &ranking(&weights, seed)).ok().map(peers);
         let again = chosen(&view, &roster, &demand, &ranking(&weights, seed)).ok().map(peers);
         prop_assert_eq!(first, again);
+    }
+}
+
+/// Eight evaluators and a dealer of forty workers, the cheap ones bad, too dear together for the best: the search is
+/// bounded, and finds one that fits.
+#[test]
+fn the_largest_group_of_many_workers_is_found() {
+    let workers: Vec<_> = (0..40)
+        .map(|i| Worker {
+            operator: i,
+            price: 100 + u16::from(i),
+            roles: 3,
+        })
+        .collect();
+    let (view, roster) = setting(&workers);
+    let request = request();
+    let roles = Role::of_group(Level::Mpc, 8, DealerSeat::Worker).unwrap();
+    let weights = Weights {
+        chance: 1,
+        ..NOTHING
+    };
+    let least: u128 = (100..109).sum();
+    for (budget, fits) in [
+        (least - 1, false),
+        (least, true),
+        (least + 60, true),
+        (4_000, true),
+    ] {
+        let demand = Demand {
+            roles: &roles,
+            ..demand(&request, budget)
+        };
+        match chosen(&view, &roster, &demand, &ranking(&weights, 7)) {
+            Ok(chosen) => {
+                let prices = chosen.group.iter().map(|(_, m)| m.record.price_per_job.0);
+                let operators: std::collections::BTreeSet<_> = chosen
+                    .group
+                    .iter()
+                    .map(|(_, m)| m.record.operator)
+                    .collect();
+                assert!(fits && prices.sum::<u128>() <= budget);
+                assert_eq!(operators.len(), 9);
+            }
+            Err(NoGroup::TooExpensive { cheapest }) => {
+                assert!(!fits);
+                assert_eq!(cheapest.0, least);
+            }
+            Err(NoGroup::TooFew { .. }) => panic!("there are forty"),
+        }
     }
 }
 
@@ -414,5 +491,5 @@ fn one_worker_is_a_group_for_levels_without_sharing() {
     )
     .unwrap();
     assert_eq!(group.group.len(), 1);
-    assert_eq!(group.group[0].0, Role::Evaluator0);
+    assert_eq!(group.group[0].0, Role::EVALUATOR_0);
 }

@@ -38,6 +38,8 @@ fn beat(peer: u8) -> Heartbeat {
         active_jobs: 2,
         capacity: 5,
         cached_models: vec![Commitment([8; 32])],
+        pools: vec![],
+        hosted: vec![],
     }
 }
 

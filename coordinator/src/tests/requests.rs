@@ -133,6 +133,8 @@ fn heartbeats_that_are_refused() {
         active_jobs: 0,
         capacity: 9,
         cached_models: vec![],
+        pools: vec![],
+        hosted: vec![],
     };
     let signed = Signed::sign(&world.workers[1], heartbeat, world.now, expires).unwrap();
     let caller = world.workers[0].peer_key();

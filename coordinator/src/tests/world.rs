@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use ai_link_wire::{
-    AccountId, Bytes, Commitment, ControlRequest, ControlResponse, Digest, Fid, Heartbeat,
-    Identity, JobFailure, JobId, JobReceipt, JobRequest, JobState, Level, ModelName, ModelVersion,
-    PeerKey, Planck, Refusal, Region, Role, RoleSet, Signed, Ticket, UnixMillis, Voucher,
-    WorkerReceipt, WorkerRecord,
+    AccountId, Bytes, Commitment, ControlRequest, ControlResponse, DealerSeat, Digest, Fid,
+    Heartbeat, Identity, JobFailure, JobId, JobReceipt, JobRequest, JobState, Level, ModelName,
+    ModelVersion, PeerKey, Planck, Refusal, Region, Role, RoleSet, Signed, Ticket, UnixMillis,
+    Voucher, WeightPrivacy, WorkerReceipt, WorkerRecord,
 };
 
 use crate::core::{ChainReading, Effect, LookedUp, Reaction};
@@ -196,6 +196,8 @@ impl<S: Store + Clone + Reopen> World<S> {
             active_jobs: 0,
             capacity,
             cached_models: vec![],
+            pools: vec![],
+            hosted: vec![],
         };
         let expires = self.now.saturating_add(Duration::from_secs(60));
         let signed = Signed::sign(identity, heartbeat, self.now, expires).unwrap();
@@ -224,6 +226,9 @@ impl<S: Store + Clone + Reopen> World<S> {
             model: self.model.clone(),
             version: None,
             level: Level::Mpc,
+            dealer: DealerSeat::Worker,
+            evaluators: 2,
+            weights: WeightPrivacy::Public,
             batch: 3,
             max_price: Planck(1_000),
             regions: vec![],

@@ -1,15 +1,12 @@
 //! Masked evaluation: dealer and evaluators of `ai-link-mpc`.
 
-use ai_link_mpc::{
-    Dealer, DriveError, Evaluator, EvaluatorIndex, Machine, MpcError, Secret32, SessionSpec, Stats,
-    drive,
-};
-use ai_link_session::blame;
+use ai_link_mpc::{Dealer, DriveError, Evaluator, Machine, MpcError, Secret32, Stats, drive};
 use ai_link_session::links::SessionLinks;
+use ai_link_session::{blame, parties};
 use ai_link_wire::{Bytes, Digest, Level, PeerKey, Role, Ticket};
 use zeroize::Zeroize as _;
 
-use super::{Assignment, Engine, Outcome};
+use super::{Assignment, Engine, Outcome, Weights};
 
 /// The `mpc` level.
 #[derive(Clone, Copy, Debug)]
@@ -25,26 +22,30 @@ impl Engine for MpcEngine {
         links: &mut SessionLinks,
     ) -> Result<Outcome, EngineError> {
         let entropy = entropy()?;
-        let spec = SessionSpec::new(
-            assignment.program,
-            assignment.session.0,
-            assignment.batch as usize,
-        );
-        let evaluator = |index| Evaluator::new(spec.clone(), index, entropy.clone());
-        let deadline = assignment.deadline.into_std();
-        let stats = match assignment.role {
+        let Assignment {
+            spec,
+            role,
+            weights,
+            deadline,
+        } = assignment;
+        let deadline = deadline.into_std();
+        let stats = match role {
             Role::Dealer => {
-                let dealer =
-                    Dealer::new(spec.clone(), entropy.clone()).map_err(EngineError::Setup)?;
-                finish(drive(dealer, links, deadline).await)?
+                let dealer = match weights {
+                    Weights::Public => Dealer::new(spec, entropy),
+                    Weights::Mask(mask) => Dealer::with_weights(spec, mask, entropy),
+                    Weights::Share(_) => return Err(EngineError::OtherPart { role }),
+                };
+                finish(drive(dealer.map_err(EngineError::Setup)?, links, deadline).await)?
             }
-            Role::Evaluator0 => {
-                let machine = evaluator(EvaluatorIndex::ZERO).map_err(EngineError::Setup)?;
-                finish(drive(machine, links, deadline).await)?
-            }
-            Role::Evaluator1 => {
-                let machine = evaluator(EvaluatorIndex::ONE).map_err(EngineError::Setup)?;
-                finish(drive(machine, links, deadline).await)?
+            Role::Evaluator(number) => {
+                let index = parties::index_of(number);
+                let evaluator = match weights {
+                    Weights::Public => Evaluator::new(spec, index, entropy),
+                    Weights::Share(share) => Evaluator::with_weights(spec, index, share, entropy),
+                    Weights::Mask(_) => return Err(EngineError::OtherPart { role }),
+                };
+                finish(drive(evaluator.map_err(EngineError::Setup)?, links, deadline).await)?
             }
         };
         Ok(outcome(&stats))
@@ -85,6 +86,12 @@ pub enum EngineError {
     /// No randomness, so nothing was begun.
     #[error("the operating system gave no randomness")]
     Entropy(#[source] getrandom::Error),
+    /// What is kept of the weights is another party's.
+    #[error("what is kept of the weights is not for {role}")]
+    OtherPart {
+        /// This worker's part in the session.
+        role: Role,
+    },
     /// The session's sizes are impossible.
     #[error("the session cannot be set up")]
     Setup(#[source] MpcError),
@@ -95,7 +102,7 @@ impl EngineError {
     pub fn culprit(&self, ticket: &Ticket) -> Option<PeerKey> {
         match self {
             Self::Drive(error) => blame::culprits(error, ticket).into_iter().next(),
-            Self::Entropy(_) | Self::Setup(_) => None,
+            Self::Entropy(_) | Self::OtherPart { .. } | Self::Setup(_) => None,
         }
     }
 }

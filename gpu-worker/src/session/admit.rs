@@ -8,6 +8,7 @@ use ai_link_wire::{
 
 use super::{Admitted, Work};
 use crate::cache::CacheError;
+use crate::engine::Weights;
 use crate::worker::Worker;
 
 /// Checks the ticket, who shows it, and, for the client's stream, that the model can be had and there is room.
@@ -24,7 +25,7 @@ pub(super) async fn admit(
     let claimed = parties::peer_key(ticket, from).ok_or(SessionRefusal::WrongPeer)?;
     // libp2p proved the peer id with the handshake; the ticket says whose it must be.
     if PeerKey::try_from(peer).ok() != Some(claimed)
-        || !parties::opened_by_others(role).contains(&from)
+        || !parties::opened_by_others(ticket, role).contains(&from)
     {
         return Err(SessionRefusal::WrongPeer);
     }
@@ -119,13 +120,27 @@ async fn work(worker: &Worker, ticket: &Ticket) -> Result<Work, SessionRefusal> 
                 error => unavailable(&error),
             }
         })?;
+    if program.parameters().is_empty() != ticket.sharing.is_none() {
+        return Err(SessionRefusal::ticket_invalid(
+            "it names a sharing of weights and they are public, or the reverse",
+        ));
+    }
     if ticket.batch as usize > program.max_batch() {
         return Err(SessionRefusal::ticket_invalid(
             "the batch is larger than the model allows",
         ));
     }
+    let weights = match ticket.sharing {
+        None => Weights::Public,
+        Some(_) => {
+            return Err(SessionRefusal::model_unavailable(
+                "this worker keeps no part of its private weights",
+            ));
+        }
+    };
     Ok(Work {
         program,
+        weights,
         _permit: permit,
     })
 }

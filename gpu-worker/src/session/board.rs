@@ -8,8 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use ai_link_mpc::Party;
-use ai_link_session::parties;
-use ai_link_wire::{Digest, Role, UnixMillis};
+use ai_link_wire::{Digest, UnixMillis};
 
 /// Sessions that may be waiting for streams at once.
 pub const MAX_WAITING: usize = 64;
@@ -26,7 +25,7 @@ pub struct Board<S> {
 
 #[derive(Debug)]
 struct Waiting<S> {
-    role: Role,
+    expected: Vec<Party>,
     /// After this the streams are given back, so that a party that never comes cannot hold a place.
     until: UnixMillis,
     streams: Streams<S>,
@@ -52,8 +51,8 @@ pub enum OfferError {
     /// The board is full.
     #[error("{MAX_WAITING} sessions are already waiting for their streams")]
     Full,
-    /// This party does not open to this role.
-    #[error("this party does not open a stream to this role")]
+    /// This party does not open to this worker.
+    #[error("this party does not open a stream to this worker")]
     Unexpected,
 }
 
@@ -66,16 +65,16 @@ impl<S> Default for Board<S> {
 }
 
 impl<S> Board<S> {
-    /// Takes a stream that `from` opened to us as `role` of `session`.
+    /// Takes a stream that `from` opened to us in `session`, which needs one of each of `expected`. That follows
+    /// from the ticket, so that all streams of a session bring the same.
     pub fn offer(
         &mut self,
         session: Digest,
-        role: Role,
+        expected: &[Party],
         from: Party,
         stream: S,
         until: UnixMillis,
     ) -> Offer<S> {
-        let expected = parties::opened_by_others(role);
         if !expected.contains(&from) {
             return Offer::Refused(OfferError::Unexpected, stream);
         }
@@ -83,14 +82,14 @@ impl<S> Board<S> {
         let mut entry = match self.waiting.entry(session) {
             Entry::Vacant(_) if full => return Offer::Refused(OfferError::Full, stream),
             Entry::Vacant(vacant) => vacant.insert_entry(Waiting {
-                role,
+                expected: expected.to_vec(),
                 until,
                 streams: Vec::new(),
             }),
             Entry::Occupied(occupied) => occupied,
         };
         let waiting = entry.get_mut();
-        if waiting.role != role {
+        if waiting.expected != expected {
             return Offer::Refused(OfferError::Unexpected, stream);
         }
         if waiting.streams.iter().any(|(party, _)| *party == from) {
@@ -114,7 +113,8 @@ impl<S> Board<S> {
         over.into_iter()
             .filter_map(|digest| self.waiting.remove(&digest))
             .map(|w| {
-                let missing = parties::opened_by_others(w.role)
+                let missing = w
+                    .expected
                     .iter()
                     .copied()
                     .filter(|p| !w.streams.iter().any(|(have, _)| have == p))
@@ -130,18 +130,25 @@ mod tests {
     use super::*;
 
     const T: UnixMillis = UnixMillis(100);
+    /// What the last of three evaluators waits for, in a group with a dealer.
+    const ALL: [Party; 4] = [
+        Party::Client,
+        Party::EVALUATOR_0,
+        Party::EVALUATOR_1,
+        Party::Dealer,
+    ];
+    const EVALUATOR_0: [Party; 2] = [Party::Client, Party::Dealer];
 
     #[test]
     fn streams_meet_in_any_order() {
-        let parties = [Party::Client, Party::Dealer, Party::EVALUATOR_0];
-        for start in 0..3 {
+        for start in 0..4 {
             let mut board = Board::default();
-            for i in 0..3 {
-                let from = parties[(start + i) % 3];
-                match board.offer(Digest([1; 32]), Role::Evaluator1, from, i, T) {
-                    Offer::Waiting => assert!(i < 2),
+            for i in 0..4 {
+                let from = ALL[(start + i) % 4];
+                match board.offer(Digest([1; 32]), &ALL, from, i, T) {
+                    Offer::Waiting => assert!(i < 3),
                     Offer::Complete(streams) => {
-                        assert_eq!((i, streams.len()), (2, 3));
+                        assert_eq!((i, streams.len()), (3, 4));
                     }
                     Offer::Refused(e, _) => panic!("{e}"),
                 }
@@ -154,21 +161,21 @@ mod tests {
         let mut board = Board::default();
         let d = Digest([1; 32]);
         assert!(matches!(
-            board.offer(d, Role::Dealer, Party::EVALUATOR_0, 0, T),
+            board.offer(d, &[Party::Client], Party::EVALUATOR_0, 0, T),
             Offer::Refused(OfferError::Unexpected, 0)
         ));
         assert!(matches!(
-            board.offer(d, Role::Evaluator0, Party::Client, 1, T),
+            board.offer(d, &EVALUATOR_0, Party::Client, 1, T),
             Offer::Waiting
         ));
         assert!(matches!(
-            board.offer(d, Role::Evaluator0, Party::Client, 2, T),
+            board.offer(d, &EVALUATOR_0, Party::Client, 2, T),
             Offer::Refused(OfferError::Duplicate, 2)
         ));
         for i in 0..MAX_WAITING as u8 + 1 {
             let offer = board.offer(
                 Digest([i.wrapping_add(9); 32]),
-                Role::Evaluator0,
+                &EVALUATOR_0,
                 Party::Dealer,
                 3,
                 T,
@@ -182,11 +189,11 @@ mod tests {
     #[test]
     fn who_never_came_is_named() {
         let mut board = Board::default();
-        let _ = board.offer(Digest([1; 32]), Role::Evaluator1, Party::Dealer, 0, T);
+        let _ = board.offer(Digest([1; 32]), &ALL, Party::Dealer, 0, T);
         assert!(board.expire(UnixMillis(99)).is_empty());
         let over = board.expire(T);
         assert_eq!(over.len(), 1);
-        assert_eq!(over[0].1, vec![Party::Client, Party::EVALUATOR_0]);
+        assert_eq!(over[0].1, ALL[..3].to_vec());
         assert!(board.expire(UnixMillis(1000)).is_empty());
     }
 }

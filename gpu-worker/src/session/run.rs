@@ -109,11 +109,11 @@ impl<'a> Session<'a> {
         self.open().await?;
         let left =
             Duration::from_millis(self.ticket.deadline.0.saturating_sub(UnixMillis::now().0));
+        let program = Arc::clone(&self.work.program);
         let assignment = Assignment {
-            program: Arc::clone(&self.work.program),
-            session: self.signed.digest(),
-            batch: self.ticket.batch,
+            spec: parties::spec(&self.ticket, self.signed.digest(), program),
             role: self.role,
+            weights: self.work.weights.clone(),
             deadline: Instant::now() + left,
         };
         let outcome = MpcEngine
@@ -124,15 +124,15 @@ impl<'a> Session<'a> {
     }
 
     async fn open(&mut self) -> Result<(), RunError> {
-        let from = self.role.into();
-        for party in parties::opened_by_us(self.role) {
-            let Some(member) = parties::member(&self.ticket, *party) else {
+        let from = ai_link_wire::Party::from(self.role);
+        for party in parties::opened_by_us(&self.ticket, self.role) {
+            let Some(member) = parties::member(&self.ticket, party) else {
                 continue;
             };
-            let stream = hello::open(&self.worker.node, self.signed, from, member, OPEN_WITHIN)
+            let opened = hello::open(&self.worker.node, self.signed, from, member, OPEN_WITHIN)
                 .await
                 .map_err(RunError::Open)?;
-            self.links.add(*party, member.peer, stream);
+            self.links.add(party, member.peer, opened.stream);
         }
         Ok(())
     }

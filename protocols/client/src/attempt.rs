@@ -1,11 +1,10 @@
-//! One attempt: three streams, one evaluation, three receipts.
+//! One attempt: a stream to each worker of the group, one evaluation, a receipt of each worker.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ai_link_mpc::{
-    Client as ClientMachine, DriveError, Machine as _, MpcError, PartyDigests, SessionSpec, Stats,
-    drive,
+    Client as ClientMachine, DriveError, Machine as _, MpcError, PartyDigests, Stats, drive,
 };
 use ai_link_program::{OutputTensor, Program};
 use ai_link_session::hello::{self, HelloError};
@@ -51,11 +50,8 @@ impl Attempt<'_> {
     /// [`AttemptError`], which knows whom to leave out next time.
     pub(crate) async fn run(self) -> Result<Delivered, AttemptError> {
         let entropy = crate::entropy()?;
-        let spec = SessionSpec::new(
-            Arc::clone(&self.program),
-            self.signed.digest().0,
-            self.ticket.batch as usize,
-        );
+        let session = self.signed.digest();
+        let spec = parties::spec(self.ticket, session, Arc::clone(&self.program));
         // The record is checked against the model before anyone is bothered with it.
         let machine =
             ClientMachine::new(spec, self.inputs.clone(), entropy).map_err(AttemptError::Input)?;
@@ -76,7 +72,7 @@ impl Attempt<'_> {
                 within,
             )
             .await
-            .map(|stream| (parties::party_of(member.role), member.peer, stream))
+            .map(|opened| (parties::party_of(member.role), member.peer, opened.stream))
         });
         let mut streams = Vec::new();
         let mut errors = Vec::new();
@@ -197,7 +193,7 @@ impl AttemptError {
                 vec![*peer]
             }
             Self::Open(errors) => errors.iter().map(HelloError::culprit).collect(),
-            // The two evaluators disagree, and only a third opinion could tell which one is wrong.
+            // What came back is no value at all: nobody can tell whose doing that is.
             Self::Output(_) => ticket.group.iter().map(|m| m.peer).collect(),
             Self::Session(error) => error.culprit().into_iter().collect(),
         }

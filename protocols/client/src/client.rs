@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ai_link_mpc::Stats;
+use ai_link_mpc::{SessionSpec, Stats};
 use ai_link_program::{OutputTensor, Program};
 use ai_link_registry::{QueryError, Registry};
+use ai_link_session::parties;
 use ai_link_storage::HttpStore;
 use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Node, NodeConfig};
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep};
 use crate::attempt::{Attempt, AttemptError, Delivered};
 use crate::config::ClientConfig;
 use crate::error::{InferError, StartError};
+use crate::group::Group;
 use crate::models::{Model, ModelError, Models};
 use crate::payments::Payments;
 use crate::receipts::Receipts;
@@ -77,6 +79,8 @@ pub struct InferJob {
     pub version: Option<ModelVersion>,
     /// The privacy level. It is never lowered.
     pub level: Level,
+    /// Who evaluates. It is never lowered either, and may not protect less than the configured group.
+    pub group: Group,
     /// Records.
     pub batch: u32,
     /// One tensor per input, in the model's order, row-major, batch first.
@@ -92,6 +96,8 @@ pub struct Inference {
     pub outputs: Vec<OutputTensor>,
     /// The model's version that answered.
     pub version: ModelVersion,
+    /// The group that evaluated it.
+    pub group: Group,
     /// What the application's machine sent and received, by phase.
     pub stats: Stats,
     /// Attempts, the delivered one included.
@@ -172,6 +178,11 @@ impl Client {
         self.inner.identity.account()
     }
 
+    /// The group that requests get which ask for no other, and the least that any gets.
+    pub fn group(&self) -> Group {
+        self.inner.config.group()
+    }
+
     /// A model's version (the latest if `None`), with its program.
     ///
     /// # Errors
@@ -209,6 +220,13 @@ impl Client {
             return Err(InferError::LevelNotServed { level: job.level });
         }
         let inner = &*self.inner;
+        let least = inner.config.group();
+        if !job.group.protects_like(least) {
+            return Err(InferError::WeakerGroup {
+                asked: job.group,
+                least,
+            });
+        }
         inner.wallet.check_room().map_err(InferError::Wallet)?;
         let model = inner
             .models
@@ -216,6 +234,7 @@ impl Client {
             .await
             .map_err(InferError::Model)?;
         check_inputs(&model.program, &job)?;
+        check_group(&model.program, &job)?;
         let id = JobId::random().map_err(|e| InferError::Attempt(AttemptError::Entropy(e)))?;
         Running {
             inner,
@@ -299,6 +318,9 @@ impl Running<'_> {
             model: self.model.name.clone(),
             version: Some(self.model.version),
             level: self.job.level,
+            dealer: self.job.group.dealer,
+            evaluators: self.job.group.evaluators,
+            weights: self.model.weights(),
             batch: self.job.batch,
             max_price,
             regions: self.inner.config.regions.clone(),
@@ -408,6 +430,7 @@ impl Running<'_> {
             job: self.id,
             outputs: delivered.outputs,
             version,
+            group: self.job.group,
             stats: delivered.stats,
             attempts,
             price,
@@ -464,6 +487,22 @@ impl Coordinator {
             addresses: vec![bare],
         })
     }
+}
+
+/// That the group exists and can evaluate the program: before anyone is asked for it.
+fn check_group(program: &Arc<Program>, job: &InferJob) -> Result<(), InferError> {
+    let Group { dealer, evaluators } = job.group;
+    if !job.group.exists() {
+        return Err(InferError::NoSuchGroup { group: job.group });
+    }
+    let spec = SessionSpec {
+        evaluators,
+        dealer: parties::seat(dealer),
+        ..SessionSpec::new(Arc::clone(program), [0; 32], job.batch as usize)
+    };
+    spec.schedule()
+        .map(drop)
+        .map_err(|e| InferError::Attempt(AttemptError::Input(e)))
 }
 
 fn check_inputs(program: &Program, job: &InferJob) -> Result<(), InferError> {

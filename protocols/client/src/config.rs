@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ai_link_wire::{Multiaddr, Planck, Region};
+use ai_link_wire::{DealerSeat, Multiaddr, Planck, Region};
 use serde::{Deserialize, Serialize};
+
+use crate::group::Group;
 
 /// Configuration of the SDK: who pays, whom to ask, and how long to wait.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -23,6 +25,13 @@ pub struct ClientConfig {
     pub data: PathBuf,
     /// Most that one record may cost.
     pub max_price_per_record: Planck,
+    /// Who deals: `"worker"` or `"client"`. With `"client"`, inputs are safe unless all evaluators collude, and no
+    /// request is served with less.
+    #[serde(default)]
+    pub dealer: DealerSeat,
+    /// Evaluators of a group: 2 to 8.
+    #[serde(default = "default_evaluators")]
+    pub evaluators: u8,
     /// Regions that workers may stand in; none means any.
     #[serde(default)]
     pub regions: Vec<Region>,
@@ -51,9 +60,21 @@ pub struct GatewayConfig {
 }
 
 impl ClientConfig {
+    /// The group that requests get which ask for no other.
+    pub fn group(&self) -> Group {
+        Group {
+            dealer: self.dealer,
+            evaluators: self.evaluators,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Duration {
         Duration::from_millis(self.deadline_ms)
     }
+}
+
+fn default_evaluators() -> u8 {
+    Group::default().evaluators
 }
 
 fn default_attempts() -> u32 {

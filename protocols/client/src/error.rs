@@ -6,6 +6,7 @@ use ai_link_wire::node::{NodeError, RequestError};
 use ai_link_wire::{CandidateRefusal, IdentityError, Level, Multiaddr, Refusal};
 
 use crate::attempt::AttemptError;
+use crate::group::Group;
 use crate::models::ModelError;
 use crate::receipts::ReceiptFileError;
 use crate::ticket::TicketProblem;
@@ -122,6 +123,12 @@ pub enum InferError {
         /// Why each candidate was left out.
         reasons: Vec<CandidateRefusal>,
     },
+    /// No group is like this.
+    #[error("there are no groups of {group}; 2 to 8 evaluators are possible")]
+    NoSuchGroup {
+        /// As asked.
+        group: Group,
+    },
     /// NaN or infinity.
     #[error("element {at} of input {input} is not a finite number")]
     NotFinite {
@@ -148,6 +155,14 @@ pub enum InferError {
     /// The wallet.
     #[error("the wallet cannot take another promise")]
     Wallet(#[source] WalletError),
+    /// A group that protects less than the configuration demands.
+    #[error("{asked} would protect the input less than {least}, which the configuration demands")]
+    WeakerGroup {
+        /// As asked.
+        asked: Group,
+        /// As configured.
+        least: Group,
+    },
 }
 
 impl InferError {

@@ -10,12 +10,15 @@
 //! POST /v2/repository/index
 //! ```
 //!
-//! The answer's `parameters` name what was paid for: `level`, `receipt`, `attempts`, `price`, `rounds`.
+//! A request may ask for a stronger group than is configured (`dealer`, `evaluators`, see `wish`), not for a weaker
+//! one. The answer's `parameters` name what was paid for: `level`, `dealer`, `evaluators`, `receipt`, `attempts`,
+//! `price`, and bytes.
 
 mod errors;
 mod infer;
 mod metadata;
 pub mod oip;
+mod wish;
 
 use std::future::Future;
 use std::net::SocketAddr;

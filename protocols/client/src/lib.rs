@@ -8,14 +8,15 @@
 //!
 //! 1. asks a coordinator for a group ([`ai_link_wire::JobRequest`] → [`ai_link_wire::Ticket`]);
 //! 2. checks the ticket against the chain ([`ticket`]): the coordinator is not trusted either;
-//! 3. opens a stream to each of the three workers and evaluates (`attempt`);
+//! 3. opens a stream to each worker of the group and evaluates (`attempt`);
 //! 4. if a worker is lost, tells the coordinator whom, and tries another group with fresh masks;
 //! 5. countersigns the receipt, keeps it ([`receipts`]), and pays by voucher ([`wallet`]).
 //!
 //! # What this does not protect
 //!
-//! Two of the three workers of a group together can learn input and output; they belong to distinct operators on
-//! chain, and nothing shows that distinct operators do not talk. Coordinator and workers learn who asks for
+//! With a worker that deals, it and an evaluator together can learn input and output; where the application deals
+//! itself ([`Group`]), only all evaluators together. They belong to distinct operators on chain, and nothing shows
+//! that distinct operators do not talk. Coordinator and workers learn who asks for
 //! which model, when, and for how many records. Evaluators that deviate can spoil an answer: they are caught if
 //! they disagree, not if they agree on a lie.
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ mod client;
 mod config;
 mod error;
 pub mod gateway;
+mod group;
 mod models;
 mod payments;
 pub mod receipts;
@@ -35,6 +37,7 @@ pub use attempt::AttemptError;
 pub use client::{Client, InferJob, Inference};
 pub use config::{ClientConfig, GatewayConfig};
 pub use error::{InferError, StartError};
+pub use group::Group;
 pub use models::{Model, ModelError};
 
 use ai_link_mpc::Secret32;

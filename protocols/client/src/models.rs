@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ai_link_program::{Package, PackageError, PackageLimits, Program};
 use ai_link_registry::{QueryError, Registry};
 use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
-use ai_link_wire::{AccountId, Commitment, Fid, ModelName, ModelVersion, Planck};
+use ai_link_wire::{AccountId, Commitment, Fid, ModelName, ModelVersion, Planck, WeightPrivacy};
 use tokio::sync::Mutex;
 
 /// Packages kept in memory.
@@ -31,6 +31,16 @@ pub struct Model {
     pub manifest: Fid,
     /// What is evaluated.
     pub program: Arc<Program>,
+}
+
+impl Model {
+    /// Who knows its weights.
+    pub fn weights(&self) -> WeightPrivacy {
+        match self.program.parameters().is_empty() {
+            true => WeightPrivacy::Public,
+            false => WeightPrivacy::Private,
+        }
+    }
 }
 
 /// Looks up models on the chain and fetches their packages.

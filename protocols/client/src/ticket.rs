@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use ai_link_wire::{
     AccountId, Commitment, Fid, JobRequest, ModelVersion, PeerKey, Planck, Signed, SignedError,
-    Ticket, TicketError, UnixMillis,
+    Ticket, TicketError, UnixMillis, WeightPrivacy,
 };
 
 /// What the chain says about what a ticket names.
@@ -50,6 +50,8 @@ pub fn check<'t>(
         && ticket.client == request.client
         && ticket.model == request.model
         && ticket.level == request.level
+        && ticket.dealer == request.dealer
+        && ticket.evaluators == request.evaluators
         && ticket.batch == request.batch
         && ticket.deadline <= request.deadline;
     if !same_job {
@@ -63,6 +65,9 @@ pub fn check<'t>(
             named: ticket.commitment,
             chain: facts.commitment,
         });
+    }
+    if ticket.sharing.is_some() != (request.weights == WeightPrivacy::Private) {
+        return Err(TicketProblem::Sharing);
     }
     if ticket.price > request.max_price {
         return Err(TicketProblem::Price {
@@ -121,6 +126,9 @@ pub enum TicketProblem {
         /// As asked.
         limit: Planck,
     },
+    /// Private weights without a group that holds them, or public ones with a sharing.
+    #[error("the ticket names a sharing of weights and they are public, or the reverse")]
+    Sharing,
     /// Expired, or not signed.
     #[error("the ticket's signature does not hold")]
     Signature(#[source] SignedError),
@@ -138,7 +146,9 @@ pub enum TicketProblem {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use ai_link_wire::{GroupMember, Identity, JobId, Level, Payout, PayoutReason, Role};
+    use ai_link_wire::{
+        DealerSeat, Digest, GroupMember, Identity, JobId, Level, Payout, PayoutReason, Role,
+    };
 
     const NOW: UnixMillis = UnixMillis(1_000_000);
 
@@ -152,7 +162,7 @@ mod tests {
     fn case() -> Case {
         let coordinator = Identity::derive(b"test", "coordinator");
         let client = Identity::derive(b"test", "client").account();
-        let group: Vec<GroupMember> = Role::ALL
+        let group: Vec<GroupMember> = Role::TRIO
             .iter()
             .enumerate()
             .map(|(i, role)| GroupMember {
@@ -169,6 +179,9 @@ mod tests {
             model: "digits".parse().unwrap(),
             version: None,
             level: Level::Mpc,
+            dealer: DealerSeat::Worker,
+            evaluators: 2,
+            weights: WeightPrivacy::Public,
             batch: 2,
             max_price: Planck(100),
             regions: vec![],
@@ -192,6 +205,9 @@ mod tests {
             commitment: facts.commitment,
             manifest: facts.manifest,
             level: Level::Mpc,
+            dealer: DealerSeat::Worker,
+            evaluators: 2,
+            sharing: None,
             batch: 2,
             group,
             price: Planck(100),
@@ -257,10 +273,24 @@ mod tests {
         assert!(matches!(
             problem(|c| {
                 c.ticket.level = Level::Sealed;
+                c.ticket.evaluators = 1;
                 c.ticket.group.truncate(1);
             }),
             P::OtherJob
         ));
+        // A worker that deals where the client wanted to, and the reverse; fewer evaluators than wanted.
+        assert!(matches!(
+            problem(|c| c.request.dealer = DealerSeat::Client),
+            P::OtherJob
+        ));
+        assert!(matches!(
+            problem(|c| {
+                c.ticket.dealer = DealerSeat::Client;
+                c.ticket.group.truncate(2);
+            }),
+            P::OtherJob
+        ));
+        assert!(matches!(problem(|c| c.request.evaluators = 3), P::OtherJob));
         assert!(matches!(
             problem(|c| c.ticket.commitment = Commitment([0; 32])),
             P::OtherModel { .. }
@@ -268,6 +298,14 @@ mod tests {
         assert!(matches!(
             problem(|c| c.ticket.manifest = Fid([0; 32])),
             P::OtherModel { .. }
+        ));
+        assert!(matches!(
+            problem(|c| c.ticket.sharing = Some(Digest([6; 32]))),
+            P::Sharing
+        ));
+        assert!(matches!(
+            problem(|c| c.request.weights = WeightPrivacy::Private),
+            P::Sharing
         ));
         assert!(matches!(
             problem(|c| c.request.max_price = Planck(99)),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
 use ai_link_wire::{
-    CodecError, GroupMember, HelloReply, Limit, PeerKey, SessionHello, SessionRefusal, Signed,
-    Ticket, codec,
+    CodecError, GroupMember, HelloReply, Limit, PeerKey, PoolTag, SessionHello, SessionRefusal,
+    Signed, Ticket, codec,
 };
 use tokio::time::timeout;
 
@@ -14,18 +14,44 @@ const HELLO: Limit = Limit::RECORD;
 /// A word, and a reason of at most 256 bytes.
 const REPLY: Limit = Limit::bytes(1024);
 
-/// Opens a stream to `member` as `from`, shows the ticket, and waits for it to be accepted.
+/// What the opening side says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Introduction {
+    /// Which party it is.
+    pub from: ai_link_wire::Party,
+    /// From the dealer to an evaluator: the pool of the session.
+    pub pool: Option<PoolTag>,
+}
+
+impl From<ai_link_wire::Party> for Introduction {
+    /// Of a session that takes nothing from a pool.
+    fn from(from: ai_link_wire::Party) -> Self {
+        Self { from, pool: None }
+    }
+}
+
+/// A stream that was accepted.
+#[derive(Debug)]
+pub struct Opened {
+    /// The stream.
+    pub stream: BulkStream,
+    /// From the dealer to the client: the pool of the session.
+    pub pool: Option<PoolTag>,
+}
+
+/// Opens a stream to `member`, shows the ticket, and waits for it to be accepted.
 ///
 /// # Errors
 /// [`HelloError`]; every variant names `member` as the party that did not answer as it should.
 pub async fn open(
     node: &Node,
     ticket: &Signed<Ticket>,
-    from: ai_link_wire::Party,
+    introduction: impl Into<Introduction>,
     member: &GroupMember,
     within: Duration,
-) -> Result<BulkStream, HelloError> {
+) -> Result<Opened, HelloError> {
     let peer = member.peer;
+    let Introduction { from, pool } = introduction.into();
     let attempt = async {
         let mut stream = node
             .open(peer.peer_id(), &member.addresses, within)
@@ -34,6 +60,7 @@ pub async fn open(
         let hello = SessionHello {
             ticket: ticket.clone(),
             from,
+            pool,
         };
         let bytes =
             codec::encode(&hello, HELLO).map_err(|source| HelloError::Codec { peer, source })?;
@@ -46,7 +73,7 @@ pub async fn open(
             .await
             .map_err(|source| HelloError::Stream { peer, source })?;
         match codec::decode(&reply, REPLY).map_err(|source| HelloError::Codec { peer, source })? {
-            HelloReply::Accepted => Ok(stream),
+            HelloReply::Accepted { pool } => Ok(Opened { stream, pool }),
             HelloReply::Refused(refusal) => Err(HelloError::Refused { peer, refusal }),
         }
     };

@@ -1,6 +1,6 @@
 //! A masked evaluation over libp2p streams.
 //!
-//! `ai-link-mpc` says *what* the four parties of an evaluation send each other; `ai-link-wire` carries
+//! `ai-link-mpc` says *what* the parties of an evaluation send each other; `ai-link-wire` carries
 //! bytes between peers. This crate is the thin layer between the two, shared by the application's side
 //! (`ai-link-client`) and the workers (`ai-link-worker`):
 //!
@@ -14,11 +14,13 @@
 //!
 //! ```text
 //!            client
-//!          /   |    \            who opens: client -> all three,
-//!   dealer ----|---- evaluator1             dealer -> both evaluators,
-//!          \   |    /                       evaluator0 -> evaluator1.
+//!          /   |    \            who opens: client -> all workers of the group,
+//!   dealer ----|---- evaluator1             dealer -> all evaluators,
+//!          \   |    /                       evaluator i -> evaluator j for i < j.
 //!          evaluator0
 //! ```
+//!
+//! With the client as dealer there is no dealer in the group, and what it deals goes over its own streams.
 //!
 //! No cycle of waiting: a stream is accepted on the strength of the ticket alone, whatever else is open.
 #![forbid(unsafe_code)]
@@ -27,3 +29,6 @@ pub mod blame;
 pub mod hello;
 pub mod links;
 pub mod parties;
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,23 @@
 //! Which peer plays which party.
 
-use ai_link_mpc::Party;
-use ai_link_wire::{GroupMember, PeerKey, Role, Ticket};
+use ai_link_mpc::{DealerSeat, EvaluatorIndex, MAX_EVALUATORS, Party, SessionSpec};
+use ai_link_program::Program;
+use ai_link_wire::{Digest, EvaluatorNumber, GroupMember, PeerKey, Role, Ticket};
+use std::sync::Arc;
+
+// Both count the same evaluators, so that each number of one is a number of the other.
+const _: () = assert!(MAX_EVALUATORS == EvaluatorNumber::COUNT);
+
+/// The engine's number of an evaluator.
+pub fn index_of(number: EvaluatorNumber) -> EvaluatorIndex {
+    EvaluatorIndex::new(number.get()).expect("both have the same numbers; qed")
+}
 
 /// The party that a worker's role is.
 pub fn party_of(role: Role) -> Party {
     match role {
         Role::Dealer => Party::Dealer,
-        Role::Evaluator0 => Party::EVALUATOR_0,
-        Role::Evaluator1 => Party::EVALUATOR_1,
+        Role::Evaluator(number) => index_of(number).party(),
     }
 }
 
@@ -17,6 +26,23 @@ pub fn from_wire(party: ai_link_wire::Party) -> Party {
     match party {
         ai_link_wire::Party::Client => Party::Client,
         ai_link_wire::Party::Worker(role) => party_of(role),
+    }
+}
+
+/// Who deals, in the engine's words.
+pub fn seat(dealer: ai_link_wire::DealerSeat) -> DealerSeat {
+    match dealer {
+        ai_link_wire::DealerSeat::Worker => DealerSeat::Worker,
+        ai_link_wire::DealerSeat::Client => DealerSeat::Client,
+    }
+}
+
+/// The session of a ticket whose signed form has the digest `session`.
+pub fn spec(ticket: &Ticket, session: Digest, program: Arc<Program>) -> SessionSpec {
+    SessionSpec {
+        evaluators: ticket.evaluators,
+        dealer: seat(ticket.dealer),
+        ..SessionSpec::new(program, session.0, ticket.batch as usize)
     }
 }
 
@@ -38,43 +64,64 @@ pub fn role_of(ticket: &Ticket, peer: PeerKey) -> Option<Role> {
     ticket.group.iter().find(|m| m.peer == peer).map(|m| m.role)
 }
 
-/// The parties whose streams `role` waits for.
-pub fn opened_by_others(role: Role) -> &'static [Party] {
-    match role {
-        Role::Dealer => &[Party::Client],
-        Role::Evaluator0 => &[Party::Client, Party::Dealer],
-        Role::Evaluator1 => &[Party::Client, Party::Dealer, Party::EVALUATOR_0],
-    }
+/// The parties whose streams `role` waits for: the client, and of the group the dealer and the evaluators before it.
+pub fn opened_by_others(ticket: &Ticket, role: Role) -> Vec<Party> {
+    let others = ticket.group.iter().map(|m| m.role);
+    let opening = others.filter(|other| opens(*other, role)).map(party_of);
+    std::iter::once(Party::Client).chain(opening).collect()
 }
 
 /// The parties to which `role` opens a stream itself.
-pub fn opened_by_us(role: Role) -> &'static [Party] {
-    match role {
-        Role::Dealer => &[Party::EVALUATOR_0, Party::EVALUATOR_1],
-        Role::Evaluator0 => &[Party::EVALUATOR_1],
-        Role::Evaluator1 => &[],
+pub fn opened_by_us(ticket: &Ticket, role: Role) -> Vec<Party> {
+    let others = ticket.group.iter().map(|m| m.role);
+    others
+        .filter(|other| opens(role, *other))
+        .map(party_of)
+        .collect()
+}
+
+/// Whether the stream between two workers is opened by the first one.
+fn opens(from: Role, to: Role) -> bool {
+    match (from, to) {
+        (Role::Dealer, Role::Evaluator(_)) => true,
+        (Role::Evaluator(from), Role::Evaluator(to)) => from < to,
+        (_, Role::Dealer) => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::ticket;
+    use ai_link_wire::DealerSeat as Seat;
 
     #[test]
     fn every_pair_of_workers_is_opened_from_exactly_one_side() {
-        let roles = [Role::Dealer, Role::Evaluator0, Role::Evaluator1];
-        for a in roles {
-            for b in roles {
-                let opens = opened_by_us(a).contains(&party_of(b));
-                let waits = opened_by_others(b).contains(&party_of(a));
-                assert_eq!(opens, waits, "{a:?} -> {b:?}");
-                if a != b {
-                    let back = opened_by_us(b).contains(&party_of(a));
-                    assert!(opens ^ back, "{a:?} and {b:?} need exactly one stream");
+        for (evaluators, dealer) in [
+            (2, Seat::Worker),
+            (2, Seat::Client),
+            (3, Seat::Client),
+            (8, Seat::Worker),
+        ] {
+            let ticket = ticket(evaluators, dealer);
+            let roles: Vec<Role> = ticket.group.iter().map(|m| m.role).collect();
+            assert_eq!(
+                roles.len(),
+                usize::from(evaluators) + usize::from(dealer == Seat::Worker)
+            );
+            for a in &roles {
+                for b in &roles {
+                    let opens = opened_by_us(&ticket, *a).contains(&party_of(*b));
+                    let waits = opened_by_others(&ticket, *b).contains(&party_of(*a));
+                    assert_eq!(opens, waits, "{a:?} -> {b:?}");
+                    if a != b {
+                        let back = opened_by_us(&ticket, *b).contains(&party_of(*a));
+                        assert!(opens ^ back, "{a:?} and {b:?} need exactly one stream");
+                    }
                 }
+                assert_eq!(from_wire((*a).into()), party_of(*a));
+                assert!(opened_by_others(&ticket, *a).contains(&Party::Client));
             }
-            assert_eq!(from_wire(a.into()), party_of(a));
-            assert!(opened_by_others(a).contains(&Party::Client));
         }
     }
 }

@@ -15,6 +15,10 @@ pub fn records(data: &[u8]) {
         // Only that it returns: most tickets are wrong.
         let _ = ticket.check();
     }
+    if let Some(hosting) = round_trip::<Hosting>(data, Limit::RECORD) {
+        let _ = hosting.check();
+    }
+    round_trip::<HostingReply>(data, Limit::RECORD);
     round_trip::<WorkerReceipt>(data, Limit::RECORD);
     round_trip::<JobFailure>(data, Limit::RECORD);
     if let Some(voucher) = round_trip::<Voucher>(data, Limit::RECORD) {

@@ -138,6 +138,11 @@ hex_id!(
     32
 );
 hex_id!(
+    /// A pool of dealt material: a digest of everything that its sessions must agree on.
+    PoolTag,
+    32
+);
+hex_id!(
     /// A file in CESS storage.
     Fid,
     32

@@ -48,6 +48,7 @@ pub use codec::{CodecError, Limit, decode, encode};
 pub use identity::{Identity, IdentityError, SignatureBytes};
 pub use ids::{
     AccountId, Commitment, Digest, Fid, JobId, ModelId, ParseIdError, PeerKey, PeerKeyError,
+    PoolTag,
 };
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use messages::{
@@ -60,9 +61,10 @@ pub use node::{
     OpenError, RequestError, StreamError,
 };
 pub use records::{
-    GroupMember, Heartbeat, JobFailure, JobReceipt, JobRequest, Level, Payout, PayoutReason,
-    ReceiptError, Role, RoleSet, Ticket, TicketError, VerifiedReceipt, Voucher, VoucherError,
-    WorkerReceipt, WorkerRecord, binding_message,
+    DealerSeat, EvaluatorNumber, GroupMember, Heartbeat, Host, HostedWeights, Hosting,
+    HostingError, HostingRefusal, HostingReply, JobFailure, JobReceipt, JobRequest, Level, Payout,
+    PayoutReason, PoolOffer, ReceiptError, Role, RoleSet, Ticket, TicketError, VerifiedReceipt,
+    Voucher, VoucherError, WeightPrivacy, WorkerReceipt, WorkerRecord, binding_message,
 };
 pub use session::{Abort, HelloReply, Party, SessionHello, SessionRefusal};
 pub use signed::{Record, SignError, Signed, SignedError};

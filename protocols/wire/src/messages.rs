@@ -279,6 +279,17 @@ pub enum Refusal {
     /// The coordinator failed.
     #[error("the coordinator failed: {0}")]
     Internal(#[serde(deserialize_with = "bounded::text::<_, 256>")] String),
+    /// No complete group of live workers keeps the model's private weights.
+    #[error(
+        "no group of workers hosts the private weights of model `{model}` version {version}: its owner must \
+         host them, with `ai-link model host`"
+    )]
+    NotHosted {
+        /// The name.
+        model: ModelName,
+        /// The version.
+        version: ModelVersion,
+    },
 }
 
 impl Refusal {
@@ -317,8 +328,8 @@ pub struct JobStatus {
 pub struct AttemptStatus {
     /// Which attempt.
     pub attempt: u32,
-    /// Its group, in the order of [`Role::ALL`].
-    #[serde(deserialize_with = "bounded::list::<_, _, { Role::ALL.len() }>")]
+    /// Its group, in the order of [`Role::of_group`]: at most 9.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Role::MAX_GROUP }>")]
     pub group: Vec<PeerKey>,
     /// Its state.
     pub state: JobState,

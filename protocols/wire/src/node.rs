@@ -48,9 +48,9 @@ use capture::Capture;
 use task::Command;
 
 /// The protocol of control messages.
-pub const CONTROL_PROTOCOL: StreamProtocol = StreamProtocol::new("/ai-link/control/1");
+pub const CONTROL_PROTOCOL: StreamProtocol = StreamProtocol::new("/ai-link/control/2");
 /// The protocol of bulk streams.
-pub const BULK_PROTOCOL: StreamProtocol = StreamProtocol::new("/ai-link/mpc/1");
+pub const BULK_PROTOCOL: StreamProtocol = StreamProtocol::new("/ai-link/mpc/2");
 /// The protocol by which peers are found.
 pub const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/ai-link/kad/1");
 

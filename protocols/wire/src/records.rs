@@ -1,17 +1,23 @@
 //! What parties sign: announcements of workers, requests, tickets, receipts and vouchers.
 //!
-//! A job's paper trail is `JobRequest` (client) → [`Ticket`] (coordinator) → three
-//! [`WorkerReceipt`]s (workers) → [`JobReceipt`] (client, which countersigns) → [`Voucher`]
+//! A job's paper trail is `JobRequest` (client) → [`Ticket`] (coordinator) → a [`WorkerReceipt`] of
+//! each worker → [`JobReceipt`] (client, which countersigns) → [`Voucher`]
 //! (client). [`JobReceipt::check`] verifies the trail offline.
 
+mod hosting;
+mod promise;
 mod receipt;
 mod role;
 mod ticket;
 mod voucher;
 mod worker;
 
+pub use hosting::{Host, Hosting, HostingError, HostingRefusal, HostingReply};
 pub use receipt::{JobReceipt, ReceiptError, VerifiedReceipt, WorkerReceipt};
-pub use role::{Level, ParseLevelError, Role, RoleSet};
+pub use role::{
+    DealerSeat, EvaluatorNumber, Level, ParseLevelError, ParseSeatError, Role, RoleSet,
+    WeightPrivacy,
+};
 pub use ticket::{GroupMember, JobFailure, JobRequest, Payout, PayoutReason, Ticket, TicketError};
 pub use voucher::{Voucher, VoucherError, binding_message};
-pub use worker::{Heartbeat, WorkerRecord};
+pub use worker::{Heartbeat, HostedWeights, PoolOffer, WorkerRecord};

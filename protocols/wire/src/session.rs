@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PeerKey, Role, Signed, Ticket, bounded};
+use crate::{PeerKey, PoolTag, Role, Signed, Ticket, bounded};
 
 /// Opens a session: sent first by whoever opened the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub struct SessionHello {
     pub ticket: Signed<Ticket>,
     /// Which party the stream comes from.
     pub from: Party,
+    /// From the dealer to an evaluator: the pool that the session takes its material from; `None`:
+    /// it is dealt for this session.
+    pub pool: Option<PoolTag>,
 }
 
 /// A party of a session.
@@ -43,7 +46,11 @@ impl fmt::Display for Party {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HelloReply {
     /// Go on.
-    Accepted,
+    Accepted {
+        /// From the dealer to the client: the pool that the session takes its material from; `None`:
+        /// it is dealt for this session.
+        pool: Option<PoolTag>,
+    },
     /// Go away.
     Refused(SessionRefusal),
 }

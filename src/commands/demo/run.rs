@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::models::DemoModel;
 use crate::capture::Needles;
-use crate::commands::oip::Oip;
+use crate::commands::oip::{Oip, Wish};
 use crate::commands::receipt::verified_json;
 use crate::dev::{Network, StateDir};
 use crate::npy::Array;
@@ -98,7 +98,12 @@ pub(super) async fn infer_all(
         let record = records.slice(i, i + 1);
         let started = Instant::now();
         let answer = gateway
-            .infer(model.name, None, &[(input.clone(), record.clone())])
+            .infer(
+                model.name,
+                None,
+                &[(input.clone(), record.clone())],
+                Wish::default(),
+            )
             .await?;
         seconds.push(started.elapsed().as_secs_f64());
         let (_, found) = answer
@@ -154,15 +159,16 @@ impl ModelResult {
             .join(format!("{job}.receipt"));
         let receipt = receipts::load(&path).map_err(Failure::failed)?;
         let verified = JobReceipt::check(&receipt).map_err(Failure::failed)?;
-        // Each of the three sends the application one share of the output, all of the same size.
-        let share = self.bytes_by_phase.output / 3;
+        // Each worker sends the application one share of the output, all of the same size.
+        let workers = verified.workers().len().max(1) as u64;
+        let share = self.bytes_by_phase.output / workers;
         let phases = &mut self.bytes_by_phase;
         for worker in verified.workers() {
             self.rounds = self.rounds.max(u64::from(worker.rounds));
             let to_workers = worker.bytes_sent.0.saturating_sub(share);
             match worker.role {
                 Role::Dealer => phases.dealt += to_workers,
-                Role::Evaluator0 | Role::Evaluator1 => phases.online += to_workers,
+                Role::Evaluator(_) => phases.online += to_workers,
             }
         }
         self.bytes_online = phases.input + phases.online + phases.output;

@@ -20,6 +20,12 @@ pub enum GatewayError {
         /// `body_bytes` in the configuration.
         limit: usize,
     },
+    /// A header and a parameter that say different things.
+    #[error("header and parameter {name} contradict each other; send one")]
+    Contradiction {
+        /// The header's name.
+        name: &'static str,
+    },
     /// An answer that JSON cannot carry.
     #[error("the answer holds a value that JSON has no form for; ask for binary data")]
     Encode(#[source] serde_json::Error),
@@ -86,7 +92,8 @@ impl GatewayError {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Encode(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Header { .. }
+            Self::Contradiction { .. }
+            | Self::Header { .. }
             | Self::MissingInput { .. }
             | Self::Name(_)
             | Self::NoSuchInput { .. }
@@ -117,7 +124,9 @@ fn infer(error: &InferError) -> StatusCode {
         | InferError::InputCount { .. }
         | InferError::InputShape { .. }
         | InferError::LevelNotServed { .. }
-        | InferError::NotFinite { .. } => StatusCode::BAD_REQUEST,
+        | InferError::NoSuchGroup { .. }
+        | InferError::NotFinite { .. }
+        | InferError::WeakerGroup { .. } => StatusCode::BAD_REQUEST,
         InferError::Refused(Refusal::InsufficientEscrow { .. } | Refusal::PriceTooHigh { .. }) => {
             StatusCode::PAYMENT_REQUIRED
         }

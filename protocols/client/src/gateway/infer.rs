@@ -12,7 +12,7 @@ use serde_json::{Map, json};
 
 use super::metadata::{ModelPath, with_batch};
 use super::oip::{self, Answer, AnswerTensor, InferRequest, RequestedOutput, Values};
-use super::{Gateway, GatewayError};
+use super::{Gateway, GatewayError, wish};
 use crate::{InferJob, Inference};
 
 const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -45,6 +45,7 @@ pub(super) async fn infer(
         model: name.clone(),
         version: Some(model.version),
         level: Level::Mpc,
+        group: wish::group(&headers, &request, gateway.client.group())?,
         batch,
         inputs,
     };
@@ -151,8 +152,11 @@ fn answer(
     wanted: &[RequestedOutput],
     inference: Inference,
 ) -> Answer {
+    let group = inference.group;
     let mut parameters = Map::new();
     parameters.insert("level".into(), json!(Level::Mpc.to_string()));
+    parameters.insert("dealer".into(), json!(group.dealer.to_string()));
+    parameters.insert("evaluators".into(), json!(group.evaluators));
     parameters.insert("receipt".into(), json!(inference.job.to_string()));
     parameters.insert("attempts".into(), json!(inference.attempts));
     let (sent, received) = (&inference.stats.bytes_sent, &inference.stats.bytes_received);

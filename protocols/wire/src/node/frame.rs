@@ -14,6 +14,10 @@ pub enum FrameKind {
     Receipt = 4,
     /// An [`Abort`](crate::Abort).
     Abort = 5,
+    /// A signed [`Hosting`](crate::Hosting).
+    Hosting = 6,
+    /// A [`HostingReply`](crate::HostingReply).
+    HostingReply = 7,
 }
 
 impl TryFrom<u8> for FrameKind {
@@ -26,6 +30,8 @@ impl TryFrom<u8> for FrameKind {
             3 => Ok(Self::Data),
             4 => Ok(Self::Receipt),
             5 => Ok(Self::Abort),
+            6 => Ok(Self::Hosting),
+            7 => Ok(Self::HostingReply),
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }

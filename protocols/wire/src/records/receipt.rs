@@ -35,7 +35,7 @@ pub struct WorkerReceipt {
 
 impl Record for WorkerReceipt {
     const KIND: &'static str = "worker-receipt";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 /// The whole trail of one delivered job. Signed by the client: that is the countersignature.
@@ -43,8 +43,8 @@ impl Record for WorkerReceipt {
 pub struct JobReceipt {
     /// The coordinator's ticket.
     pub ticket: Signed<Ticket>,
-    /// One receipt of each worker, in any order: at most 3.
-    #[serde(deserialize_with = "bounded::list::<_, _, 3>")]
+    /// One receipt of each worker of the group, in any order: at most 9.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Role::MAX_GROUP }>")]
     pub workers: Vec<Signed<WorkerReceipt>>,
     /// What the client owes.
     pub price: Planck,
@@ -54,7 +54,7 @@ pub struct JobReceipt {
 
 impl Record for JobReceipt {
     const KIND: &'static str = "job-receipt";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl JobReceipt {

@@ -3,10 +3,10 @@
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use super::{Level, Role, WorkerRecord};
+use super::{DealerSeat, Level, Role, WeightPrivacy, WorkerRecord};
 use crate::{
-    AccountId, Commitment, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Record, Region,
-    UnixMillis, bounded,
+    AccountId, Commitment, Digest, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Record,
+    Region, UnixMillis, bounded,
 };
 
 /// What a client asks a coordinator to match. Signed by the client.
@@ -24,6 +24,12 @@ pub struct JobRequest {
     pub version: Option<ModelVersion>,
     /// The privacy level.
     pub level: Level,
+    /// Who deals. Part of what the client is promised: a ticket with another dealer is refused.
+    pub dealer: DealerSeat,
+    /// How many evaluators: see [`Role::of_group`].
+    pub evaluators: u8,
+    /// Whether the model's weights are shared, so that only workers that host it can evaluate it.
+    pub weights: WeightPrivacy,
     /// Records in the batch.
     pub batch: u32,
     /// The most the client pays for the job.
@@ -47,7 +53,7 @@ impl JobRequest {
 
 impl Record for JobRequest {
     const KIND: &'static str = "job-request";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 /// A worker of a group.
@@ -110,10 +116,17 @@ pub struct Ticket {
     pub manifest: Fid,
     /// The privacy level.
     pub level: Level,
+    /// Who deals.
+    pub dealer: DealerSeat,
+    /// How many evaluators.
+    pub evaluators: u8,
+    /// The sharing of private weights of which the group holds the parts; `None`: the weights are
+    /// public.
+    pub sharing: Option<Digest>,
     /// Records in the batch.
     pub batch: u32,
-    /// The workers, in the order of [`Role::ALL`]: at most 3.
-    #[serde(deserialize_with = "bounded::list::<_, _, 3>")]
+    /// The workers, in the order of [`Role::of_group`]: at most 9.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Role::MAX_GROUP }>")]
     pub group: Vec<GroupMember>,
     /// What the client owes when the job is done.
     pub price: Planck,
@@ -126,7 +139,7 @@ pub struct Ticket {
 
 impl Record for Ticket {
     const KIND: &'static str = "ticket";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 impl Ticket {
@@ -146,21 +159,28 @@ impl Ticket {
             .map(|member| member.role)
     }
 
-    /// Checks what can be seen in the ticket itself: the group is complete and in order, no worker
-    /// and no operator is in it twice, the client is not one of them, and the payouts are the
-    /// price. Under masked evaluation two parts in one hand would see the input, so every party
-    /// checks this before it says anything.
+    /// Checks what can be seen in the ticket itself: the group is the one that level, evaluators and
+    /// dealer make, complete and in order; private weights are in a group that can hold them; no
+    /// worker and no operator is in it twice; and the payouts are the price. Under masked evaluation
+    /// two parts in one hand may see the input, so every party checks this before it says anything.
     ///
     /// # Errors
     /// [`TicketError`]: the first thing that is wrong.
     pub fn check(&self) -> Result<(), TicketError> {
-        let roles: &[Role] = match self.level {
-            Level::Mpc => &Role::ALL,
-            Level::Fhe | Level::Sealed => &Role::ALL[..1],
-        };
-        if !self.group.iter().map(|member| &member.role).eq(roles) {
+        let (level, evaluators, dealer) = (self.level, self.evaluators, self.dealer);
+        let roles = Role::of_group(level, evaluators, dealer).ok_or(TicketError::NoSuchGroup {
+            level,
+            evaluators,
+            dealer,
+        })?;
+        // The dealer knows what blinds the weights: a client that deals, with one evaluator, would
+        // have them. And a sharing has two shares.
+        if self.sharing.is_some() && roles != Role::TRIO {
+            return Err(TicketError::Sharing { evaluators, dealer });
+        }
+        if !self.group.iter().map(|member| &member.role).eq(&roles) {
             return Err(TicketError::Group {
-                level: self.level,
+                level,
                 found: self.group.iter().map(|member| member.role).collect(),
             });
         }
@@ -204,6 +224,18 @@ pub enum TicketError {
         /// The parts in its group.
         found: Vec<Role>,
     },
+    /// No level has groups like this.
+    #[error(
+        "there is no group of {evaluators} evaluators at level {level} with the {dealer} dealing"
+    )]
+    NoSuchGroup {
+        /// The level of the ticket.
+        level: Level,
+        /// Evaluators on the ticket.
+        evaluators: u8,
+        /// Who would deal.
+        dealer: DealerSeat,
+    },
     /// Parts of the price go nowhere, or more is paid than owed.
     #[error("the payouts are {}, but the price is {price}", Shown(payouts))]
     Payouts {
@@ -211,6 +243,14 @@ pub enum TicketError {
         payouts: Option<Planck>,
         /// The price.
         price: Planck,
+    },
+    /// Private weights are shared among two evaluators and a worker that deals.
+    #[error("{evaluators} evaluators, with the {dealer} dealing, cannot hold private weights")]
+    Sharing {
+        /// Evaluators on the ticket.
+        evaluators: u8,
+        /// Who would deal.
+        dealer: DealerSeat,
     },
     /// One operator has two parts: it would see the input.
     #[error("operator {operator} has two parts in the group")]
@@ -247,8 +287,8 @@ pub struct JobFailure {
     pub attempt: u32,
     /// Who says so.
     pub client: AccountId,
-    /// Workers that did not answer, or answered wrongly: at most 3.
-    #[serde(deserialize_with = "bounded::list::<_, _, 3>")]
+    /// Workers that did not answer, or answered wrongly: at most 9.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Role::MAX_GROUP }>")]
     pub culprits: Vec<PeerKey>,
     /// What happened: at most 256 bytes.
     #[serde(deserialize_with = "bounded::text::<_, 256>")]
@@ -276,5 +316,5 @@ impl JobFailure {
 
 impl Record for JobFailure {
     const KIND: &'static str = "job-failure";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }

@@ -3,8 +3,11 @@
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use super::{Level, RoleSet};
-use crate::{AccountId, Bytes, Commitment, PeerKey, Planck, Record, Region, bounded};
+use super::{Level, Role, RoleSet};
+use crate::{
+    AccountId, Bytes, Commitment, Digest, ModelName, ModelVersion, PeerKey, Planck, PoolTag,
+    Record, Region, bounded,
+};
 
 /// A worker's offer. Signed by the worker's peer key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,9 +67,55 @@ pub struct Heartbeat {
     /// Models that it can start at once: at most 64.
     #[serde(deserialize_with = "bounded::list::<_, _, { WorkerRecord::MAX_CACHED }>")]
     pub cached_models: Vec<Commitment>,
+    /// Pools of dealt material that it has a part of: at most 64.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Heartbeat::MAX_POOLS }>")]
+    pub pools: Vec<PoolOffer>,
+    /// Private weights that it has a part of: at most 64.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Heartbeat::MAX_HOSTED }>")]
+    pub hosted: Vec<HostedWeights>,
+}
+
+impl Heartbeat {
+    /// Most pools that a worker announces.
+    pub const MAX_POOLS: usize = 64;
+    /// Most private weights that a worker announces.
+    pub const MAX_HOSTED: usize = 64;
 }
 
 impl Record for Heartbeat {
     const KIND: &'static str = "heartbeat";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
+}
+
+/// A pool of material dealt ahead, as one of its parties announces it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolOffer {
+    /// The pool.
+    pub pool: PoolTag,
+    /// The model that it is for.
+    pub commitment: Commitment,
+    /// Records of a session.
+    pub batch: u32,
+    /// The workers that have it, in the order of a group with a worker that deals: at most 9.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Role::MAX_GROUP }>")]
+    pub group: Vec<PeerKey>,
+    /// Sessions that can be served from it.
+    pub level: u32,
+}
+
+/// A part of private weights that a worker keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostedWeights {
+    /// The model.
+    pub model: ModelName,
+    /// Its version.
+    pub version: ModelVersion,
+    /// Its package.
+    pub commitment: Commitment,
+    /// The sharing that it is a part of.
+    pub sharing: Digest,
+    /// Which part: evaluator 0, evaluator 1 or dealer.
+    pub role: Role,
+    /// Who keeps which part, in the order of [`Role::TRIO`].
+    pub group: [PeerKey; 3],
 }

@@ -23,12 +23,21 @@ fn every_message_round_trips() {
     let hello = SessionHello {
         ticket: cast.signed_ticket(),
         from: Party::Worker(Role::Dealer),
+        pool: Some(PoolTag([6; 32])),
     };
     let bytes = encode(&hello, Limit::RECORD).unwrap();
     assert_eq!(
         decode::<SessionHello>(&bytes, Limit::RECORD).unwrap(),
         hello
     );
+    for pool in [None, Some(PoolTag([6; 32]))] {
+        let reply = HelloReply::Accepted { pool };
+        let bytes = encode(&reply, Limit::bytes(64)).unwrap();
+        assert_eq!(
+            decode::<HelloReply>(&bytes, Limit::bytes(64)).unwrap(),
+            reply
+        );
+    }
 }
 
 #[test]
@@ -109,6 +118,50 @@ fn a_field_beyond_its_bound_is_refused() {
     assert!(refused(&|record| record
         .cached_models
         .push(Commitment([1; 32]))));
+}
+
+#[test]
+fn a_heartbeat_announces_a_bounded_number_of_pools_and_weights() {
+    let cast = Cast::new();
+    let offer = PoolOffer {
+        pool: PoolTag([6; 32]),
+        commitment: Commitment([3; 32]),
+        batch: u32::MAX,
+        group: vec![PeerKey([1; 32]); Role::MAX_GROUP],
+        level: u32::MAX,
+    };
+    let hosted = HostedWeights {
+        model: ModelName::new("x".repeat(ModelName::MAX)).unwrap(),
+        version: ModelVersion(u32::MAX),
+        commitment: Commitment([3; 32]),
+        sharing: Digest([5; 32]),
+        role: Role::Dealer,
+        group: [PeerKey([1; 32]); 3],
+    };
+    let heartbeat = Heartbeat {
+        peer: cast.workers[0].peer_key(),
+        active_jobs: 1,
+        capacity: 4,
+        cached_models: vec![Commitment([3; 32]); WorkerRecord::MAX_CACHED],
+        pools: vec![offer; Heartbeat::MAX_POOLS],
+        hosted: vec![hosted; Heartbeat::MAX_HOSTED],
+    };
+    // The fullest one still fits a record.
+    let bytes = encode(&heartbeat, Limit::RECORD).unwrap();
+    assert_eq!(
+        decode::<Heartbeat>(&bytes, Limit::RECORD).unwrap(),
+        heartbeat
+    );
+    let refused = |change: &dyn Fn(&mut Heartbeat)| {
+        let mut heartbeat = heartbeat.clone();
+        change(&mut heartbeat);
+        let bytes = encode(&heartbeat, Limit::CONTROL).unwrap();
+        decode::<Heartbeat>(&bytes, Limit::CONTROL).is_err()
+    };
+    assert!(!refused(&|_| {}));
+    assert!(refused(&|h| h.pools.push(h.pools[0].clone())));
+    assert!(refused(&|h| h.hosted.push(h.hosted[0].clone())));
+    assert!(refused(&|h| h.pools[0].group.push(PeerKey([1; 32]))));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use ai_link_wire::*;
 
-use crate::samples::{Cast, T0, T1};
+use crate::samples::{Cast, T0, T1, place};
 
 #[test]
 fn an_honest_trail_holds() {
@@ -18,7 +18,28 @@ fn an_honest_trail_holds() {
         .iter()
         .map(|worker| worker.role)
         .collect();
-    assert_eq!(roles, Role::ALL);
+    assert_eq!(roles, Role::TRIO);
+}
+
+#[test]
+fn an_honest_trail_of_evaluators_alone_holds() {
+    let cast = Cast::client_deals();
+    let verified = JobReceipt::check(&cast.countersign(cast.job_receipt())).unwrap();
+    let roles: Vec<_> = verified.workers().iter().map(|w| w.role).collect();
+    assert_eq!(roles, cast.roles());
+    assert_eq!(roles.len(), 3);
+    assert!(!roles.contains(&Role::Dealer));
+    // One receipt too few, also where nobody deals.
+    let mut receipt = cast.job_receipt();
+    receipt.workers.pop();
+    let error = JobReceipt::check(&cast.countersign(receipt)).unwrap_err();
+    assert!(matches!(
+        error,
+        ReceiptError::WorkerCount {
+            expected: 3,
+            found: 2
+        }
+    ));
 }
 
 fn refusal(change: impl FnOnce(&Cast, &mut JobReceipt)) -> ReceiptError {
@@ -46,8 +67,8 @@ fn worker_refusal(role: Role, change: impl FnOnce(&mut WorkerReceipt)) -> Receip
     refusal(|cast, receipt| {
         let mut body = cast.worker_receipt(role, &receipt.ticket);
         change(&mut body);
-        let signed = Signed::sign(&cast.workers[role.index()], body, T0, T1).unwrap();
-        receipt.workers[role.index()] = signed;
+        let signed = Signed::sign(&cast.workers[place(role)], body, T0, T1).unwrap();
+        receipt.workers[place(role)] = signed;
     })
 }
 
@@ -73,9 +94,9 @@ fn broken_signatures_are_told_apart() {
         error,
         ReceiptError::TicketSignature(SignedError::BadSignature { .. })
     ));
-    for role in Role::ALL {
+    for role in Role::TRIO {
         let error = refusal(|_, receipt| {
-            let worker = &mut receipt.workers[role.index()];
+            let worker = &mut receipt.workers[place(role)];
             *worker = forge(worker);
         });
         assert!(
@@ -128,15 +149,15 @@ fn every_worker_signs_once_for_its_own_part() {
     assert!(matches!(
         error,
         ReceiptError::WorkerMissing {
-            role: Role::Evaluator1,
+            role: Role::EVALUATOR_1,
             ..
         }
     ));
-    let error = worker_refusal(Role::Evaluator0, |receipt| receipt.role = Role::Dealer);
+    let error = worker_refusal(Role::EVALUATOR_0, |receipt| receipt.role = Role::Dealer);
     assert!(matches!(
         error,
         ReceiptError::Role {
-            ticket: Role::Evaluator0,
+            ticket: Role::EVALUATOR_0,
             receipt: Role::Dealer,
             ..
         }
@@ -163,11 +184,11 @@ fn worker_receipts_are_about_this_ticket_and_model() {
             ..
         }
     ));
-    let error = worker_refusal(Role::Evaluator1, |receipt| receipt.started.0 = T1.0 + 1);
+    let error = worker_refusal(Role::EVALUATOR_1, |receipt| receipt.started.0 = T1.0 + 1);
     assert!(matches!(
         error,
         ReceiptError::Times {
-            role: Role::Evaluator1,
+            role: Role::EVALUATOR_1,
             ..
         }
     ));
@@ -230,4 +251,111 @@ fn no_one_has_two_parts_in_a_group() {
     assert!(matches!(error, TicketError::Group { .. }));
     let error = ticket_refusal(|ticket| ticket.batch = 0);
     assert_eq!(error, TicketError::EmptyBatch);
+}
+
+#[test]
+fn a_group_is_what_the_ticket_says() {
+    // A dealer although the client deals, none although a worker does, and a missing evaluator.
+    let error = ticket_refusal(|ticket| ticket.dealer = DealerSeat::Client);
+    assert!(matches!(error, TicketError::Group { .. }));
+    let error = ticket_refusal(|ticket| {
+        ticket.group.pop();
+        ticket.payouts[0].amount = Planck(30);
+    });
+    assert!(matches!(error, TicketError::Group { .. }));
+    let error = ticket_refusal(|ticket| ticket.evaluators = 3);
+    assert!(matches!(error, TicketError::Group { .. }));
+    for evaluators in [0, 1, 9, 255] {
+        let error = ticket_refusal(|ticket| {
+            ticket.evaluators = evaluators;
+            ticket.dealer = DealerSeat::Client;
+        });
+        assert!(
+            matches!(error, TicketError::NoSuchGroup { evaluators: found, .. } if found == evaluators)
+        );
+    }
+    // A single evaluator would see the input if it had the dealer's word for it: two at least.
+    let mut ticket = Cast::client_deals().ticket();
+    ticket.check().unwrap();
+    ticket.group.truncate(1);
+    ticket.evaluators = 1;
+    assert!(matches!(
+        ticket.check(),
+        Err(TicketError::NoSuchGroup { .. })
+    ));
+}
+
+#[test]
+fn private_weights_are_held_by_two_evaluators_and_a_dealer() {
+    let sharing = Some(Digest([5; 32]));
+    let ticket = Ticket {
+        sharing,
+        ..Cast::new().ticket()
+    };
+    ticket.check().unwrap();
+    let ticket = Ticket {
+        sharing,
+        ..Cast::client_deals().ticket()
+    };
+    assert_eq!(
+        ticket.check(),
+        Err(TicketError::Sharing {
+            evaluators: 3,
+            dealer: DealerSeat::Client
+        })
+    );
+}
+
+#[test]
+fn the_largest_group_is_read_and_a_larger_one_refused() {
+    let roles = Role::of_group(Level::Mpc, 8, DealerSeat::Worker).unwrap();
+    assert_eq!(roles.len(), Role::MAX_GROUP);
+    let cast = Cast::new();
+    let mut ticket = cast.ticket();
+    ticket.evaluators = 8;
+    ticket.group = (0..)
+        .zip(&roles)
+        .map(|(i, role)| GroupMember {
+            role: *role,
+            peer: PeerKey([i; 32]),
+            operator: AccountId([i; 32]),
+            addresses: vec!["/ip4/127.0.0.1/tcp/4001".parse().unwrap(); 8],
+        })
+        .collect();
+    ticket.check().unwrap();
+    let bytes = encode(&ticket, Limit::RECORD).unwrap();
+    assert_eq!(decode::<Ticket>(&bytes, Limit::RECORD).unwrap(), ticket);
+    ticket.group.push(ticket.group[0].clone());
+    let bytes = encode(&ticket, Limit::RECORD).unwrap();
+    assert!(decode::<Ticket>(&bytes, Limit::RECORD).is_err());
+    // And a role that no group has.
+    let bytes = encode(
+        &Role::Evaluator(EvaluatorNumber::new(7).unwrap()),
+        Limit::RECORD,
+    )
+    .unwrap();
+    assert_eq!(bytes, [0, 7]);
+    assert!(decode::<Role>(&[0, 8], Limit::RECORD).is_err());
+}
+
+#[test]
+fn the_promise_is_that_of_the_group() {
+    let trio = Cast::new().ticket();
+    assert!(trio.promise().contains("two of the three workers collude"));
+    assert!(!trio.promise().contains("weights"));
+    let private = Ticket {
+        sharing: Some(Digest([5; 32])),
+        ..trio.clone()
+    };
+    assert!(private.promise().contains("weights"));
+    let many = Ticket {
+        evaluators: 5,
+        ..trio
+    };
+    assert!(
+        many.promise()
+            .contains("the dealer and an evaluator collude, or all 5")
+    );
+    let own = Cast::client_deals().ticket();
+    assert!(own.promise().contains("unless all 3 evaluators collude"));
 }

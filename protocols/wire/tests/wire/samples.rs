@@ -9,8 +9,20 @@ pub const T1: UnixMillis = UnixMillis(1_700_000_600_000);
 pub struct Cast {
     pub client: Identity,
     pub coordinator: Identity,
-    /// In the order of [`Role::ALL`].
-    pub workers: [Identity; 3],
+    /// By [`place`] of their role.
+    pub workers: [Identity; 4],
+    /// Who evaluates.
+    pub dealer: DealerSeat,
+    pub evaluators: u8,
+}
+
+/// Two evaluators, the dealer, and a third evaluator where there is one.
+pub fn place(role: Role) -> usize {
+    match role {
+        Role::Evaluator(number) if number.get() < 2 => number.get().into(),
+        Role::Dealer => 2,
+        Role::Evaluator(number) => usize::from(number.get()) + 1,
+    }
 }
 
 impl Cast {
@@ -19,12 +31,32 @@ impl Cast {
         Self {
             client: of("client"),
             coordinator: of("coordinator"),
-            workers: [of("evaluator0"), of("evaluator1"), of("dealer")],
+            workers: [
+                of("evaluator0"),
+                of("evaluator1"),
+                of("dealer"),
+                of("evaluator2"),
+            ],
+            dealer: DealerSeat::Worker,
+            evaluators: 2,
         }
     }
 
+    /// Three evaluators, and the client deals.
+    pub fn client_deals() -> Self {
+        Self {
+            dealer: DealerSeat::Client,
+            evaluators: 3,
+            ..Self::new()
+        }
+    }
+
+    pub fn roles(&self) -> Vec<Role> {
+        Role::of_group(Level::Mpc, self.evaluators, self.dealer).unwrap()
+    }
+
     pub fn operator(&self, role: Role) -> AccountId {
-        AccountId([100 + role.index() as u8; 32])
+        AccountId([100 + place(role) as u8; 32])
     }
 
     pub fn ticket(&self) -> Ticket {
@@ -43,21 +75,32 @@ impl Cast {
             commitment: Commitment([3; 32]),
             manifest: Fid([4; 32]),
             level: Level::Mpc,
+            dealer: self.dealer,
+            evaluators: self.evaluators,
+            sharing: None,
             batch: 10,
-            group: Role::ALL
-                .iter()
-                .map(|&role| GroupMember {
+            group: self
+                .roles()
+                .into_iter()
+                .map(|role| GroupMember {
                     role,
-                    peer: self.workers[role.index()].peer_key(),
+                    peer: self.workers[place(role)].peer_key(),
                     operator: self.operator(role),
                     addresses: vec!["/ip4/127.0.0.1/tcp/4001".parse().unwrap()],
                 })
                 .collect(),
             price: Planck(100),
             payouts: vec![
-                pay(self.operator(Role::Evaluator0), 30, PayoutReason::Evaluator),
-                pay(self.operator(Role::Evaluator1), 30, PayoutReason::Evaluator),
-                pay(self.operator(Role::Dealer), 20, PayoutReason::Dealer),
+                pay(self.operator(self.roles()[0]), 30, PayoutReason::Evaluator),
+                pay(self.operator(self.roles()[1]), 30, PayoutReason::Evaluator),
+                pay(
+                    self.operator(self.roles()[2]),
+                    20,
+                    match self.dealer {
+                        DealerSeat::Worker => PayoutReason::Dealer,
+                        DealerSeat::Client => PayoutReason::Evaluator,
+                    },
+                ),
                 pay(AccountId([9; 32]), 15, PayoutReason::ModelOwner),
                 pay(self.coordinator.account(), 5, PayoutReason::Coordinator),
             ],
@@ -89,11 +132,12 @@ impl Cast {
     }
 
     pub fn job_receipt_for(&self, ticket: Signed<Ticket>) -> JobReceipt {
-        let workers = Role::ALL
-            .iter()
-            .map(|&role| {
+        let workers = self
+            .roles()
+            .into_iter()
+            .map(|role| {
                 let receipt = self.worker_receipt(role, &ticket);
-                Signed::sign(&self.workers[role.index()], receipt, T0, T1).unwrap()
+                Signed::sign(&self.workers[place(role)], receipt, T0, T1).unwrap()
             })
             .collect();
         JobReceipt {
@@ -111,7 +155,7 @@ impl Cast {
     pub fn worker_record(&self) -> WorkerRecord {
         WorkerRecord {
             peer: self.workers[0].peer_key(),
-            operator: self.operator(Role::Evaluator0),
+            operator: self.operator(Role::EVALUATOR_0),
             addresses: vec!["/ip4/127.0.0.1/udp/4001/quic-v1".parse().unwrap()],
             roles: RoleSet::ALL,
             levels: vec![Level::Mpc, Level::Sealed],
@@ -132,6 +176,9 @@ impl Cast {
             model: ModelName::new("digits-cnn").unwrap(),
             version: None,
             level: Level::Mpc,
+            dealer: self.dealer,
+            evaluators: self.evaluators,
+            weights: WeightPrivacy::Public,
             batch: 10,
             max_price: Planck::ail(1),
             regions: vec![],
@@ -148,6 +195,21 @@ impl Cast {
             active_jobs: 1,
             capacity: 4,
             cached_models: vec![Commitment([3; 32])],
+            pools: vec![PoolOffer {
+                pool: PoolTag([6; 32]),
+                commitment: Commitment([3; 32]),
+                batch: 8,
+                group: self.workers.iter().map(Identity::peer_key).collect(),
+                level: 100,
+            }],
+            hosted: vec![HostedWeights {
+                model: ModelName::new("digits-cnn").unwrap(),
+                version: ModelVersion(1),
+                commitment: Commitment([3; 32]),
+                sharing: Digest([5; 32]),
+                role: Role::EVALUATOR_0,
+                group: [0, 1, 2].map(|i| self.workers[i].peer_key()),
+            }],
         };
         let culprits = vec![worker.peer_key()];
         let failure = JobFailure::new(

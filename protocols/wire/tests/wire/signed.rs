@@ -22,6 +22,29 @@ impl Record for OtherVersion {
     const VERSION: u16 = Ticket::VERSION + 1;
 }
 
+/// What a ticket was before groups had several sizes: three workers, and nothing about who deals.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct FirstTicket {
+    job: JobId,
+    attempt: u32,
+    client: AccountId,
+    coordinator: AccountId,
+    model: ModelName,
+    version: ModelVersion,
+    commitment: Commitment,
+    manifest: Fid,
+    level: Level,
+    batch: u32,
+    group: Vec<GroupMember>,
+    price: Planck,
+    payouts: Vec<Payout>,
+    deadline: UnixMillis,
+}
+impl Record for FirstTicket {
+    const KIND: &'static str = Ticket::KIND;
+    const VERSION: u16 = 1;
+}
+
 fn reread<T: Record, U>(signed: &Signed<T>) -> Signed<U> {
     decode(&encode(signed, Limit::RECORD).unwrap(), Limit::RECORD).unwrap()
 }
@@ -68,6 +91,38 @@ fn kinds_and_versions_are_not_mixed_up() {
     assert!(matches!(
         other.verify(T0),
         Err(SignedError::WrongVersion {
+            expected: 3,
+            found: 2,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_ticket_of_the_first_version_is_refused_by_its_version() {
+    let cast = Cast::new();
+    let ticket = cast.ticket();
+    let first = FirstTicket {
+        job: ticket.job,
+        attempt: ticket.attempt,
+        client: ticket.client,
+        coordinator: ticket.coordinator,
+        model: ticket.model,
+        version: ticket.version,
+        commitment: ticket.commitment,
+        manifest: ticket.manifest,
+        level: ticket.level,
+        batch: ticket.batch,
+        group: ticket.group,
+        price: ticket.price,
+        payouts: ticket.payouts,
+        deadline: ticket.deadline,
+    };
+    let signed = Signed::sign(&cast.coordinator, first, T0, T1).unwrap();
+    let read: Signed<Ticket> = reread(&signed);
+    assert!(matches!(
+        read.verify(T0),
+        Err(SignedError::WrongVersion {
             expected: 2,
             found: 1,
             ..
@@ -87,13 +142,13 @@ fn a_relabelled_record_is_not_signed() {
         Err(SignedError::BadSignature { .. })
     ));
     json["kind"] = "ticket".into();
-    json["version"] = 2.into();
+    json["version"] = 3.into();
     let other: Signed<OtherVersion> = serde_json::from_value(json.clone()).unwrap();
     assert!(matches!(
         other.verify(T0),
         Err(SignedError::BadSignature { .. })
     ));
-    json["version"] = 1.into();
+    json["version"] = 2.into();
     json["signer"] = Identity::derive(b"x", "mallory")
         .peer_key()
         .to_string()

@@ -1,5 +1,6 @@
 //! Parsing an inference request.
 
+use ai_link_wire::DealerSeat;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -21,6 +22,10 @@ pub struct InferRequest {
     pub outputs: Option<Vec<RequestedOutput>>,
     /// For outputs that say nothing themselves.
     pub default_encoding: Encoding,
+    /// Who should deal, if the request says so.
+    pub dealer: Option<DealerSeat>,
+    /// How many evaluators there should be, if the request says so.
+    pub evaluators: Option<u8>,
 }
 
 /// One input, batch first.
@@ -101,6 +106,10 @@ impl InferRequest {
             inputs,
             outputs,
             default_encoding,
+            dealer: parameter(&raw.parameters, "dealer", |v| v.as_str()?.parse().ok())?,
+            evaluators: parameter(&raw.parameters, "evaluators", |v| {
+                u8::try_from(v.as_u64()?).ok()
+            })?,
         })
     }
 }
@@ -196,6 +205,20 @@ impl RawInput {
     }
 }
 
+/// A parameter of ours: absent, or readable.
+fn parameter<T>(
+    parameters: &Map<String, Value>,
+    name: &'static str,
+    read: impl FnOnce(&Value) -> Option<T>,
+) -> Result<Option<T>, RequestError> {
+    match parameters.get(name) {
+        None => Ok(None),
+        Some(value) => read(value)
+            .map(Some)
+            .ok_or(RequestError::Parameter { name }),
+    }
+}
+
 fn encoding(parameters: &Map<String, Value>, key: &str, default: Encoding) -> Encoding {
     match parameters.get(key).and_then(Value::as_bool) {
         Some(true) => Encoding::Binary,
@@ -273,6 +296,12 @@ pub enum RequestError {
     NoData {
         /// The input.
         input: String,
+    },
+    /// A parameter that is not passed over because the privacy of the input depends on it.
+    #[error("the parameter `{name}` cannot be read")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
     },
     /// The shape's product overflows.
     #[error("input {input}: shape {shape:?} is too large")]
