@@ -28,6 +28,13 @@ impl<S: Store> Coordinator<S> {
             Admission::New { culprits } => culprits,
         };
         self.check_bounds(request, now)?;
+
+        let (version, model) = self.find_model(request, looked_up)?;
+        let published = &model.versions[&version];
+        if !published.levels.contains(&request.level) {
+            let (model, level) = (request.model.clone(), request.level);
+            return Err(Refusal::LevelNotOffered { model, level }.into());
+        }
         let (evaluators, dealer) = (request.evaluators, request.dealer);
         let roles = Role::of_group(request.level, evaluators, dealer).ok_or_else(|| {
             let level = request.level;
@@ -37,13 +44,6 @@ impl<S: Store> Coordinator<S> {
                 dealer,
             })
         })?;
-
-        let (version, model) = self.find_model(request, looked_up)?;
-        let published = &model.versions[&version];
-        if !published.levels.contains(&request.level) {
-            let (model, level) = (request.model.clone(), request.level);
-            return Err(Refusal::LevelNotOffered { model, level }.into());
-        }
         if request.weights == WeightPrivacy::Private {
             let model = request.model.clone();
             return Err(Refusal::NotHosted { model, version }.into());

@@ -148,14 +148,14 @@ mod tests {
             length: 0x0102_0304,
         };
         assert_eq!(header.to_bytes(), [4, 3, 2, 1, 3]);
-        for kind in 1..=5 {
+        for kind in 1..=7 {
             let bytes = [9, 8, 7, 6, kind];
             assert_eq!(
                 FrameHeader::from_bytes(bytes).map(FrameHeader::to_bytes),
                 Ok(bytes)
             );
         }
-        for kind in [0, 6, 255] {
+        for kind in [0, 8, 255] {
             let refused = FrameHeader::from_bytes([0, 0, 0, 0, kind]);
             assert_eq!(refused, Err(FrameError::UnknownKind { kind }));
         }
