@@ -66,7 +66,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Parties::Processes)]
     parties: Parties,
     /// What carries streams between processes.
-    #[arg(long, value_enum, default_value_t = Transport::Tcp)]
+    #[arg(long, value_enum, default_value_t = Transport::Quic)]
     transport: Transport,
     /// Round trip and rate of an emulated network between the parties' processes, such as 40ms,100mbit; needs root.
     #[arg(long, value_name = "RTT,RATE")]

@@ -65,6 +65,10 @@ impl Conductor {
         for worker in Who::WORKERS {
             wires.say(worker.party(), &Order::Quit).await?;
         }
+        for worker in Who::WORKERS {
+            // They leave when they have heard it, which breaks the link. Before that, closing it could lose the word.
+            let _ = wires.hear_bytes(worker.party()).await;
+        }
         Ok(measured)
     }
 

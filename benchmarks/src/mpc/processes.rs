@@ -8,7 +8,7 @@ use ai_link_wire::{Multiaddr, PeerKey};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -54,6 +54,8 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(30);
 struct Process {
     who: Who,
     child: Child,
+    /// Kept until the process has ended: without it, it thinks that this one is gone.
+    stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
 }
 
@@ -123,10 +125,12 @@ impl Process {
         let mut child = command
             .spawn()
             .with_context(|| format!("starting {}", who.name()))?;
+        let stdin = child.stdin.take().context("a process without input")?;
         let stdout = child.stdout.take().context("a process without output")?;
         Ok(Self {
             who,
             child,
+            stdin,
             stdout: BufReader::new(stdout).lines(),
         })
     }
@@ -140,15 +144,8 @@ impl Process {
     async fn tell(&mut self, gathering: &Gathering) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(gathering)?;
         line.push(b'\n');
-        let stdin = self
-            .child
-            .stdin
-            .as_mut()
-            .context("a process without input")?;
-        stdin
-            .write_all(&line)
-            .await
-            .with_context(|| format!("{} is gone", self.who.name()))
+        let told = self.stdin.write_all(&line).await;
+        told.with_context(|| format!("{} is gone", self.who.name()))
     }
 
     /// Waits until it is done; the client's is what it measured.
