@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
-            EnvFilter::try_from_env("AI_LINK_LOG").unwrap_or_else(|_| EnvFilter::new("warn")),
+            EnvFilter::try_from_env("AI_LINK_LOG")
+                .unwrap_or_else(|_| EnvFilter::new("warn,libp2p_kad=error")),
         )
         .with_writer(io::stderr)
         .init();

@@ -17,6 +17,7 @@ mod agreement;
 mod cache;
 mod conduct;
 mod facts;
+mod labels;
 mod links;
 mod party;
 mod places;
@@ -38,7 +39,8 @@ use std::time::Duration;
 use ai_link_program::{FssPolicy, LinkProfile, PlanOptions, WeightPrivacy};
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use tokio::signal::unix::{SignalKind, signal};
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use conduct::Measured;
 pub(crate) use party::{PartyOptions, run_party};
@@ -77,6 +79,9 @@ pub(crate) struct Options {
     /// The Python for `--plaintext`.
     #[arg(long, default_value = "python3")]
     python: PathBuf,
+    /// Also tells what each party spends its time at, by kind of message.
+    #[arg(long)]
+    profile: bool,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -116,6 +121,15 @@ impl Transport {
     }
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Runs {
+    /// Sessions of each kind, after one that is not measured.
+    iterations: u32,
+    /// Whether times are told apart by kind of message.
+    profile: bool,
+}
+
 /// How long anything may take, so that a run that hangs ends.
 const DEADLINE: Duration = Duration::from_secs(3600);
 
@@ -145,14 +159,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         bail!("--wan is between processes: leave --parties threads out");
     }
     let workload = Workload::load(&options.model, options.plan())?;
-    // Made before and removed after everything else, however that ends.
+    let runtime = runtime()?;
+    // From here on signals end this command in order, so that the network is removed.
+    let signals = runtime.block_on(async { Signals::listen() })?;
     let wan = options.wan.map(Wan::start).transpose()?;
     let places = wan.as_ref().map_or_else(Places::loopback, Wan::places);
-    let runtime = runtime()?;
     let measured = runtime.block_on(async {
         tokio::select! {
             measured = measure(options, &workload, &places) => measured,
-            signal = interrupted() => bail!("interrupted by {}", signal?),
+            signal = signals.first() => bail!("interrupted by {signal}"),
         }
     });
     // Blocking work of a run that failed must not keep the command from ending.
@@ -183,21 +198,35 @@ async fn measure(
     workload: &Workload,
     places: &Places,
 ) -> anyhow::Result<Measured> {
-    let iterations = options.iterations;
+    let plan = Runs {
+        iterations: options.iterations,
+        profile: options.profile,
+    };
     match options.parties {
-        Parties::Threads => threads::measure(workload, iterations).await,
-        Parties::Processes => {
-            processes::measure(workload, iterations, options.transport, places).await
-        }
+        Parties::Threads => threads::measure(workload, plan).await,
+        Parties::Processes => processes::measure(workload, plan, options.transport, places).await,
     }
 }
 
-/// Returns when the user or the system wants this to end.
-async fn interrupted() -> anyhow::Result<&'static str> {
-    let mut terminated = signal(SignalKind::terminate())?;
-    tokio::select! {
-        done = tokio::signal::ctrl_c() => done.map(|()| "SIGINT").context("no signals"),
-        _ = terminated.recv() => Ok("SIGTERM"),
+/// What users and systems end commands by.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn first(mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use ai_link_program::Program;
 use serde::{Deserialize, Serialize};
 
 use super::agreement::{Agreement, Reference};
+use super::labels::Labels;
 use super::links::Wires;
 use super::seat::{Done, Kind, Order};
 use super::timed::Timed;
@@ -94,7 +95,12 @@ impl Conductor {
                 Kind::FromPool => Client::from_pool(spec, inputs, self.pool.clone())?,
                 _ => Client::new(spec, inputs, entropy)?,
             };
-            let machine = drive(Timed::new(machine), wires, start + DEADLINE).await?;
+            let machine = drive(
+                Timed::new(machine, Labels::default()),
+                wires,
+                start + DEADLINE,
+            )
+            .await?;
             let done = Done::new(start, &machine);
             let outputs = machine.into_inner().into_outputs()?;
             parties = vec![Some(Done {

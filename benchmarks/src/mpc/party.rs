@@ -77,6 +77,10 @@ async fn attend(options: &PartyOptions) -> anyhow::Result<()> {
         match weights {
             Some(hosted) => {
                 let seat = Seat::new(who, program, gathering.batch, hosted, pool)?;
+                let seat = match gathering.runs.profile {
+                    true => seat.with_profile()?,
+                    false => seat,
+                };
                 seat.serve(&mut links).await?;
             }
             None => {
@@ -86,7 +90,7 @@ async fn attend(options: &PartyOptions) -> anyhow::Result<()> {
                     inputs: files.inputs()?,
                     reference: files.reference()?,
                     pool,
-                    iterations: gathering.iterations,
+                    iterations: gathering.runs.iterations,
                 };
                 tell(&conductor.conduct(&mut links).await?)?;
             }

@@ -17,7 +17,7 @@ use super::places::Places;
 use super::rundir::RunDir;
 use super::who::Who;
 use super::workload::Workload;
-use super::{Transport, random};
+use super::{Runs, Transport, random};
 
 /// What a party says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,8 +37,8 @@ pub(super) struct Gathering {
     pub(super) members: Vec<Member>,
     /// Records.
     pub(super) batch: usize,
-    /// Measured sessions of each kind.
-    pub(super) iterations: u32,
+    /// What is measured.
+    pub(super) runs: Runs,
     /// Names the sharing of private weights.
     pub(super) sharing: Option<[u8; 32]>,
     /// Names the pool.
@@ -62,7 +62,7 @@ struct Process {
 /// Measures among processes, each at its place.
 pub(super) async fn measure(
     workload: &Workload,
-    iterations: u32,
+    runs: Runs,
     transport: Transport,
     places: &Places,
 ) -> anyhow::Result<Measured> {
@@ -79,7 +79,7 @@ pub(super) async fn measure(
     let gathering = Gathering {
         members,
         batch: workload.batch,
-        iterations,
+        runs,
         sharing: files.sharing,
         pool: random()?,
     };

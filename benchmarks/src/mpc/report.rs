@@ -11,6 +11,7 @@ use super::conduct::{Measured, Session};
 use super::facts::Machine;
 use super::plaintext::Plaintext;
 use super::seat::{Done, Kind};
+use super::timed::Spent;
 use super::who::Who;
 use super::workload::Workload;
 use super::{Options, Parties, Weights};
@@ -48,8 +49,14 @@ pub(super) struct Report {
     plaintext: Option<Plaintext>,
     /// Times what the clear model takes.
     online_over_plaintext: Option<f64>,
+    /// What each party spends its time at in such a session, with `--profile`; seconds of one session.
+    #[serde(skip_serializing_if = "Profile::is_empty")]
+    profile: Profile,
     machine: Machine,
 }
+
+/// Label by label, in two kinds of session, of each party.
+type Profile = BTreeMap<&'static str, PerParty<BTreeMap<String, Spent>>>;
 
 /// What the schedule says; it must be what was measured.
 #[derive(Debug, Serialize)]
@@ -149,9 +156,30 @@ impl Report {
                 .as_ref()
                 .map(|p| median(seconds(&pooled)) / p.total_s),
             plaintext,
+            profile: match options.profile {
+                true => [("pool", &pooled), ("whole", &whole)]
+                    .map(|(kind, sessions)| {
+                        (kind, per_party(sessions, |dones| Some(spent(&dones))))
+                    })
+                    .into(),
+                false => Profile::new(),
+            },
             machine: Machine::here(),
         })
     }
+}
+
+/// The mean over sessions.
+fn spent(dones: &[&Done]) -> BTreeMap<String, Spent> {
+    let mut mean: BTreeMap<String, Spent> = BTreeMap::new();
+    let part = 1.0 / dones.len().max(1) as f64;
+    for (label, spent) in dones.iter().flat_map(|done| &done.spent) {
+        let mean = mean.entry(label.clone()).or_default();
+        mean.computing += part * spent.computing;
+        mean.waiting += part * spent.waiting;
+        mean.messages = spent.messages;
+    }
+    mean
 }
 
 fn done(session: &Session, who: Who) -> Option<&Done> {
@@ -244,7 +272,29 @@ impl fmt::Display for Report {
                 )
             }
             _ => Ok(()),
+        }?;
+        for (kind, parties) in &self.profile {
+            for (party, labels) in parties.iter().filter(|(_, labels)| !labels.is_empty()) {
+                writeln!(
+                    f,
+                    "  {party}, session {kind}: computing s, waiting s, messages"
+                )?;
+                let mut labels: Vec<_> = labels.iter().collect();
+                labels.sort_by(|(_, a), (_, b)| b.computing.total_cmp(&a.computing));
+                for (label, spent) in labels {
+                    let Spent {
+                        computing,
+                        waiting,
+                        messages,
+                    } = spent;
+                    writeln!(
+                        f,
+                        "    {computing:>9.4} {waiting:>9.4} {messages:>5}  {label}"
+                    )?;
+                }
+            }
         }
+        Ok(())
     }
 }
 

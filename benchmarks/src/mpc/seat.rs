@@ -1,20 +1,23 @@
 //! What a worker needs for all its sessions, and its part of one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ai_link_mpc::pool::{DealAhead, Dispense, Pool, PoolId, SharedPool, StoreAhead};
 use ai_link_mpc::weights::{WeightMask, WeightShare};
 use ai_link_mpc::{
-    Dealer, Evaluator, EvaluatorIndex, Machine, Party, Phase, Secret32, SessionSpec, Stats, drive,
+    Dealer, Evaluator, EvaluatorIndex, Machine, Party, Phase, Schedule, Secret32, SessionSpec,
+    Stats, drive,
 };
 use ai_link_program::Program;
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+use super::labels::Labels;
 use super::links::Wires;
 use super::store::MemoryStore;
-use super::timed::Timed;
+use super::timed::{Spent, Timed};
 use super::who::Who;
 use super::{DEADLINE, facts, random};
 
@@ -56,6 +59,8 @@ pub(super) struct Done {
     pub(super) sent: [u64; 4],
     /// Rounds of openings, if it is an evaluator.
     pub(super) rounds: u32,
+    /// What it spent its time at, with `--profile`.
+    pub(super) spent: BTreeMap<String, Spent>,
     /// See [`facts::peak_rss_bytes`].
     pub(super) peak_rss: Option<u64>,
 }
@@ -70,6 +75,7 @@ impl Done {
             since_input: machine.since_input().map(|d| d.as_secs_f64()),
             sent: phases.map(|phase| stats.bytes_sent.of(phase)),
             rounds: stats.rounds,
+            spent: machine.spent(),
             peak_rss: facts::peak_rss_bytes(),
         }
     }
@@ -92,6 +98,8 @@ pub(super) struct Seat {
     spec: SessionSpec,
     weights: Hosted,
     pool: SharedPool<MemoryStore>,
+    /// Where times are told apart.
+    profile: Option<Schedule>,
 }
 
 /// Bytes of a pool: one entry at a time is all there ever is.
@@ -112,7 +120,14 @@ impl Seat {
             spec: SessionSpec::new(program, [0; 32], batch),
             weights,
             pool: pool.shared(),
+            profile: None,
         })
+    }
+
+    /// With times told apart by kind of message.
+    pub(super) fn with_profile(mut self) -> anyhow::Result<Self> {
+        self.profile = Some(self.spec.schedule()?);
+        Ok(self)
     }
 
     /// Does what the client orders until it says that this was all.
@@ -136,22 +151,27 @@ impl Seat {
         wires: &mut impl Wires,
     ) -> anyhow::Result<Done> {
         let start = Instant::now();
+        let labels = match &self.profile {
+            Some(schedule) => Labels::of(self.who, kind, schedule),
+            None => Labels::default(),
+        };
+        let clock = (start, labels);
         let spec = SessionSpec {
             session,
             ..self.spec.clone()
         };
         match (self.who.evaluator(), &self.weights) {
-            (None, Hosted::Public) => self.deal(kind, spec, None, start, wires).await,
+            (None, Hosted::Public) => self.deal(kind, spec, None, clock, wires).await,
             (None, Hosted::Mask(mask)) => {
-                self.deal(kind, spec, Some(mask.clone()), start, wires)
+                self.deal(kind, spec, Some(mask.clone()), clock, wires)
                     .await
             }
             (Some(index), Hosted::Public) => {
-                self.evaluate(kind, spec, (index, None), start, wires).await
+                self.evaluate(kind, spec, (index, None), clock, wires).await
             }
             (Some(index), Hosted::Share(share)) => {
                 let share = Some(share.clone());
-                self.evaluate(kind, spec, (index, share), start, wires)
+                self.evaluate(kind, spec, (index, share), clock, wires)
                     .await
             }
             _ => bail!("{} has another party's weights", self.who.name()),
@@ -163,7 +183,7 @@ impl Seat {
         kind: Kind,
         spec: SessionSpec,
         mask: Option<Arc<WeightMask>>,
-        start: Instant,
+        clock: (Instant, Labels),
         wires: &mut impl Wires,
     ) -> anyhow::Result<Done> {
         let entropy = Secret32::new(random()?);
@@ -171,14 +191,14 @@ impl Seat {
         match (kind, mask) {
             (Kind::Ahead, mask) => {
                 let machine = DealAhead::new(spec, self.pool.clone(), mask, &entropy)?;
-                finish(machine, start, wires).await
+                finish(machine, clock, wires).await
             }
             (Kind::FromPool, _) => {
-                finish(Dispense::new(&spec, &self.pool, sharing)?, start, wires).await
+                finish(Dispense::new(&spec, &self.pool, sharing)?, clock, wires).await
             }
-            (Kind::Whole, None) => finish(Dealer::new(spec, entropy)?, start, wires).await,
+            (Kind::Whole, None) => finish(Dealer::new(spec, entropy)?, clock, wires).await,
             (Kind::Whole, Some(mask)) => {
-                finish(Dealer::with_weights(spec, mask, entropy)?, start, wires).await
+                finish(Dealer::with_weights(spec, mask, entropy)?, clock, wires).await
             }
         }
     }
@@ -188,7 +208,7 @@ impl Seat {
         kind: Kind,
         spec: SessionSpec,
         (index, share): (EvaluatorIndex, Option<Arc<WeightShare>>),
-        start: Instant,
+        clock: (Instant, Labels),
         wires: &mut impl Wires,
     ) -> anyhow::Result<Done> {
         let entropy = Secret32::new(random()?);
@@ -196,18 +216,18 @@ impl Seat {
             (Kind::Ahead, share) => {
                 let sharing = share.map(|share| share.sharing());
                 let machine = StoreAhead::new(spec, index, self.pool.clone(), sharing, entropy)?;
-                finish(machine, start, wires).await
+                finish(machine, clock, wires).await
             }
             (Kind::FromPool, share) => {
                 let machine = Evaluator::from_pool(spec, index, share, self.pool.clone())?;
-                finish(machine, start, wires).await
+                finish(machine, clock, wires).await
             }
             (Kind::Whole, None) => {
-                finish(Evaluator::new(spec, index, entropy)?, start, wires).await
+                finish(Evaluator::new(spec, index, entropy)?, clock, wires).await
             }
             (Kind::Whole, Some(share)) => {
                 let machine = Evaluator::with_weights(spec, index, share, entropy)?;
-                finish(machine, start, wires).await
+                finish(machine, clock, wires).await
             }
         }
     }
@@ -215,9 +235,9 @@ impl Seat {
 
 async fn finish(
     machine: impl Machine + 'static,
-    start: Instant,
+    (start, labels): (Instant, Labels),
     wires: &mut impl Wires,
 ) -> anyhow::Result<Done> {
-    let machine = drive(Timed::new(machine), wires, start + DEADLINE).await?;
+    let machine = drive(Timed::new(machine, labels), wires, start + DEADLINE).await?;
     Ok(Done::new(start, &machine))
 }

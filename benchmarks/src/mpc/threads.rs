@@ -10,13 +10,13 @@ use tokio::task::JoinSet;
 
 use super::conduct::{Conductor, Measured};
 use super::links::ChannelLinks;
-use super::random;
 use super::seat::{Hosted, Seat};
 use super::who::Who;
 use super::workload::Workload;
+use super::{Runs, random};
 
 /// Measures over channels.
-pub(super) async fn measure(workload: &Workload, iterations: u32) -> anyhow::Result<Measured> {
+pub(super) async fn measure(workload: &Workload, runs: Runs) -> anyhow::Result<Measured> {
     let program = &workload.program;
     let mut hosted = [Hosted::Public, Hosted::Public, Hosted::Public];
     let mut sharing = None;
@@ -46,6 +46,11 @@ pub(super) async fn measure(workload: &Workload, iterations: u32) -> anyhow::Res
         .zip([dealer, zero, one])
     {
         let seat = Seat::new(who, program.clone(), workload.batch, hosted, pool.clone())?;
+        let seat = if runs.profile {
+            seat.with_profile()?
+        } else {
+            seat
+        };
         workers.spawn(async move { seat.serve(&mut links).await });
     }
     let conductor = Conductor {
@@ -54,7 +59,7 @@ pub(super) async fn measure(workload: &Workload, iterations: u32) -> anyhow::Res
         inputs: workload.inputs.clone(),
         reference: workload.reference.clone(),
         pool,
-        iterations,
+        iterations: runs.iterations,
     };
     let measured = conductor.conduct(&mut client).await;
     // A worker's error comes before that of the client, which only sees a closed channel.
