@@ -1,33 +1,82 @@
-//! What encryption, authentication and multiplexing cost: bulk streams of a node beside a bare socket.
+//! What encryption and authentication cost: streams and sessions beside a bare socket.
 //!
-//! Both ends are in this process, on loopback. Three transports carry the same frames of the same bytes:
-//! `plain` (tokio TCP, nothing else; the floor), `tcp` (noise and yamux) and `quic`. Two questions:
+//! Both ends are in this process, on loopback, on one runtime. The same frames of the same bytes go over:
 //!
-//! - `round-trip`: a frame there and a frame of the same size back. This is one round of the protocol.
-//! - `one-way`: a burst of 1 MiB frames, then a one-byte answer. This is how preprocessing is sent.
+//! - `plain`: tokio TCP, nothing else; the floor. Header and payload in one vectored write, kept buffers.
+//! - `direct`: a bulk stream on a direct connection (TLS 1.3).
+//! - `session`: the same under `SessionLinks` and `drive`, which is what a round of a session goes through.
+//! - `tcp`, `quic`: a bulk stream through libp2p (noise and yamux; QUIC).
 //!
-//! The table at the end divides the fastest sample by that of `plain`.
+//! Two questions:
+//!
+//! - `round trip`: a frame there and a frame of the same size back. This is one round of the protocol.
+//! - `one way`: a burst of 1 MiB frames, then a one-byte answer. This is how preprocessing is sent.
+//!
+//! Samples of all transports take turns, so that what else the machine does hits all of them. The table divides
+//! the fastest sample, and the median, by that of `plain`; `aes` is how long sealing and opening the
+//! same bytes takes by itself, on one core.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::hint::black_box;
+use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
-use ai_link_wire::{BulkStream, FrameKind, Identity, Incoming, Node, NodeConfig};
-use criterion::{BenchmarkId, Criterion, Throughput};
+use ai_link_mpc::{Expected, Machine, MpcError, Party, Stats, Transmit, Work, drive};
+use ai_link_session::links::SessionLinks;
+use ai_link_wire::{BulkStream, FrameKind, Identity, Incoming, Multiaddr, Node, NodeConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-const ROUND_TRIPS: [usize; 3] = [64, 64 * KIB, MIB];
+const ROUND_TRIPS: [usize; 4] = [64, 4 * KIB, 64 * KIB, MIB];
 const BURST: usize = 8;
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Of a frame of a bulk stream: length and kind. The plain transport sends as much.
 const HEADER: usize = 5;
+/// How long a sample takes on the plain transport.
+const SAMPLE: Duration = Duration::from_millis(40);
+const SAMPLES: usize = 25;
+
+/// What the near end asks of the far end, over and over.
+#[derive(Clone, Copy)]
+enum Script {
+    RoundTrip(usize),
+    OneWay,
+}
+
+impl Script {
+    const ALL: [Self; 5] = [
+        Self::RoundTrip(ROUND_TRIPS[0]),
+        Self::RoundTrip(ROUND_TRIPS[1]),
+        Self::RoundTrip(ROUND_TRIPS[2]),
+        Self::RoundTrip(ROUND_TRIPS[3]),
+        Self::OneWay,
+    ];
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::RoundTrip(bytes) => 2 * bytes,
+            Self::OneWay => BURST * MIB,
+        }
+    }
+
+    fn label(self) -> String {
+        match self {
+            Self::RoundTrip(bytes) if bytes < KIB => format!("round trip of {bytes} B"),
+            Self::RoundTrip(bytes) => format!("round trip of {} KiB", bytes / KIB),
+            Self::OneWay => format!("one way {BURST} x 1 MiB"),
+        }
+    }
+}
+
+/// Both ends of a connection.
+trait Bench {
+    fn take(&mut self, runtime: &Runtime, script: Script, turns: u64) -> Duration;
+}
 
 /// One end of a conversation in frames of agreed sizes.
 trait Link: Send + 'static {
@@ -47,11 +96,10 @@ impl Link for BulkStream {
     }
 }
 
-/// A socket, with one buffer for each direction that is kept.
+/// A socket, with a buffer for what comes in.
 struct Plain {
     socket: TcpStream,
     incoming: Vec<u8>,
-    outgoing: Vec<u8>,
 }
 
 impl Plain {
@@ -60,19 +108,19 @@ impl Plain {
         Self {
             socket,
             incoming: Vec::new(),
-            outgoing: Vec::new(),
         }
     }
 }
 
 impl Link for Plain {
     async fn send(&mut self, payload: &[u8]) {
-        self.outgoing.clear();
-        self.outgoing
-            .extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        self.outgoing.push(FrameKind::Data as u8);
-        self.outgoing.extend_from_slice(payload);
-        self.socket.write_all(&self.outgoing).await.unwrap();
+        let mut header = [FrameKind::Data as u8; HEADER];
+        header[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        let parts = [IoSlice::new(&header), IoSlice::new(payload)];
+        let sent = self.socket.write_vectored(&parts).await.unwrap();
+        assert!(sent >= HEADER, "five bytes fit");
+        let rest = &payload[sent - HEADER..];
+        self.socket.write_all(rest).await.unwrap();
     }
 
     async fn recv(&mut self, bytes: usize) {
@@ -82,89 +130,189 @@ impl Link for Plain {
     }
 }
 
-/// What the far end of a link does until the link breaks.
-#[derive(Clone, Copy)]
-enum Script {
-    Echo(usize),
-    Sink,
+/// Two ends, each a link.
+struct Pair<L>(Option<(L, L)>);
+
+impl<L: Link> Bench for Pair<L> {
+    fn take(&mut self, runtime: &Runtime, script: Script, turns: u64) -> Duration {
+        let (mut near, mut far) = self.0.take().unwrap();
+        let (took, near, far) = runtime.block_on(async move {
+            let far = tokio::spawn(async move {
+                serve(&mut far, script, turns).await;
+                far
+            });
+            // On a worker thread like the other end.
+            let near = tokio::spawn(async move {
+                let took = ask(&mut near, script, turns).await;
+                (took, near)
+            });
+            let (took, near) = near.await.unwrap();
+            (took, near, far.await.unwrap())
+        });
+        self.0 = Some((near, far));
+        took
+    }
 }
 
-impl Script {
-    async fn serve(self, mut link: impl Link, turns: u64) {
-        let frame = vec![7; MIB];
-        for _ in 0..turns {
-            match self {
-                Self::Echo(bytes) => {
-                    link.recv(bytes).await;
-                    link.send(&frame[..bytes]).await;
+async fn serve(link: &mut impl Link, script: Script, turns: u64) {
+    let frame = vec![7; MIB];
+    for _ in 0..turns {
+        match script {
+            Script::RoundTrip(bytes) => {
+                link.recv(bytes).await;
+                link.send(&frame[..bytes]).await;
+            }
+            Script::OneWay => {
+                for _ in 0..BURST {
+                    link.recv(MIB).await;
                 }
-                Self::Sink => {
-                    for _ in 0..BURST {
-                        link.recv(MIB).await;
-                    }
-                    link.send(&[1]).await;
-                }
+                link.send(&[1]).await;
             }
         }
     }
+}
 
-    /// The near end: how long `turns` take.
-    async fn ask(self, link: &mut impl Link, turns: u64) -> Duration {
-        let frame = vec![7; MIB];
-        let start = Instant::now();
-        for _ in 0..turns {
-            match self {
-                Self::Echo(bytes) => {
-                    link.send(&frame[..bytes]).await;
-                    link.recv(bytes).await;
+async fn ask(link: &mut impl Link, script: Script, turns: u64) -> Duration {
+    let frame = vec![7; MIB];
+    let start = Instant::now();
+    for _ in 0..turns {
+        match script {
+            Script::RoundTrip(bytes) => {
+                link.send(&frame[..bytes]).await;
+                link.recv(bytes).await;
+            }
+            Script::OneWay => {
+                for _ in 0..BURST {
+                    link.send(&frame).await;
                 }
-                Self::Sink => {
-                    for _ in 0..BURST {
-                        link.send(&frame).await;
-                    }
-                    link.recv(1).await;
-                }
+                link.recv(1).await;
             }
         }
-        start.elapsed()
     }
+    start.elapsed()
+}
 
-    fn bytes(self) -> usize {
-        match self {
-            Self::Echo(bytes) => 2 * bytes,
-            Self::Sink => BURST * MIB,
+/// Two evaluators that do nothing but send each other messages, in turns.
+struct Talker {
+    me: Party,
+    peer: Party,
+    script: Script,
+    turns: u64,
+    /// Messages of this turn that came.
+    came: usize,
+    outbox: Vec<Vec<u8>>,
+    stats: Stats,
+}
+
+impl Talker {
+    fn new(me: Party, peer: Party, script: Script, turns: u64) -> Self {
+        let mut talker = Self {
+            me,
+            peer,
+            script,
+            turns,
+            came: 0,
+            outbox: Vec::new(),
+            stats: Stats::default(),
+        };
+        if talker.asks() {
+            talker.ask(None);
         }
+        talker
     }
 
-    fn label(self) -> String {
-        match self {
-            Self::Echo(bytes) if bytes < KIB => format!("round-trip of {bytes} B"),
-            Self::Echo(bytes) => format!("round-trip of {} KiB", bytes / KIB),
-            Self::Sink => format!("one-way {} MiB", BURST),
+    fn asks(&self) -> bool {
+        self.me == Party::EVALUATOR_0
+    }
+
+    fn ask(&mut self, spare: Option<Vec<u8>>) {
+        match self.script {
+            Script::RoundTrip(bytes) => self.outbox.push(spare.unwrap_or_else(|| vec![7; bytes])),
+            Script::OneWay => self.outbox.extend((0..BURST).map(|_| vec![7; MIB])),
         }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Transport {
-    Plain,
-    Tcp,
-    Quic,
-}
+impl Machine for Talker {
+    fn party(&self) -> Party {
+        self.me
+    }
 
-impl Transport {
-    const ALL: [Self; 3] = [Self::Plain, Self::Tcp, Self::Quic];
+    fn next_expected(&self) -> Option<Expected> {
+        let bytes = match (self.script, self.asks()) {
+            (Script::RoundTrip(bytes), _) => bytes,
+            (Script::OneWay, true) => 1,
+            (Script::OneWay, false) => MIB,
+        };
+        let from = self.peer;
+        (self.turns > 0).then_some(Expected { from, bytes })
+    }
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Tcp => "tcp",
-            Self::Quic => "quic",
+    fn handle(&mut self, _from: Party, payload: Vec<u8>) -> Result<(), MpcError> {
+        self.came += 1;
+        let all = match (self.script, self.asks()) {
+            (Script::OneWay, false) => BURST,
+            _ => 1,
+        };
+        if self.came < all {
+            return Ok(());
         }
+        (self.came, self.turns) = (0, self.turns - 1);
+        match (self.asks(), self.script) {
+            (true, _) if self.turns > 0 => self.ask(Some(payload)),
+            (true, _) => {}
+            (false, Script::RoundTrip(_)) => self.outbox.push(payload),
+            (false, Script::OneWay) => self.outbox.push(vec![1]),
+        }
+        Ok(())
+    }
+
+    fn work_to_handle(&self) -> Work {
+        Work::Light
+    }
+
+    fn work_to_transmit(&self) -> Work {
+        Work::Light
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        let (to, payload) = (self.peer, self.outbox.pop()?);
+        Some(Transmit { to, payload })
+    }
+
+    fn is_finished(&self) -> bool {
+        self.turns == 0 && self.outbox.is_empty()
+    }
+
+    fn stats(&self) -> &Stats {
+        &self.stats
     }
 }
 
-/// Both ends of everything that is measured.
+/// The streams of two evaluators.
+struct Session(Option<(SessionLinks, SessionLinks)>);
+
+impl Bench for Session {
+    fn take(&mut self, runtime: &Runtime, script: Script, turns: u64) -> Duration {
+        let (near, far) = self.0.take().unwrap();
+        let (zero, one) = (Party::EVALUATOR_0, Party::EVALUATOR_1);
+        let run = |me, peer, mut links: SessionLinks| {
+            runtime.spawn(async move {
+                let talker = Talker::new(me, peer, script, turns);
+                let start = Instant::now();
+                drive(talker, &mut links, start + DEADLINE).await.unwrap();
+                (start.elapsed(), links)
+            })
+        };
+        let (far, near) = (run(one, zero, far), run(zero, one, near));
+        let (took, near) = runtime.block_on(near).unwrap();
+        let (_, far) = runtime.block_on(far).unwrap();
+        self.0 = Some((near, far));
+        took
+    }
+}
+
+/// A node that takes streams, and everything that is opened to it.
 struct Bed {
     runtime: Runtime,
     server: Node,
@@ -187,126 +335,110 @@ impl Bed {
         }
     }
 
-    /// Connects, and measures `turns` turns without the connecting.
-    fn measure(
-        &mut self,
-        transport: Transport,
-        client: &Node,
-        script: Script,
-        turns: u64,
-    ) -> Duration {
-        let Self {
-            runtime,
-            server,
-            incoming,
-            listener,
-        } = self;
-        runtime.block_on(async {
-            if transport == Transport::Plain {
-                let address = listener.local_addr().unwrap();
-                let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
-                return converse(
-                    Plain::new(near.unwrap()),
-                    Plain::new(far.unwrap().0),
-                    script,
-                    turns,
-                )
-                .await;
-            }
-            let addresses: Vec<_> = server
-                .listen_addrs()
-                .into_iter()
-                .filter(|address| {
-                    address.to_string().contains("/quic") == (transport == Transport::Quic)
-                })
-                .collect();
-            let opening = client.open(server.peer_id(), &addresses, DEADLINE);
-            let (near, far) = tokio::join!(opening, incoming.streams.recv());
-            converse(near.unwrap(), far.unwrap().1, script, turns).await
+    fn plain(&self) -> Pair<Plain> {
+        let (near, far) = self.runtime.block_on(async {
+            let address = self.listener.local_addr().unwrap();
+            tokio::join!(TcpStream::connect(address), self.listener.accept())
+        });
+        Pair(Some((
+            Plain::new(near.unwrap()),
+            Plain::new(far.unwrap().0),
+        )))
+    }
+
+    /// A stream to the addresses that `kind` accepts.
+    fn stream(&mut self, client: &Node, kind: impl Fn(&str) -> bool) -> (BulkStream, BulkStream) {
+        let of_kind = |address: &Multiaddr| kind(&address.to_string());
+        let mut addresses = self.server.listen_addrs();
+        addresses.retain(of_kind);
+        assert!(!addresses.is_empty());
+        self.runtime.block_on(async {
+            let opening = client.open(self.server.peer_id(), &addresses, DEADLINE);
+            let (near, far) = tokio::join!(opening, self.incoming.streams.recv());
+            (near.unwrap(), far.unwrap().1)
         })
     }
-}
-
-async fn converse<L: Link>(mut near: L, far: L, script: Script, turns: u64) -> Duration {
-    // One turn first, so that windows are open and buffers are there.
-    let far = tokio::spawn(script.serve(far, turns + 1));
-    script.ask(&mut near, 1).await;
-    let took = script.ask(&mut near, turns).await;
-    far.await.unwrap();
-    took
 }
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(300))
-        .measurement_time(Duration::from_millis(1500))
-        .configure_from_args();
+    // `cargo test --benches` only asks whether it runs.
+    let (samples, sample) = match std::env::args().any(|arg| arg == "--test") {
+        true => (1, Duration::ZERO),
+        false => (SAMPLES, SAMPLE),
+    };
     let mut bed = Bed::new();
-    let clients: BTreeMap<Transport, Node> = Transport::ALL
-        .map(|transport| {
-            let config = NodeConfig::client(Identity::generate());
-            (
-                transport,
-                bed.runtime.block_on(Node::start(config)).unwrap().0,
-            )
-        })
-        .into();
-
-    let scripts = ROUND_TRIPS
-        .map(Script::Echo)
-        .into_iter()
-        .chain([Script::Sink]);
-    let mut table = Vec::new();
-    for script in scripts {
-        let mut group = criterion.benchmark_group(format!("transport/{}", script.label()));
-        group.throughput(Throughput::Bytes(script.bytes() as u64));
-        let mut seconds = BTreeMap::new();
-        for (&transport, client) in &clients {
-            let samples: &mut Vec<f64> = seconds.entry(transport).or_default();
-            group.bench_function(BenchmarkId::from_parameter(transport.name()), |bencher| {
-                bencher.iter_custom(|turns| {
-                    let took = bed.measure(transport, client, script, turns);
-                    samples.push(took.as_secs_f64() / turns as f64);
-                    took
-                });
-            });
-        }
-        group.finish();
-        table.push((script, seconds));
-    }
-    print(table);
-    criterion.final_summary();
-}
-
-fn print(table: Vec<(Script, BTreeMap<Transport, Vec<f64>>)>) {
+    let client = |bed: &Bed| {
+        let config = NodeConfig::client(Identity::generate());
+        bed.runtime.block_on(Node::start(config)).unwrap().0
+    };
+    // Nodes of their own, so that each has one connection of its kind.
+    let clients = [(); 4].map(|()| client(&bed));
+    let is_direct = |address: &str| address.ends_with("/tls");
+    let is_quic = |address: &str| address.contains("/quic");
+    let is_tcp = |address: &str| !is_direct(address) && !is_quic(address);
+    let near_key = clients[1].peer_key();
+    let (near, far) = bed.stream(&clients[1], is_direct);
+    let runtime = bed.runtime.handle().clone();
+    let session = {
+        let _inside = runtime.enter();
+        let far_key = bed.server.peer_key();
+        let near = SessionLinks::new([(Party::EVALUATOR_1, far_key, near)]);
+        let far = SessionLinks::new([(Party::EVALUATOR_0, near_key, far)]);
+        Session(Some((near, far)))
+    };
+    let mut benches: Vec<(&str, Box<dyn Bench>)> = vec![
+        ("plain", Box::new(bed.plain())),
+        (
+            "direct",
+            Box::new(Pair(Some(bed.stream(&clients[0], is_direct)))),
+        ),
+        ("session", Box::new(session)),
+        ("tcp", Box::new(Pair(Some(bed.stream(&clients[2], is_tcp))))),
+        (
+            "quic",
+            Box::new(Pair(Some(bed.stream(&clients[3], is_quic)))),
+        ),
+    ];
     println!(
-        "{:<22} {:>6} {:>12} {:>12} {:>10} {:>9}",
-        "transport", "", "fastest", "median", "MB/s", "x plain"
+        "{:<22} {:>8} {:>12} {:>12} {:>9} {:>8} {:>8}",
+        "transport", "", "fastest", "median", "MB/s", "x plain", "median"
     );
-    for (script, seconds) in table {
-        let plain = seconds.get(&Transport::Plain).and_then(|s| spread(s));
-        for (transport, samples) in seconds {
-            // No samples: filtered out on the command line.
-            let Some((fastest, median)) = spread(&samples) else {
-                continue;
-            };
-            let ratio = plain.map_or(String::from("-"), |(p, _)| format!("{:.2}", fastest / p));
-            println!(
-                "{:<22} {:>6} {:>9.1} us {:>9.1} us {:>10.1} {ratio:>9}",
-                script.label(),
-                transport.name(),
-                fastest * 1e6,
-                median * 1e6,
-                script.bytes() as f64 / fastest / 1e6,
-            );
+    for script in Script::ALL {
+        let turns = turns(&bed.runtime, &mut *benches[0].1, script, sample);
+        let mut seconds = vec![Vec::new(); benches.len()];
+        for _ in 0..samples {
+            for ((_, bench), seconds) in benches.iter_mut().zip(&mut seconds) {
+                let took = bench.take(&bed.runtime, script, turns);
+                seconds.push(took.as_secs_f64() / turns as f64);
+            }
         }
+        print(script, &benches, seconds);
     }
 }
 
-/// The least and the middle of the samples. The least is what was disturbed least by the rest of the machine.
-fn spread(samples: &[f64]) -> Option<(f64, f64)> {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    Some((*sorted.first()?, *sorted.get(sorted.len() / 2)?))
+/// Turns that take about `sample` on `plain`, after some to warm up.
+fn turns(runtime: &Runtime, plain: &mut dyn Bench, script: Script, sample: Duration) -> u64 {
+    let warm = plain.take(runtime, script, 20) / 20;
+    let turns = sample.as_secs_f64() / warm.as_secs_f64().max(1e-9);
+    (turns as u64).clamp(1, 100_000)
+}
+
+fn print(script: Script, benches: &[(&str, Box<dyn Bench>)], mut seconds: Vec<Vec<f64>>) {
+    let spread = |samples: &mut Vec<f64>| {
+        samples.sort_by(f64::total_cmp);
+        (samples[0], samples[samples.len() / 2])
+    };
+    let plain = spread(&mut seconds[0]);
+    for ((name, _), samples) in benches.iter().zip(&mut seconds) {
+        let (fastest, median) = spread(samples);
+        println!(
+            "{:<22} {name:>8} {:>9.1} us {:>9.1} us {:>9.1} {:>8.2} {:>8.2}",
+            script.label(),
+            fastest * 1e6,
+            median * 1e6,
+            script.bytes() as f64 / fastest / 1e6,
+            fastest / plain.0,
+            median / plain.1,
+        );
+    }
 }

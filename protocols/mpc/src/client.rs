@@ -17,6 +17,7 @@ use crate::schedule::Schedule;
 use crate::session::{
     DealerSeat, Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message,
 };
+use crate::work::Work;
 
 /// Client of one session.
 ///
@@ -388,6 +389,28 @@ impl Machine for Client {
         }
         self.failed = false;
         Ok(())
+    }
+
+    fn work_to_handle(&self) -> Work {
+        let schedule = &self.schedule;
+        if self.waiting.is_some() {
+            return Work::of(schedule.input_words() as u64);
+        }
+        match &self.dealer {
+            // Its keys; the last begins the dealing.
+            Some(own) => own
+                .machine
+                .work_to_handle()
+                .max(Work::of(schedule.input_words() as u64)),
+            None => Work::of(schedule.output_bytes() as u64),
+        }
+    }
+
+    fn work_to_transmit(&self) -> Work {
+        match &self.dealer {
+            Some(own) if self.outbox.is_empty() => own.machine.work_to_transmit(),
+            _ => Work::Light,
+        }
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {

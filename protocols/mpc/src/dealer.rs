@@ -18,6 +18,7 @@ use crate::session::{
 };
 use crate::step::{Protocol as _, Seeds};
 use crate::weights::{self, WeightMask};
+use crate::work::Work;
 
 /// Dealer of one session.
 ///
@@ -329,6 +330,28 @@ impl Machine for Dealer {
             State::Dealing { .. } | State::Ahead(_) | State::Done | State::Failed => State::Failed,
         };
         Ok(())
+    }
+
+    fn work_to_handle(&self) -> Work {
+        Work::of(match &self.state {
+            State::Input { .. } => self.schedule.input_words() as u64,
+            // With a drawn seed, the last key begins the dealing as well.
+            State::Keys { .. } if matches!(self.input, InputSeed::Drawn(_)) => {
+                self.schedule.input_words() as u64
+            }
+            _ => 0,
+        })
+    }
+
+    fn work_to_transmit(&self) -> Work {
+        Work::of(match &self.state {
+            State::Dealing { next, .. } if self.outbox.is_empty() => {
+                // Deals for all evaluators, and goes on to the next step where one needs nothing dealt.
+                let evaluators = u64::from(self.spec.evaluators);
+                evaluators * self.schedule.operations_from(*next)
+            }
+            _ => 0,
+        })
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {

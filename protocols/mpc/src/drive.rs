@@ -1,16 +1,20 @@
 //! The asynchronous shell: moves a machine's messages over links until it is finished.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
+
+use tokio::task::JoinError;
 
 use crate::error::MpcError;
 use crate::party::Party;
 use crate::session::{Machine, Transmit};
+use crate::work::Work;
 
 /// Connections to the other parties of a session.
 ///
 /// `send` must not wait until the peer *reads*: both evaluators send a large opening before they
-/// read the other's, and two that wait for each other never finish. A task per link that writes
-/// from a queue of two messages is enough: an evaluator sends its peer message `n + 1` only after
+/// read the other's, and two that wait for each other never finish. Writing what the system takes at
+/// once, and a task per link that writes the rest from a queue of two messages, is enough: an evaluator sends its peer message `n + 1` only after
 /// it has read the peer's message `n`. When the queue is full, wait; only the dealer gets there,
 /// and no one waits for the dealer in turn.
 pub trait Links: Send {
@@ -61,7 +65,7 @@ pub enum DriveError {
         party: Party,
         /// The panic.
         #[source]
-        source: tokio::task::JoinError,
+        source: JoinError,
     },
     /// The deadline passed.
     #[error("the deadline passed while {activity:?} with {peer}")]
@@ -111,7 +115,8 @@ impl DriveError {
     }
 }
 
-/// Runs `machine` to its end. Computation happens on blocking threads.
+/// Runs `machine` to its end. Heavy computation happens on blocking threads, [light](Work) computation
+/// here, since going to another thread and back would take longer.
 ///
 /// The machine is returned when it is finished, for its outputs and statistics; on an error it is
 /// dropped, and with it all material of the session.
@@ -124,27 +129,15 @@ pub async fn drive<M: Machine + 'static>(
     let deadline = tokio::time::Instant::from_std(deadline);
     let mut message: Option<(Party, Vec<u8>)> = None;
     loop {
-        let from = message.as_ref().map(|(from, _)| *from);
-        let work = move || {
-            let handled = match message {
-                Some((from, payload)) => machine.handle(from, payload),
-                None => Ok(()),
-            };
-            let transmit = if handled.is_ok() {
-                machine.poll_transmit()
-            } else {
-                None
-            };
-            (machine, handled, transmit)
-        };
-        let (back, handled, transmit) = tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|source| DriveError::Crashed { party, source })?;
-        machine = back;
-        message = None;
-        if let (Err(source), Some(peer)) = (handled, from) {
-            return Err(DriveError::Protocol { peer, source });
+        if let Some((from, payload)) = message.take() {
+            let work = machine.work_to_handle();
+            let handled;
+            (machine, handled) = run(machine, work, move |m| m.handle(from, payload)).await?;
+            handled.map_err(|source| DriveError::Protocol { peer: from, source })?;
         }
+        let work = machine.work_to_transmit();
+        let transmit;
+        (machine, transmit) = run(machine, work, M::poll_transmit).await?;
         if let Some(Transmit { to, payload }) = transmit {
             let at = (to, Activity::Sending);
             within(deadline, at, links.send(to, payload)).await?;
@@ -157,6 +150,37 @@ pub async fn drive<M: Machine + 'static>(
         } else {
             return Err(DriveError::Stuck { party });
         }
+    }
+}
+
+/// Lets the machine compute where it should.
+async fn run<M: Machine + 'static, T: Send + 'static>(
+    mut machine: M,
+    work: Work,
+    call: impl FnOnce(&mut M) -> T + Send + 'static,
+) -> Result<(M, T), DriveError> {
+    let party = machine.party();
+    let computing = move || {
+        let result = call(&mut machine);
+        (machine, result)
+    };
+    let done = match work {
+        Work::Heavy => tokio::task::spawn_blocking(computing).await,
+        // A panic must not go further here than it does there.
+        Work::Light => match catch_unwind(AssertUnwindSafe(computing)) {
+            Ok(done) => Ok(done),
+            Err(panic) => Err(as_join_error(panic).await),
+        },
+    };
+    done.map_err(|source| DriveError::Crashed { party, source })
+}
+
+/// Only a task makes a [`JoinError`].
+async fn as_join_error(panic: Box<dyn std::any::Any + Send>) -> JoinError {
+    let task = tokio::spawn(async move { resume_unwind(panic) });
+    match task.await {
+        Err(error) => error,
+        Ok(never) => never,
     }
 }
 

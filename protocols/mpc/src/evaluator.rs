@@ -18,6 +18,7 @@ use crate::schedule::{Plan, Schedule};
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
 use crate::step::{Progress, Protocol as _, Run};
 use crate::weights::{self, WeightShare};
+use crate::work::Work;
 
 /// Evaluator of one session.
 ///
@@ -359,6 +360,31 @@ impl Machine for Evaluator {
             State::Done | State::Failed => State::Failed,
         };
         Ok(())
+    }
+
+    fn work_to_handle(&self) -> Work {
+        let schedule = &self.schedule;
+        Work::of(match &self.state {
+            // Reads a file and syncs a mark.
+            State::Index { .. } => return Work::Heavy,
+            State::Key { .. } | State::Done | State::Failed => 0,
+            State::Input { .. } => schedule.input_words() as u64 + schedule.operations_from(0),
+            State::Dealt { step, .. } => schedule.operations(*step),
+            State::Opening { opening, .. } => {
+                let (step, round) = (opening.step, opening.round);
+                let last = round + 1 == schedule.steps()[step].openings.len();
+                let after = if last {
+                    schedule.operations_from(step + 1)
+                } else {
+                    0
+                };
+                schedule.operations(step) + after
+            }
+        })
+    }
+
+    fn work_to_transmit(&self) -> Work {
+        Work::Light
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {

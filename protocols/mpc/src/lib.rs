@@ -137,6 +137,7 @@ pub mod testing;
 #[cfg(test)]
 mod uniformity;
 pub mod weights;
+mod work;
 
 pub use client::{Client, PartyDigests};
 pub use dealer::Dealer;
@@ -148,3 +149,4 @@ pub use party::{EvaluatorIndex, MAX_EVALUATORS, Party};
 pub use prg::Prg;
 pub use schedule::{MAX_MESSAGE, Schedule, StepCost};
 pub use session::{DealerSeat, Expected, Machine, Phase, PhaseBytes, SessionSpec, Stats, Transmit};
+pub use work::Work;

@@ -12,6 +12,7 @@ use crate::keys::{KeyMessage, SEED_BYTES};
 use crate::party::{EvaluatorIndex, MAX_EVALUATORS};
 use crate::step::product::{Factors, Mul, Product};
 use crate::step::{Protocol as _, Seat, StepPlan};
+use crate::work;
 
 /// Bytes of one message at most: a bound on what any party must buffer.
 pub const MAX_MESSAGE: usize = 1 << 30;
@@ -27,6 +28,8 @@ pub struct Schedule {
     steps: Vec<StepCost>,
     plans: Vec<Option<Plan>>,
     receivers: Vec<usize>,
+    /// Of each step, see [`work`](crate::work).
+    operations: Vec<u64>,
 }
 
 /// An interactive step.
@@ -112,6 +115,8 @@ impl Schedule {
         let input_words = program.inputs().iter().map(|port| words(port.value)).sum();
         let output_words = program.outputs().iter().map(|port| words(port.value)).sum();
         let (mut steps, mut plans, mut receivers) = (Vec::new(), Vec::new(), Vec::new());
+        let steps_of = program.steps().iter();
+        let operations = steps_of.map(|step| work::operations(program, step, batch));
         let all = usize::from(evaluators);
         // Takes turns, so that no link carries all corrections.
         let mut receiver = 0;
@@ -145,6 +150,7 @@ impl Schedule {
             steps,
             plans,
             receivers,
+            operations: operations.collect(),
         };
         let largest = schedule.largest_message();
         match largest <= MAX_MESSAGE {
@@ -229,6 +235,22 @@ impl Schedule {
             usize::from(self.evaluators),
             self.receivers[step],
         )
+    }
+
+    /// Operations of a step.
+    pub(crate) fn operations(&self, step: usize) -> u64 {
+        self.operations[step]
+    }
+
+    /// Operations of all steps from `next` on, up to and with the first interactive one.
+    pub(crate) fn operations_from(&self, next: usize) -> u64 {
+        let local = self
+            .plans
+            .iter()
+            .skip(next)
+            .take_while(|plan| plan.is_none());
+        let end = (next + local.count() + 1).min(self.operations.len());
+        self.operations.get(next..end).unwrap_or(&[]).iter().sum()
     }
 
     fn largest_message(&self) -> usize {

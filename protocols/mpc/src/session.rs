@@ -7,6 +7,7 @@ use ai_link_program::fixed::Program;
 use crate::error::MpcError;
 use crate::party::{EvaluatorIndex, Party};
 use crate::schedule::Schedule;
+use crate::work::Work;
 
 /// What all parties of a session agree on beforehand.
 #[derive(Clone, Debug)]
@@ -115,6 +116,16 @@ pub trait Machine: Send {
 
     /// The next message to send, if there is one.
     fn poll_transmit(&mut self) -> Option<Transmit>;
+
+    /// How much computing [`handle`](Self::handle) does with the message that is expected.
+    fn work_to_handle(&self) -> Work {
+        Work::Heavy
+    }
+
+    /// How much computing [`poll_transmit`](Self::poll_transmit) does now.
+    fn work_to_transmit(&self) -> Work {
+        Work::Heavy
+    }
 
     /// Whether everything was received, computed and handed out.
     fn is_finished(&self) -> bool;

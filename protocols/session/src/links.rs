@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use ai_link_mpc::Party;
 use ai_link_mpc::{LinkError, Links};
-use ai_link_wire::node::{BulkReader, BulkStream, BulkWriter, FrameKind, StreamError};
+use ai_link_wire::node::{BulkReader, BulkStream, FrameKind, StreamError};
 use ai_link_wire::{Abort, Limit, PeerKey, codec};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Messages that may wait for one peer's stream. A dealer far ahead of a slow evaluator waits here, not in
-/// memory.
-const QUEUE: usize = 4;
+mod outgoing;
+
+use outgoing::{Outgoing, Unsent};
+
 /// Size of an [`Abort`]: a reason of at most 256 bytes and a key.
 pub const ABORT: Limit = Limit::bytes(512);
 /// How long the last frames of a session may take to leave.
@@ -29,10 +28,7 @@ pub struct SessionLinks {
 struct Link {
     peer: PeerKey,
     reader: BulkReader,
-    /// To the writer task. Two evaluators send each other their openings at the same time; if each waited
-    /// for its own write first, two full buffers would be a deadlock.
-    queue: mpsc::Sender<(FrameKind, Vec<u8>)>,
-    writer: JoinHandle<Result<BulkWriter, StreamError>>,
+    outgoing: Outgoing,
 }
 
 impl SessionLinks {
@@ -58,13 +54,19 @@ impl SessionLinks {
         payload: Vec<u8>,
     ) -> Result<(), SessionError> {
         let link = self.link(to)?;
-        // The queue closes when the writer task ends, which it only does early when the stream broke.
-        link.queue
-            .send((kind, payload))
+        link.outgoing
+            .send(kind, payload)
             .await
-            .map_err(|_| SessionError::Closed {
-                party: to,
-                peer: link.peer,
+            .map_err(|unsent| match unsent {
+                Unsent::Closed => SessionError::Closed {
+                    party: to,
+                    peer: link.peer,
+                },
+                Unsent::Broken(source) => SessionError::Stream {
+                    party: to,
+                    peer: link.peer,
+                    source,
+                },
             })
     }
 
@@ -87,17 +89,12 @@ impl SessionLinks {
     /// Adds a stream that was opened later.
     pub fn add(&mut self, party: Party, peer: PeerKey, stream: BulkStream) {
         let (reader, writer) = stream.split();
-        let (queue, messages) = mpsc::channel(QUEUE);
-        let writer = tokio::spawn(write_all(writer, messages));
-        self.links.insert(
-            party,
-            Link {
-                peer,
-                reader,
-                queue,
-                writer,
-            },
-        );
+        let link = Link {
+            peer,
+            reader,
+            outgoing: Outgoing::new(writer),
+        };
+        self.links.insert(party, link);
     }
 
     /// Tells a party that the session is over and why. Best effort: the party may be the one that is gone.
@@ -110,13 +107,7 @@ impl SessionLinks {
     /// Waits until everything that was sent has left, then closes the streams.
     pub async fn close(self) {
         for (party, link) in self.links {
-            drop(link.queue);
-            let closing = async {
-                if let Ok(Ok(mut writer)) = link.writer.await {
-                    let _ = writer.close().await;
-                }
-            };
-            if timeout(FLUSH_WITHIN, closing).await.is_err() {
+            if timeout(FLUSH_WITHIN, link.outgoing.close()).await.is_err() {
                 tracing::debug!(?party, peer = %link.peer, "stream did not close in time");
             }
         }
@@ -142,16 +133,6 @@ impl Links for SessionLinks {
         let received = link.reader.recv_exact(FrameKind::Data, bytes).await;
         received.map_err(|source| LinkError::new(SessionError::of(from, peer, source)))
     }
-}
-
-async fn write_all(
-    mut writer: BulkWriter,
-    mut messages: mpsc::Receiver<(FrameKind, Vec<u8>)>,
-) -> Result<BulkWriter, StreamError> {
-    while let Some((kind, payload)) = messages.recv().await {
-        writer.send(kind, &payload).await?;
-    }
-    Ok(writer)
 }
 
 /// Why a session cannot go on.

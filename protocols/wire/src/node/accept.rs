@@ -16,66 +16,98 @@ use super::admission::{Admission, Permit};
 use super::error::{OpenError, StreamRefusal};
 use super::{BulkStream, Shared};
 
-const TAKEN: u8 = 1;
+pub(super) const TAKEN: u8 = 1;
 const BUSY: u8 = 2;
 const NOT_SERVING: u8 = 3;
 
 /// How long an opener may take to receive one byte.
 const VERDICT_WITHIN: Duration = Duration::from_secs(10);
 
-/// Takes streams until the node is gone.
-pub(super) async fn run(
-    mut incoming: libp2p_stream::IncomingStreams,
+/// Where streams come in, whatever carries them: one set of places for all.
+pub(super) struct Door {
     taken: mpsc::Sender<(PeerId, BulkStream)>,
-    shared: Arc<Shared>,
-) {
-    let limits = &shared.limits;
-    let admission = Admission::new(limits.inbound_streams, limits.inbound_streams_per_peer);
-    // Telling a peer that it is refused also takes a task and time: past this many the stream is
-    // just dropped, which the peer sees as closed.
-    let refusals = Admission::new(64, 8);
-    while let Some((peer, stream)) = incoming.next().await {
-        if taken.is_closed() {
-            refuse(&refusals, peer, stream, NOT_SERVING);
-        } else if let Some(permit) = admission.admit(peer) {
-            tokio::spawn(take(peer, stream, permit, taken.clone(), shared.clone()));
+    streams: Admission<PeerId>,
+    /// Telling a peer that it is refused also takes a task and time: past this many the stream is
+    /// just dropped, which the peer sees as closed.
+    refusals: Admission<PeerId>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What becomes of a stream.
+pub(super) enum Answer {
+    /// It is taken, if there is a place in the queue as well.
+    Take(Permit<PeerId>),
+    /// The opener is told this.
+    Refuse(u8, Permit<PeerId>),
+    /// It is not even told.
+    Drop,
+}
+
+impl Door {
+    pub(super) fn new(taken: mpsc::Sender<(PeerId, BulkStream)>, shared: Arc<Shared>) -> Self {
+        let limits = &shared.limits;
+        Self {
+            taken,
+            streams: Admission::new(limits.inbound_streams, limits.inbound_streams_per_peer),
+            refusals: Admission::new(64, 8),
+            shared,
+        }
+    }
+
+    pub(super) fn answer(&self, peer: PeerId) -> Answer {
+        let verdict = if self.taken.is_closed() {
+            NOT_SERVING
+        } else if let Some(permit) = self.streams.admit(peer) {
+            return Answer::Take(permit);
         } else {
             tracing::debug!(%peer, "too many streams, refused one");
-            refuse(&refusals, peer, stream, BUSY);
+            BUSY
+        };
+        match self.refusals.admit(peer) {
+            Some(permit) => Answer::Refuse(verdict, permit),
+            None => Answer::Drop,
+        }
+    }
+
+    /// A place in the queue, which comes before the verdict: what the opener is told must be true.
+    pub(super) async fn place(&self) -> Result<mpsc::Permit<'_, (PeerId, BulkStream)>, u8> {
+        match timeout(VERDICT_WITHIN, self.taken.reserve()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err(NOT_SERVING),
+            Err(_) => Err(BUSY),
         }
     }
 }
 
-async fn take(
-    peer: PeerId,
-    mut stream: Stream,
-    permit: Permit,
-    taken: mpsc::Sender<(PeerId, BulkStream)>,
-    shared: Arc<Shared>,
-) {
-    // A place in the queue first: what the opener is told must be true.
-    let place = match timeout(VERDICT_WITHIN, taken.reserve()).await {
-        Ok(Ok(place)) => place,
-        Ok(Err(_)) => return tell(stream, NOT_SERVING).await,
-        Err(_) => return tell(stream, BUSY).await,
+/// Takes streams of libp2p until the node is gone.
+pub(super) async fn run(mut incoming: libp2p_stream::IncomingStreams, door: Arc<Door>) {
+    while let Some((peer, stream)) = incoming.next().await {
+        match door.answer(peer) {
+            Answer::Take(permit) => drop(tokio::spawn(take(peer, stream, permit, door.clone()))),
+            Answer::Refuse(verdict, permit) => {
+                tokio::spawn(async move {
+                    tell(stream, verdict).await;
+                    drop(permit);
+                });
+            }
+            Answer::Drop => {}
+        }
+    }
+}
+
+async fn take(peer: PeerId, mut stream: Stream, permit: Permit<PeerId>, door: Arc<Door>) {
+    let place = match door.place().await {
+        Ok(place) => place,
+        Err(verdict) => return tell(stream, verdict).await,
     };
     match timeout(VERDICT_WITHIN, write_verdict(&mut stream, TAKEN)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return tracing::debug!(%peer, %error, "an opener left"),
         Err(_) => return tracing::debug!(%peer, "an opener does not read"),
     }
-    match BulkStream::new(peer, stream, &shared, Some(permit)) {
+    match BulkStream::new(peer, stream, &door.shared, Some(permit)) {
         Ok(stream) => place.send((peer, stream)),
         Err(error) => tracing::error!(%peer, %error, "stream dropped: cannot capture it"),
-    }
-}
-
-fn refuse(refusals: &Admission, peer: PeerId, stream: Stream, verdict: u8) {
-    if let Some(permit) = refusals.admit(peer) {
-        tokio::spawn(async move {
-            tell(stream, verdict).await;
-            drop(permit);
-        });
     }
 }
 
@@ -104,7 +136,12 @@ pub(super) async fn await_verdict(stream: &mut Stream, peer: PeerId) -> Result<(
             tries: 1,
             source,
         })?;
-    let refusal = match verdict[0] {
+    judge(verdict[0], peer)
+}
+
+/// What a verdict means.
+pub(super) fn judge(verdict: u8, peer: PeerId) -> Result<(), OpenError> {
+    let refusal = match verdict {
         TAKEN => return Ok(()),
         BUSY => StreamRefusal::Busy,
         NOT_SERVING => StreamRefusal::NotServing,

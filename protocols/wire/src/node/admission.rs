@@ -1,45 +1,47 @@
 //! Who may hold how many of a bounded thing.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use libp2p::PeerId;
-
-/// Places for peers, bounded in all and for each peer.
-#[derive(Clone, Debug)]
-pub(super) struct Admission(Arc<Inner>);
+/// Places for peers (or for whatever can be told apart), bounded in all and for each peer.
+#[derive(Debug)]
+pub(super) struct Admission<P: Eq + Hash + Copy>(Arc<Inner<P>>);
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<P> {
     total: usize,
     per_peer: usize,
-    held: Mutex<Held>,
+    held: Mutex<Held<P>>,
 }
 
-#[derive(Debug, Default)]
-struct Held {
+#[derive(Debug)]
+struct Held<P> {
     total: usize,
-    by_peer: HashMap<PeerId, usize>,
+    by_peer: HashMap<P, usize>,
 }
 
 /// One place, held until dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
-    admission: Admission,
-    peer: PeerId,
+pub(super) struct Permit<P: Eq + Hash + Copy> {
+    admission: Arc<Inner<P>>,
+    peer: P,
 }
 
-impl Admission {
+impl<P: Eq + Hash + Copy> Admission<P> {
     pub(super) fn new(total: usize, per_peer: usize) -> Self {
         Self(Arc::new(Inner {
             total,
             per_peer,
-            held: Mutex::default(),
+            held: Mutex::new(Held {
+                total: 0,
+                by_peer: HashMap::new(),
+            }),
         }))
     }
 
     /// A place for `peer`, if one is free for it.
-    pub(super) fn admit(&self, peer: PeerId) -> Option<Permit> {
+    pub(super) fn admit(&self, peer: P) -> Option<Permit<P>> {
         let mut held = self.0.held.lock().unwrap_or_else(PoisonError::into_inner);
         let of_peer = held.by_peer.get(&peer).copied().unwrap_or(0);
         if held.total >= self.0.total || of_peer >= self.0.per_peer {
@@ -48,20 +50,16 @@ impl Admission {
         held.total += 1;
         held.by_peer.insert(peer, of_peer + 1);
         Some(Permit {
-            admission: self.clone(),
+            admission: self.0.clone(),
             peer,
         })
     }
 }
 
-impl Drop for Permit {
+impl<P: Eq + Hash + Copy> Drop for Permit<P> {
     fn drop(&mut self) {
-        let mut held = self
-            .admission
-            .0
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let held = self.admission.held.lock();
+        let mut held = held.unwrap_or_else(PoisonError::into_inner);
         held.total -= 1;
         if let Some(of_peer) = held.by_peer.get_mut(&self.peer) {
             *of_peer -= 1;
@@ -74,6 +72,8 @@ impl Drop for Permit {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::PeerId;
+
     use super::*;
 
     #[test]

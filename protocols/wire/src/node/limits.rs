@@ -24,6 +24,17 @@ pub struct NodeLimits {
     pub inbound_streams: usize,
     /// Of these, from one peer.
     pub inbound_streams_per_peer: usize,
+    /// Direct connections that others began and whose handshake is not done.
+    pub handshakes: usize,
+    /// Of these, from one internet address.
+    pub handshakes_per_ip: usize,
+    /// Direct connections that are kept for a further stream, in each direction.
+    pub idle_streams: usize,
+    /// Of these, with one peer.
+    pub idle_streams_per_peer: usize,
+    /// How long this side keeps a connection for a further stream of its own. Those that others opened are
+    /// kept half as long again.
+    pub idle_stream: Duration,
     /// Longest time for one question, whatever the asker's deadline.
     pub request_timeout: Duration,
     /// Longest time that a stream waits for the next bytes to come or go. A last resort: sessions
@@ -42,6 +53,11 @@ impl Default for NodeLimits {
             outbound_requests: 256,
             inbound_streams: 256,
             inbound_streams_per_peer: 64,
+            handshakes: 64,
+            handshakes_per_ip: 32,
+            idle_streams: 128,
+            idle_streams_per_peer: 16,
+            idle_stream: Duration::from_secs(60),
             request_timeout: Duration::from_secs(60),
             stream_idle: Duration::from_secs(300),
         }

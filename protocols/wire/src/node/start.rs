@@ -1,6 +1,7 @@
 //! Making a node: transports, swarm, and the tasks that serve it.
 
-use std::net::{IpAddr, TcpListener};
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,12 @@ use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identity, kad, noise, tcp, 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::accept::Door;
 use super::behaviour::Behaviour;
+use super::book::Book;
 use super::capture::Capture;
+use super::direct::listen::Listening;
+use super::direct::{self, Direct, Stop};
 use super::task::Task;
 use super::{BULK_PROTOCOL, Incoming, Node, NodeConfig, NodeError, Shared, accept};
 use crate::Identity;
@@ -44,14 +49,24 @@ pub(super) async fn start(config: NodeConfig) -> Result<(Node, Incoming), NodeEr
         .into_iter()
         .map(with_peer)
         .collect::<Result<Vec<_>, _>>()?;
-    let shared = Arc::new(Shared { limits, capture });
+    let direct = Direct::new(&identity, &limits).map_err(|why| NodeError::Transport { why })?;
+    let stop = Stop(direct.clone());
+    let shared = Arc::new(Shared {
+        limits,
+        capture,
+        book: Book::default(),
+    });
 
     let mode = match listen.is_empty() {
         true => kad::Mode::Client,
         false => kad::Mode::Server,
     };
     let mut swarm = swarm(&identity, &shared, mode)?;
+    let (listen_directly, listen) = split(listen);
+    let listeners = listen_directly_on(listen_directly).await?;
     let listening = listen_on(&mut swarm, listen).await?;
+    let direct_at: Vec<_> = listeners.iter().map(|(at, _)| *at).collect();
+    let listening = advertised(listening.iter(), &direct_at);
     let bootstrapping = !bootstrap.is_empty();
     for (peer, address) in bootstrap {
         swarm.behaviour_mut().kad.add_address(&peer, address);
@@ -69,14 +84,21 @@ pub(super) async fn start(config: NodeConfig) -> Result<(Node, Incoming), NodeEr
     let (asked, requests) = mpsc::channel(INCOMING);
     let (taken, incoming_streams) = mpsc::channel(INCOMING);
     let (addresses, listening) = watch::channel(listening);
-    tokio::spawn(accept::run(opened, taken, shared.clone()));
-    tokio::spawn(Task::new(swarm, commanded, asked, addresses, shared.clone()).run());
+    let door = Arc::new(Door::new(taken, shared.clone()));
+    let taking = Listening::new(direct.clone(), &door, &shared.limits);
+    for (_, listener) in listeners {
+        tokio::spawn(taking.clone().run(listener));
+    }
+    tokio::spawn(accept::run(opened, door));
+    let stopping = (direct_at, stop);
+    tokio::spawn(Task::new(swarm, commanded, asked, addresses, shared.clone(), stopping).run());
 
     let node = Node {
         peer: identity.peer_key(),
         commands,
         listening,
         streams,
+        direct,
         shared,
     };
     Ok((
@@ -164,6 +186,66 @@ async fn listen_on(
         }
     }
     Ok(listening)
+}
+
+/// Where to take direct connections, and where to take those of libp2p.
+///
+/// Where no direct listener is asked for, there is one beside each TCP listener that the
+/// system chooses a port for, or that only this machine reaches. Others have ports that
+/// firewalls know, and one that they do not know would be of no use there.
+fn split(listen: Vec<Multiaddr>) -> (Vec<Multiaddr>, Vec<Multiaddr>) {
+    let (mut directly, others): (Vec<_>, Vec<_>) = listen.into_iter().partition(direct::is_direct);
+    if directly.is_empty() {
+        let beside = others.iter().filter_map(direct::plain_tcp);
+        let hosts = beside.filter(|at| at.port() == 0 || at.ip().is_loopback());
+        directly.extend(hosts.map(|at| direct::direct(SocketAddr::new(at.ip(), 0))));
+        directly.dedup();
+    }
+    (directly, others)
+}
+
+async fn listen_directly_on(
+    addresses: Vec<Multiaddr>,
+) -> Result<Vec<(SocketAddr, tokio::net::TcpListener)>, NodeError> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let failed = |why: String| NodeError::Listen {
+            address: address.clone(),
+            why,
+        };
+        let at = direct::listen_address(&address)
+            .ok_or_else(|| failed("it is none of a direct listener".into()))?;
+        let bound = async {
+            let listener = tokio::net::TcpListener::bind(at).await?;
+            Ok::<_, std::io::Error>((listener.local_addr()?, listener))
+        };
+        listeners.push(bound.await.map_err(|error| failed(error.to_string()))?);
+    }
+    Ok(listeners)
+}
+
+/// What others are told: the addresses of libp2p and of the direct listeners. Of the latter those
+/// that listen everywhere are named by the hosts of the former. They come second, so that who
+/// keeps only the first few has some of both.
+pub(super) fn advertised<'a>(
+    listening: impl Iterator<Item = &'a Multiaddr>,
+    direct_at: &[SocketAddr],
+) -> Vec<Multiaddr> {
+    let listening: Vec<_> = listening.cloned().collect();
+    let mut addresses: Vec<_> = listening.iter().take(1).cloned().collect();
+    for at in direct_at {
+        if at.ip().is_unspecified() {
+            let hosts = listening.iter().filter_map(direct::host);
+            let hosts = hosts.filter(|ip| ip.is_ipv4() == at.is_ipv4());
+            addresses.extend(hosts.map(|ip| direct::direct(SocketAddr::new(ip, at.port()))));
+        } else {
+            addresses.push(direct::direct(*at));
+        }
+    }
+    addresses.extend(listening.into_iter().skip(1));
+    let mut seen = HashSet::new();
+    addresses.retain(|address| seen.insert(address.clone()));
+    addresses
 }
 
 /// libp2p binds TCP ports so that several sockets can share one. A second process on the same port

@@ -4,13 +4,15 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use futures::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use futures::io::AsyncReadExt;
 use libp2p::{PeerId, Stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::admission::Permit;
 use super::capture::CaptureFile;
+use super::carrier::{ReadFrom, WriteTo};
+use super::direct::{Left, Lent, LineReader, LineWriter};
 use super::frame::{self, FrameError, FrameHeader, FrameKind, Room};
 use crate::{Abort, CodecError, Limit, codec};
 
@@ -30,7 +32,28 @@ impl BulkStream {
         peer: PeerId,
         stream: Stream,
         shared: &Shared,
-        permit: Option<Permit>,
+        permit: Option<Permit<PeerId>>,
+    ) -> io::Result<Self> {
+        let (read, write) = stream.split();
+        let halves = (ReadFrom::Libp2p(read), WriteTo::Libp2p(write));
+        Self::over(peer, halves, shared, permit)
+    }
+
+    pub(super) fn direct(
+        peer: PeerId,
+        (reader, writer): (Lent<LineReader>, Lent<LineWriter>),
+        shared: &Shared,
+        permit: Option<Permit<PeerId>>,
+    ) -> io::Result<Self> {
+        let halves = (ReadFrom::Direct(reader), WriteTo::Direct(writer));
+        Self::over(peer, halves, shared, permit)
+    }
+
+    fn over(
+        peer: PeerId,
+        (read, write): (ReadFrom, WriteTo),
+        shared: &Shared,
+        permit: Option<Permit<PeerId>>,
     ) -> io::Result<Self> {
         let capture = shared
             .capture
@@ -38,10 +61,10 @@ impl BulkStream {
             .map(|capture| capture.file(&peer))
             .transpose()?;
         let idle = shared.limits.stream_idle;
-        let (read, write) = stream.split();
         let reader = BulkReader {
             peer,
             io: read,
+            header: Vec::with_capacity(FrameHeader::LEN),
             idle,
             deadline: None,
             capture: capture.clone(),
@@ -60,6 +83,14 @@ impl BulkStream {
     /// The authenticated peer at the other end.
     pub fn peer(&self) -> PeerId {
         self.reader.peer
+    }
+
+    /// What carries the stream.
+    pub fn carrier(&self) -> Carrier {
+        match self.reader.io {
+            ReadFrom::Direct(_) => Carrier::Direct,
+            ReadFrom::Libp2p(_) => Carrier::Libp2p,
+        }
     }
 
     /// Sets when every later wait ends, in both directions.
@@ -125,15 +156,25 @@ impl BulkStream {
     }
 }
 
+/// What carries a [`BulkStream`]. Peers are authenticated and bytes encrypted on both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// A TCP connection of its own, with TLS 1.3.
+    Direct,
+    /// A stream of a libp2p connection.
+    Libp2p,
+}
+
 /// The receiving half of a [`BulkStream`].
 pub struct BulkReader {
     peer: PeerId,
-    io: ReadHalf<Stream>,
+    io: ReadFrom,
+    header: Vec<u8>,
     idle: Duration,
     deadline: Option<Instant>,
     capture: Option<CaptureFile>,
     /// The place that an inbound stream takes in its node, given back with the reader.
-    _permit: Option<Permit>,
+    _permit: Option<Permit<PeerId>>,
 }
 
 impl BulkReader {
@@ -193,15 +234,25 @@ impl BulkReader {
         &mut self,
         wanted: &[(FrameKind, Room)],
     ) -> Result<(FrameKind, Vec<u8>), StreamError> {
-        let mut bytes = [0; FrameHeader::LEN];
-        self.fill(&mut bytes).await?;
-        let header = FrameHeader::from_bytes(bytes).map_err(StreamError::Frame)?;
+        self.io.begin_frame();
+        let header = self.recv_header().await?;
         if header.kind == FrameKind::Abort && wanted.iter().all(|(kind, _)| *kind != header.kind) {
             return Err(self.recv_abort(header).await);
         }
         frame::admit(header, wanted).map_err(StreamError::Frame)?;
         let payload = self.recv_payload(header).await?;
         Ok((header.kind, payload))
+    }
+
+    async fn recv_header(&mut self) -> Result<FrameHeader, StreamError> {
+        let mut bytes = std::mem::take(&mut self.header);
+        bytes.clear();
+        let filled = self.fill(&mut bytes, FrameHeader::LEN).await;
+        let header = bytes.first_chunk().copied();
+        self.header = bytes;
+        filled?;
+        let header = header.expect("so many bytes were filled, qed");
+        FrameHeader::from_bytes(header).map_err(StreamError::Frame)
     }
 
     async fn recv_abort(&mut self, header: FrameHeader) -> StreamError {
@@ -230,9 +281,9 @@ impl BulkReader {
             let have = payload.len();
             let step = (length - have).min(have.max(STEP));
             payload.reserve_exact(step);
-            payload.resize(have + step, 0);
-            self.fill(&mut payload[have..]).await?;
+            self.fill(&mut payload, have + step).await?;
         }
+        self.io.end_frame();
         if let Some(capture) = &self.capture {
             capture
                 .append(&[&header.to_bytes(), &payload])
@@ -241,20 +292,19 @@ impl BulkReader {
         Ok(payload)
     }
 
-    /// Fills `buffer`; each read has the idle time anew, and all end at the deadline.
-    async fn fill(&mut self, buffer: &mut [u8]) -> Result<(), StreamError> {
-        let mut filled = 0;
-        while filled < buffer.len() {
+    /// Fills `buffer` up to `length`; each read has the idle time anew, and all end at the deadline.
+    async fn fill(&mut self, buffer: &mut Vec<u8>, length: usize) -> Result<(), StreamError> {
+        while buffer.len() < length {
+            let room = length - buffer.len();
             let until = wait_until(self.idle, self.deadline);
-            let read = timeout_at(until, self.io.read(&mut buffer[filled..]))
+            let read = timeout_at(until, self.io.read(buffer, room))
                 .await
                 .map_err(|_| StreamError::Deadline {
                     doing: "receiving",
                     idle: self.idle,
                 })?;
-            match read.map_err(StreamError::Io)? {
-                0 => return Err(StreamError::Closed),
-                n => filled += n,
+            if read.map_err(StreamError::Io)? == 0 {
+                return Err(StreamError::Closed);
             }
         }
         Ok(())
@@ -272,7 +322,7 @@ impl fmt::Debug for BulkReader {
 /// The sending half of a [`BulkStream`].
 pub struct BulkWriter {
     peer: PeerId,
-    io: WriteHalf<Stream>,
+    io: WriteTo,
     idle: Duration,
     deadline: Option<Instant>,
     capture: Option<CaptureFile>,
@@ -296,6 +346,59 @@ impl BulkWriter {
     /// [`StreamError::PayloadTooLong`] above 2^32 - 1 bytes, before anything is sent; and all that
     /// befalls connections.
     pub async fn send(&mut self, kind: FrameKind, payload: &[u8]) -> Result<(), StreamError> {
+        let header = self.header(kind, payload)?;
+        let begin = async |io: &mut WriteTo| io.begin(&header, payload).await;
+        let mut sent = self.within("sending", begin).await?;
+        while sent < payload.len() {
+            let rest = &payload[sent..];
+            let proceed = async |io: &mut WriteTo| io.proceed(rest).await;
+            sent += self.within("sending", proceed).await?;
+        }
+        self.within("sending", WriteTo::flush).await
+    }
+
+    /// Sends a frame as far as that needs no waiting. Only small frames on direct connections are
+    /// sent like this.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_now(&mut self, kind: FrameKind, payload: &[u8]) -> Result<SentNow, StreamError> {
+        if payload.len() > SentNow::MOST || matches!(self.io, WriteTo::Libp2p(_)) {
+            return Ok(SentNow::Nothing);
+        }
+        let header = self.header(kind, payload)?;
+        match self.io.send_now(&header, payload) {
+            None => Ok(SentNow::Nothing),
+            Some(Ok(Left::Nothing)) => Ok(SentNow::All),
+            Some(Ok(Left::Some)) => Ok(SentNow::Part),
+            Some(Err(error)) => Err(StreamError::Io(error)),
+        }
+    }
+
+    /// Waits until all of the frames that were begun is sent.
+    ///
+    /// # Errors
+    /// [`StreamError::Deadline`] and [`StreamError::Io`].
+    pub async fn flush(&mut self) -> Result<(), StreamError> {
+        self.within("sending", WriteTo::flush).await
+    }
+
+    /// Ends this direction after everything that was sent. A stream that is dropped without this may
+    /// lose its last frames. Once both sides have ended theirs, a direct connection can carry
+    /// another stream.
+    ///
+    /// # Errors
+    /// [`StreamError::Deadline`] and [`StreamError::Io`].
+    pub async fn close(&mut self) -> Result<(), StreamError> {
+        self.within("closing", WriteTo::close).await
+    }
+
+    /// The header, and the frame in the capture.
+    fn header(
+        &self,
+        kind: FrameKind,
+        payload: &[u8],
+    ) -> Result<[u8; FrameHeader::LEN], StreamError> {
         let length = u32::try_from(payload.len()).map_err(|_| StreamError::PayloadTooLong {
             length: payload.len(),
         })?;
@@ -305,50 +408,38 @@ impl BulkWriter {
                 .append(&[&header, payload])
                 .map_err(StreamError::Capture)?;
         }
-        let (first, rest) = payload.split_at(payload.len().min(STEP));
-        let mut start = Vec::with_capacity(header.len() + first.len());
-        start.extend_from_slice(&header);
-        start.extend_from_slice(first);
-        self.write(&start).await?;
-        for part in rest.chunks(STEP) {
-            self.write(part).await?;
-        }
-        let until = wait_until(self.idle, self.deadline);
-        timeout_at(until, self.io.flush())
-            .await
-            .map_err(|_| StreamError::Deadline {
-                doing: "sending",
-                idle: self.idle,
-            })?
-            .map_err(StreamError::Io)
+        Ok(header)
     }
 
-    /// Ends this direction after everything that was sent. A stream that is dropped without this may
-    /// lose its last frames.
-    ///
-    /// # Errors
-    /// [`StreamError::Deadline`] and [`StreamError::Io`].
-    pub async fn close(&mut self) -> Result<(), StreamError> {
+    async fn within<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl AsyncFnOnce(&mut WriteTo) -> io::Result<T>,
+    ) -> Result<T, StreamError> {
         let until = wait_until(self.idle, self.deadline);
-        timeout_at(until, self.io.close())
+        let idle = self.idle;
+        timeout_at(until, work(&mut self.io))
             .await
-            .map_err(|_| StreamError::Deadline {
-                doing: "closing",
-                idle: self.idle,
-            })?
+            .map_err(|_| StreamError::Deadline { doing, idle })?
             .map_err(StreamError::Io)
     }
+}
 
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
-        let until = wait_until(self.idle, self.deadline);
-        timeout_at(until, self.io.write_all(bytes))
-            .await
-            .map_err(|_| StreamError::Deadline {
-                doing: "sending",
-                idle: self.idle,
-            })?
-            .map_err(StreamError::Io)
-    }
+/// How much of a frame was sent without waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum SentNow {
+    /// All of it.
+    All,
+    /// Some of it; the writer holds the rest. To be flushed before anything else is sent.
+    Part,
+    /// None of it: it is to be sent in the ordinary way.
+    Nothing,
+}
+
+impl SentNow {
+    /// Bytes of payload up to which a frame is sent at once.
+    pub const MOST: usize = 64 << 10;
 }
 
 impl fmt::Debug for BulkWriter {
@@ -359,7 +450,7 @@ impl fmt::Debug for BulkWriter {
     }
 }
 
-/// Bytes written at a time, and room that a reader gives before anything arrived.
+/// Room that a reader gives before anything arrived.
 const STEP: usize = 64 << 10;
 
 /// An encoded [`Abort`]: a reason of 256 bytes, a key, and their prefixes.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -17,6 +18,8 @@ use tokio::time::timeout;
 use super::admission::{Admission, Permit};
 use super::behaviour::{Behaviour, BehaviourEvent};
 use super::capture::CaptureFile;
+use super::direct::Stop;
+use super::start::advertised;
 use super::{AddressFailure, ConnectError, IncomingRequest, KAD_PROTOCOL, RequestError, Shared};
 use crate::{CodecError, ControlRequest, ControlResponse, Limit, Refusal, WorkerRecord, codec};
 
@@ -44,7 +47,12 @@ pub(super) enum Command {
 type Answer = oneshot::Sender<Result<Vec<u8>, RequestError>>;
 
 /// An answer that this process is working on: where it goes, to whom, and what it is.
-type Reply = (ResponseChannel<Vec<u8>>, PeerId, ControlResponse, Permit);
+type Reply = (
+    ResponseChannel<Vec<u8>>,
+    PeerId,
+    ControlResponse,
+    Permit<PeerId>,
+);
 
 pub(super) struct Task {
     swarm: Swarm<Behaviour>,
@@ -54,9 +62,11 @@ pub(super) struct Task {
     shared: Arc<Shared>,
     dials: HashMap<ConnectionId, Dial>,
     answers: HashMap<OutboundRequestId, (PeerId, Answer)>,
-    admission: Admission,
+    admission: Admission<PeerId>,
     replies: FuturesUnordered<BoxFuture<'static, Reply>>,
     captures: HashMap<PeerId, CaptureFile>,
+    direct: Vec<SocketAddr>,
+    _stop: Stop,
 }
 
 struct Dial {
@@ -72,6 +82,7 @@ impl Task {
         requests: mpsc::Sender<IncomingRequest>,
         listening: watch::Sender<Vec<Multiaddr>>,
         shared: Arc<Shared>,
+        (direct, stop): (Vec<SocketAddr>, Stop),
     ) -> Self {
         let limits = &shared.limits;
         let admission = Admission::new(limits.inbound_requests, limits.inbound_requests_per_peer);
@@ -86,6 +97,8 @@ impl Task {
             admission,
             replies: FuturesUnordered::new(),
             captures: HashMap::new(),
+            direct,
+            _stop: stop,
         }
     }
 
@@ -220,7 +233,7 @@ impl Task {
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
                 self.listening
-                    .send_replace(self.swarm.listeners().cloned().collect());
+                    .send_replace(advertised(self.swarm.listeners(), &self.direct));
             }
             SwarmEvent::ListenerError { error, .. } => {
                 tracing::warn!(%error, "a listener had an error");
@@ -232,7 +245,7 @@ impl Task {
             } => {
                 tracing::error!(?addresses, %error, "no longer listening");
                 self.listening
-                    .send_replace(self.swarm.listeners().cloned().collect());
+                    .send_replace(advertised(self.swarm.listeners(), &self.direct));
             }
             _ => {}
         }

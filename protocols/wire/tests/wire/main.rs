@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub)]
 
 mod codec;
+mod direct;
 mod identity;
 mod ids;
 mod node;
