@@ -15,6 +15,8 @@
 //! Samples of all transports take turns, so that what else the machine does hits all of them. The table divides
 //! the fastest sample, and the median, by that of `plain`; `aes` is how long sealing and opening the
 //! same bytes takes by itself, on one core.
+//!
+//! Arguments choose transports and scripts by name: `-- direct "one way"`. `plain` is always there.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 use ai_link_mpc::{Expected, Machine, MpcError, Party, Stats, Transmit, Work, drive};
 use ai_link_session::links::SessionLinks;
 use ai_link_wire::{BulkStream, FrameKind, Identity, Incoming, Multiaddr, Node, NodeConfig};
+use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -312,6 +315,46 @@ impl Bench for Session {
     }
 }
 
+/// Sealing and opening the same bytes in records of TLS, and nothing else.
+struct Aes(LessSafeKey);
+
+impl Aes {
+    fn new() -> Self {
+        Self(LessSafeKey::new(
+            UnboundKey::new(&AES_128_GCM, &[7; 16]).unwrap(),
+        ))
+    }
+
+    fn pass(&self, record: &mut Vec<u8>, bytes: usize) {
+        record.resize(bytes, 7);
+        // The nonce is the same each time: nothing is hidden here.
+        let nonce = || Nonce::assume_unique_for_key([0; 12]);
+        self.0
+            .seal_in_place_append_tag(nonce(), Aad::empty(), record)
+            .unwrap();
+        black_box(self.0.open_in_place(nonce(), Aad::empty(), record).unwrap());
+    }
+}
+
+impl Bench for Aes {
+    fn take(&mut self, _runtime: &Runtime, script: Script, turns: u64) -> Duration {
+        let frames = match script {
+            Script::RoundTrip(bytes) => vec![bytes; 2],
+            Script::OneWay => vec![MIB; BURST],
+        };
+        let mut record = Vec::new();
+        let start = Instant::now();
+        for _ in 0..turns {
+            for frame in &frames {
+                for from in (0..*frame).step_by(16 * KIB) {
+                    self.pass(&mut record, (frame - from).min(16 * KIB));
+                }
+            }
+        }
+        start.elapsed()
+    }
+}
+
 /// A node that takes streams, and everything that is opened to it.
 struct Bed {
     runtime: Runtime,
@@ -398,12 +441,25 @@ fn main() {
             "quic",
             Box::new(Pair(Some(bed.stream(&clients[3], is_quic)))),
         ),
+        ("aes", Box::new(Aes::new())),
     ];
+    let chosen = |name: &str, of: &[String]| {
+        let named = |arg: &&String| !arg.starts_with('-') && of.iter().any(|n| n.contains(&**arg));
+        let args: Vec<_> = std::env::args().skip(1).collect();
+        let mut named = args.iter().filter(named).peekable();
+        named.peek().is_none() || named.any(|arg| name.contains(&**arg))
+    };
+    let names: Vec<_> = benches.iter().map(|(name, _)| (*name).to_owned()).collect();
+    benches.retain(|(name, _)| *name == "plain" || chosen(name, &names));
+    let labels = Script::ALL.map(Script::label);
     println!(
         "{:<22} {:>8} {:>12} {:>12} {:>9} {:>8} {:>8}",
         "transport", "", "fastest", "median", "MB/s", "x plain", "median"
     );
     for script in Script::ALL {
+        if !chosen(&script.label(), &labels) {
+            continue;
+        }
         let turns = turns(&bed.runtime, &mut *benches[0].1, script, sample);
         let mut seconds = vec![Vec::new(); benches.len()];
         for _ in 0..samples {

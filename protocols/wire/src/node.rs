@@ -239,7 +239,11 @@ impl Node {
             }
             let unreached = match self.direct.open(peer, &addrs, &self.shared).await {
                 Ok(stream) => return Ok(stream),
-                Err(Failed::For(error)) => return Err(error),
+                Err(Failed::For(error)) => {
+                    // Its word: the address is right.
+                    self.shared.book.note(peer, &addrs);
+                    return Err(error);
+                }
                 Err(Failed::Unreached(unreached)) => unreached,
             };
             match self.open_through_libp2p(peer, &addrs).await {

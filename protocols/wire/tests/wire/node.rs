@@ -71,7 +71,6 @@ on_all_transports! {
     frames_of_another_length_or_kind_are_refused
     many_streams_at_once_are_all_taken
     questions_are_answered
-    shutdown_breaks_streams_and_refuses_further_use
     silence_ends_at_the_deadline
     what_exceeds_the_limits_is_refused_in_words
 }
@@ -641,7 +640,17 @@ async fn many_streams_at_once_are_all_taken(transport: Transport) {
     assert_eq!(taken.len(), 16);
 }
 
-async fn shutdown_breaks_streams_and_refuses_further_use(transport: Transport) {
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_breaks_streams_of_libp2p_and_refuses_further_use() {
+    shutdown_breaks_streams(Transport::Tcp).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_breaks_direct_streams_and_refuses_further_use() {
+    shutdown_breaks_streams(Transport::Direct).await;
+}
+
+async fn shutdown_breaks_streams(transport: Transport) {
     let (server, mut far, client, mut near, _incoming) =
         pair(transport, config("server"), config("client")).await;
     let handle = server.clone();
