@@ -19,7 +19,8 @@ pub struct WorkerConfig {
     pub operator: Option<PathBuf>,
     /// Bond that is held when the worker registers itself.
     pub bond: Planck,
-    /// Where to listen, e.g. `/ip4/0.0.0.0/tcp/7070` and `/ip4/0.0.0.0/udp/7070/quic-v1`.
+    /// Where to listen, e.g. `/ip4/0.0.0.0/tcp/7070` and `/ip4/0.0.0.0/udp/7070/quic-v1`, and
+    /// `/ip4/0.0.0.0/tcp/7071/tls` for streams on connections of their own, which are several times faster.
     pub listen: Vec<Multiaddr>,
     /// Coordinators to offer this worker to, each ending in `/p2p/PEER`.
     pub coordinators: Vec<Multiaddr>,

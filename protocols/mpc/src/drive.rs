@@ -198,3 +198,64 @@ async fn within<T>(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Expected, Stats};
+    use crate::testing::channel_links;
+
+    /// Fails in the middle of its work.
+    struct Faulty {
+        work: Work,
+        stats: Stats,
+    }
+
+    impl Machine for Faulty {
+        fn party(&self) -> Party {
+            Party::Dealer
+        }
+
+        fn next_expected(&self) -> Option<Expected> {
+            None
+        }
+
+        fn handle(&mut self, _from: Party, _payload: Vec<u8>) -> Result<(), MpcError> {
+            Ok(())
+        }
+
+        fn work_to_transmit(&self) -> Work {
+            self.work
+        }
+
+        fn poll_transmit(&mut self) -> Option<Transmit> {
+            panic!("a defect")
+        }
+
+        fn is_finished(&self) -> bool {
+            false
+        }
+
+        fn stats(&self) -> &Stats {
+            &self.stats
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_wherever_the_work_is_done() {
+        for work in [Work::Light, Work::Heavy] {
+            let [_, mut links, ..] = channel_links();
+            let machine = Faulty {
+                work,
+                stats: Stats::default(),
+            };
+            let soon = Instant::now() + std::time::Duration::from_secs(60);
+            let error = drive(machine, &mut links, soon).await.map(drop);
+            let Err(DriveError::Crashed { party, source }) = error else {
+                panic!("{work:?}: {error:?}")
+            };
+            assert_eq!(party, Party::Dealer);
+            assert!(source.is_panic(), "{work:?}");
+        }
+    }
+}

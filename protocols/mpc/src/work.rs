@@ -63,3 +63,39 @@ pub(crate) fn operations(program: &Program, step: &Step, batch: usize) -> u64 {
     let input: u64 = step.inputs.iter().map(|input| elements(*input)).sum();
     products / PRODUCTS + each * (output + input)
 }
+
+#[cfg(test)]
+mod tests {
+    use ai_link_program::fixed::ProgramBuilder;
+
+    use super::*;
+    use crate::schedule::Schedule;
+
+    #[test]
+    fn a_small_layer_is_light_and_a_large_one_is_not() {
+        let mut b = ProgramBuilder::new("layers");
+        let x = b.input("x", &[784], 10);
+        let z = b.linear(x, [784, 128], vec![1; 784 * 128], None, 10);
+        let y = b.relu(z, 10);
+        b.output("y", y);
+        let program = b.finish().unwrap();
+        let of = |batch| {
+            let schedule = Schedule::new(&program, batch).unwrap();
+            let steps = program.steps().len();
+            let first = schedule.operations_from(0);
+            let all: u64 = (0..steps).map(|step| schedule.operations(step)).sum();
+            assert!(0 < first && first <= all);
+            assert_eq!(schedule.operations_from(steps), 0);
+            Work::of(first)
+        };
+        assert_eq!((of(1), of(1000)), (Work::Light, Work::Heavy));
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(Work::of(0), Work::Light);
+        assert_eq!(Work::of(LIGHT), Work::Light);
+        assert_eq!(Work::of(LIGHT + 1), Work::Heavy);
+        assert_eq!(Work::Light.max(Work::Heavy), Work::Heavy);
+    }
+}

@@ -1,4 +1,4 @@
-//! A masked evaluation over libp2p streams.
+//! A masked evaluation over bulk streams.
 //!
 //! `ai-link-mpc` says *what* the parties of an evaluation send each other; `ai-link-wire` carries
 //! bytes between peers. This crate is the thin layer between the two, shared by the application's side
@@ -9,8 +9,8 @@
 //! * [`hello`]: every stream starts with the coordinator's signed ticket, so that the accepting side decides
 //!   from the first frame alone, and answers with a typed refusal;
 //! * [`blame`]: whom to leave out of the next group;
-//! * [`links`]: one frame per message with its exact size known beforehand, a writer task per peer with a
-//!   bounded queue, and aborts that name the party at fault.
+//! * [`links`]: one frame per message with its exact size known beforehand; small ones are written at once,
+//!   others by a task per peer with a bounded queue; aborts that name the party at fault.
 //!
 //! ```text
 //!            client

@@ -59,7 +59,9 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_secs(2);
 /// Connections that wait for one of the two.
 const RETIRING: usize = 256;
-/// How long a peer that could not be reached directly is asked through libp2p only.
+/// From when on it is worth to remember that a peer could not be reached directly.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long such a peer is asked through libp2p only.
 const AVOID: Duration = Duration::from_secs(30);
 /// Peers of which that is remembered.
 const MOST_AVOIDED: usize = 1024;
@@ -144,10 +146,13 @@ impl Direct {
         if targets.is_empty() || self.is_avoided(peer) {
             return Err(Failed::Unreached(Unreached::default()));
         }
+        let started = Instant::now();
         match self.connect(peer, targets).await {
             Ok((verdict, line)) => self.taken(peer, verdict, line, shared),
             Err(unreached) => {
-                self.avoid(peer);
+                if started.elapsed() >= SLOW {
+                    self.avoid(peer);
+                }
                 Err(Failed::Unreached(unreached))
             }
         }

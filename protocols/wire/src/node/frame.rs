@@ -77,8 +77,9 @@ pub(super) enum Room {
     AtMost(usize),
 }
 
-/// Judges a header before a byte of its payload is read or any memory is claimed for it.
-pub(super) fn admit(header: FrameHeader, wanted: &[(FrameKind, Room)]) -> Result<(), FrameError> {
+/// Judges a header before a byte of its payload is read or any memory is claimed for it. Returns the room
+/// that it was judged by.
+pub(super) fn admit(header: FrameHeader, wanted: &[(FrameKind, Room)]) -> Result<Room, FrameError> {
     let FrameHeader { kind, length } = header;
     let claimed = length as usize;
     let Some((_, room)) = wanted.iter().find(|(wanted, _)| *wanted == kind) else {
@@ -94,7 +95,7 @@ pub(super) fn admit(header: FrameHeader, wanted: &[(FrameKind, Room)]) -> Result
             expected: bytes,
         }),
         Room::AtMost(max) if claimed > max => Err(FrameError::TooLong { kind, claimed, max }),
-        _ => Ok(()),
+        room => Ok(room),
     }
 }
 
@@ -168,9 +169,10 @@ mod tests {
             (FrameKind::Data, Room::Exactly(10)),
             (FrameKind::Abort, Room::AtMost(4)),
         ];
-        assert_eq!(admit(header(FrameKind::Data, 10), &wanted), Ok(()));
-        assert_eq!(admit(header(FrameKind::Abort, 4), &wanted), Ok(()));
-        assert_eq!(admit(header(FrameKind::Abort, 0), &wanted), Ok(()));
+        let (exactly, at_most) = (Ok(Room::Exactly(10)), Ok(Room::AtMost(4)));
+        assert_eq!(admit(header(FrameKind::Data, 10), &wanted), exactly);
+        assert_eq!(admit(header(FrameKind::Abort, 4), &wanted), at_most);
+        assert_eq!(admit(header(FrameKind::Abort, 0), &wanted), at_most);
         for claimed in [9, 11, u32::MAX] {
             assert_eq!(
                 admit(header(FrameKind::Data, claimed), &wanted),

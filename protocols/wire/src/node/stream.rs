@@ -239,8 +239,12 @@ impl BulkReader {
         if header.kind == FrameKind::Abort && wanted.iter().all(|(kind, _)| *kind != header.kind) {
             return Err(self.recv_abort(header).await);
         }
-        frame::admit(header, wanted).map_err(StreamError::Frame)?;
-        let payload = self.recv_payload(header).await?;
+        let room = frame::admit(header, wanted).map_err(StreamError::Frame)?;
+        let step = match room {
+            Room::Exactly(_) => EXACT_STEP,
+            Room::AtMost(_) => STEP,
+        };
+        let payload = self.recv_payload(header, step).await?;
         Ok((header.kind, payload))
     }
 
@@ -259,7 +263,7 @@ impl BulkReader {
         if let Err(error) = frame::admit(header, &[(FrameKind::Abort, Room::AtMost(ABORT.get()))]) {
             return StreamError::Frame(error);
         }
-        let payload = match self.recv_payload(header).await {
+        let payload = match self.recv_payload(header, STEP).await {
             Ok(payload) => payload,
             Err(error) => return error,
         };
@@ -273,13 +277,17 @@ impl BulkReader {
     }
 
     /// Reads the payload of an admitted header. A buffer never has more room than the bytes that have
-    /// arrived and one [`STEP`], doubled.
-    async fn recv_payload(&mut self, header: FrameHeader) -> Result<Vec<u8>, StreamError> {
+    /// arrived and `first`, doubled.
+    async fn recv_payload(
+        &mut self,
+        header: FrameHeader,
+        first: usize,
+    ) -> Result<Vec<u8>, StreamError> {
         let length = header.length as usize;
         let mut payload = Vec::new();
         while payload.len() < length {
             let have = payload.len();
-            let step = (length - have).min(have.max(STEP));
+            let step = (length - have).min(have.max(first));
             payload.reserve_exact(step);
             self.fill(&mut payload, have + step).await?;
         }
@@ -450,8 +458,10 @@ impl fmt::Debug for BulkWriter {
     }
 }
 
-/// Room that a reader gives before anything arrived.
+/// Room that a reader gives before anything arrived, when only the sender says how much comes.
 const STEP: usize = 64 << 10;
+/// Likewise, when this side has computed how much comes.
+const EXACT_STEP: usize = 4 << 20;
 
 /// An encoded [`Abort`]: a reason of 256 bytes, a key, and their prefixes.
 const ABORT: Limit = Limit::bytes(512);

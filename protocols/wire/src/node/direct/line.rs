@@ -25,8 +25,8 @@ const OPENING: u8 = 1;
 const ROOM: usize = 2 * LONGEST;
 /// Room once the peer sends faster than this side reads.
 const MOST_ROOM: usize = 256 << 10;
-/// Records that are sealed before they are written.
-const BATCH: usize = 4;
+/// Records that are sealed before they are written: a frame of 64 KiB and its header.
+const BATCH: usize = 5;
 
 /// Both halves of a connection.
 pub(super) struct Line {
