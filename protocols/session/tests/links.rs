@@ -73,7 +73,8 @@ fn frames() -> Vec<Vec<u8>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_of_all_sizes_keep_their_order() {
     for carrier in [Carrier::Direct, Carrier::Libp2p] {
-        let (mut zero, mut one) = Bed::new().await.links(carrier).await;
+        let mut bed = Bed::new().await;
+        let (mut zero, mut one) = bed.links(carrier).await;
         let sending = tokio::spawn(async move {
             for frame in frames() {
                 zero.send(ONE, frame).await.unwrap();
@@ -92,7 +93,8 @@ async fn frames_of_all_sizes_keep_their_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn both_may_send_before_they_read() {
     for carrier in [Carrier::Direct, Carrier::Libp2p] {
-        let (mut zero, mut one) = Bed::new().await.links(carrier).await;
+        let mut bed = Bed::new().await;
+        let (mut zero, mut one) = bed.links(carrier).await;
         let (sizes, opening) = ([50_000, 16 << 20, 100], |who: u8, n| vec![who; n]);
         let exchange = async |links: &mut SessionLinks, to, me: u8, other: u8| {
             for n in sizes {
@@ -117,7 +119,8 @@ async fn what_waits_is_bounded() {
         (Carrier::Direct, 1 << 20),
         (Carrier::Libp2p, 1 << 20),
     ] {
-        let (mut zero, _one) = Bed::new().await.links(carrier).await;
+        let mut bed = Bed::new().await;
+        let (mut zero, _one) = bed.links(carrier).await;
         // Far more than sockets and windows hold.
         let mut left = (256 << 20) / bytes;
         let ahead = async {

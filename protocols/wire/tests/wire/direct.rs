@@ -52,6 +52,7 @@ fn raw(address: &Multiaddr) -> (&'static str, u16) {
 struct Between {
     address: Multiaddr,
     made: Arc<AtomicUsize>,
+    ended: Arc<AtomicUsize>,
     /// What bytes on their way to the server are mixed with.
     noise: Arc<AtomicU8>,
     cut: watch::Sender<u32>,
@@ -67,17 +68,20 @@ impl Between {
         let between = Self {
             address: address.parse().unwrap(),
             made: Arc::default(),
+            ended: Arc::default(),
             noise: Arc::default(),
             cut: watch::Sender::new(0),
             hold: watch::Sender::new(false),
         };
         let (made, noise) = (between.made.clone(), between.noise.clone());
+        let ended = between.ended.clone();
         let (cut, hold) = (between.cut.subscribe(), between.hold.subscribe());
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 made.fetch_add(1, Ordering::SeqCst);
                 let far = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
                 let (mut cut, hold, noise) = (cut.clone(), hold.clone(), noise.clone());
+                let ended = ended.clone();
                 cut.borrow_and_update();
                 let (near, far) = (near.into_split(), far.into_split());
                 let passing = async move {
@@ -91,6 +95,7 @@ impl Between {
                         _ = passing => {}
                         _ = cut.changed() => {}
                     }
+                    ended.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
@@ -102,8 +107,11 @@ impl Between {
     }
 
     /// Breaks the connections that there are.
-    fn cut(&self) {
+    async fn cut(&self) {
         self.cut.send_modify(|times| *times += 1);
+        while self.ended.load(Ordering::SeqCst) < self.made() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 
@@ -362,7 +370,7 @@ async fn a_stream_that_is_just_dropped_takes_its_connection_along() {
 async fn a_kept_connection_that_broke_is_replaced() {
     let mut bed = Bed::new(config("server"), config("client")).await;
     bed.session(b"first").await;
-    bed.between.cut();
+    bed.between.cut().await;
     bed.session(b"second").await;
     assert_eq!(bed.between.made(), 2);
     // One that is silent, and does not even say that it broke.
