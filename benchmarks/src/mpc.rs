@@ -68,7 +68,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Parties::Processes)]
     parties: Parties,
     /// What carries streams between processes.
-    #[arg(long, value_enum, default_value_t = Transport::Quic)]
+    #[arg(long, value_enum, default_value_t = Transport::Direct)]
     transport: Transport,
     /// Round trip and rate of an emulated network between the parties' processes, such as 40ms,100mbit; needs root.
     #[arg(long, value_name = "RTT,RATE")]
@@ -106,6 +106,8 @@ enum Parties {
 /// What carries streams: both encrypt and authenticate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Transport {
+    /// A TCP connection for each stream, with TLS 1.3.
+    Direct,
     /// TCP with noise and yamux.
     Tcp,
     /// QUIC.
@@ -115,6 +117,7 @@ enum Transport {
 impl Transport {
     fn name(self) -> &'static str {
         match self {
+            Self::Direct => "direct",
             Self::Tcp => "tcp",
             Self::Quic => "quic",
         }

@@ -63,7 +63,7 @@ async fn attend(options: &PartyOptions) -> anyhow::Result<()> {
     tell(&Member {
         who,
         key: node.peer_key(),
-        addresses: node.listen_addrs(),
+        addresses: addresses(&node, options.transport),
     })?;
     let mut input = BufReader::new(tokio::io::stdin()).lines();
     let line = input
@@ -108,6 +108,8 @@ async fn attend(options: &PartyOptions) -> anyhow::Result<()> {
 
 async fn start(options: &PartyOptions) -> anyhow::Result<(Node, Incoming)> {
     let address = match (options.listen, options.transport) {
+        (IpAddr::V4(ip), Transport::Direct) => format!("/ip4/{ip}/tcp/0/tls"),
+        (IpAddr::V6(ip), Transport::Direct) => format!("/ip6/{ip}/tcp/0/tls"),
         (IpAddr::V4(ip), Transport::Tcp) => format!("/ip4/{ip}/tcp/0"),
         (IpAddr::V6(ip), Transport::Tcp) => format!("/ip6/{ip}/tcp/0"),
         (IpAddr::V4(ip), Transport::Quic) => format!("/ip4/{ip}/udp/0/quic-v1"),
@@ -124,6 +126,14 @@ async fn start(options: &PartyOptions) -> anyhow::Result<(Node, Incoming)> {
         ..NodeConfig::client(Identity::generate())
     };
     Ok(Node::start(config).await?)
+}
+
+/// Where `node` is reached over `transport`. Beside libp2p's TCP there is a direct listener as well.
+fn addresses(node: &Node, transport: Transport) -> Vec<Multiaddr> {
+    let mut addresses = node.listen_addrs();
+    let is_direct = |address: &Multiaddr| address.to_string().ends_with("/tls");
+    addresses.retain(|address| is_direct(address) == (transport == Transport::Direct));
+    addresses
 }
 
 /// Prints a line for the command that started this process.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use ai_link_mpc::{Expected, Machine, MpcError, Party, Stats, Transmit};
+use ai_link_mpc::{Expected, Machine, MpcError, Party, Stats, Transmit, Work};
 use serde::{Deserialize, Serialize};
 
 use super::labels::Labels;
@@ -110,6 +110,14 @@ impl<M: Machine> Machine for Timed<M> {
         let (done, computed, waited) = self.clocked(|machine| machine.handle(from, payload));
         self.note(computed, waited, 1);
         done
+    }
+
+    fn work_to_handle(&self) -> Work {
+        self.inner.work_to_handle()
+    }
+
+    fn work_to_transmit(&self) -> Work {
+        self.inner.work_to_transmit()
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {

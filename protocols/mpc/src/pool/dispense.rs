@@ -8,6 +8,7 @@ use crate::error::MpcError;
 use crate::keys::SEED_BYTES;
 use crate::party::Party;
 use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit};
+use crate::work::Work;
 
 /// An index on the wire.
 pub(crate) const INDEX_BYTES: usize = 8;
@@ -84,6 +85,14 @@ impl Machine for Dispense {
     fn handle(&mut self, from: Party, payload: Vec<u8>) -> Result<(), MpcError> {
         let (party, bytes) = (Party::Dealer, payload.len());
         Err(MpcError::UnexpectedMessage { party, from, bytes })
+    }
+
+    fn work_to_handle(&self) -> Work {
+        Work::Light
+    }
+
+    fn work_to_transmit(&self) -> Work {
+        Work::Light
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
