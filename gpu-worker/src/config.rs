@@ -28,7 +28,7 @@ pub struct WorkerConfig {
     pub chain: String,
     /// HTTP URL of the storage gateway that models are pulled from.
     pub storage: String,
-    /// Directory of this worker's state: used sessions, model cache.
+    /// Directory of this worker's state: used sessions, model cache, pools.
     pub data: PathBuf,
     /// What this worker offers to be: `["dealer", "evaluator"]` by default.
     #[serde(default = "every_part")]
@@ -44,6 +44,10 @@ pub struct WorkerConfig {
     /// Bytes of models kept on disk.
     #[serde(default = "default_cache")]
     pub cache: Bytes,
+    /// Bytes of material dealt ahead that are kept on disk, for requests that come: `"2 GiB"` by default, 0
+    /// for none. A worker that starts with less than it has drops what exceeds it.
+    #[serde(default = "default_pools")]
+    pub pools: Bytes,
     /// Where to compute.
     #[serde(default)]
     pub device: DeviceKind,
@@ -85,4 +89,8 @@ fn default_capacity() -> u16 {
 
 fn default_cache() -> Bytes {
     Bytes(8 << 30)
+}
+
+fn default_pools() -> Bytes {
+    Bytes(2 << 30)
 }

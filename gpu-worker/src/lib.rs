@@ -12,6 +12,7 @@
 //! many records. With `capture` set it writes all of this down, decrypted, for inspection.
 #![forbid(unsafe_code)]
 
+pub mod activity;
 mod announce;
 pub mod cache;
 mod config;

@@ -48,8 +48,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::error::MpcError;
 use crate::keys::Secret32;
 use crate::party::Party;
+use crate::session::SessionSpec;
 
 pub use ahead::{DealAhead, StoreAhead};
 pub use dispense::Dispense;
@@ -250,6 +252,23 @@ impl<S: Store> Pool<S> {
     pub fn shared(self) -> SharedPool<S> {
         Arc::new(Mutex::new(self))
     }
+}
+
+/// Bytes that an entry for sessions like `spec` takes in the store of `owner`: none at the client.
+pub fn entry_bytes(spec: &SessionSpec, owner: Party) -> Result<u64, MpcError> {
+    let schedule = spec.schedule()?;
+    Ok(match owner {
+        Party::Client => 0,
+        Party::Dealer => Entry::sealed_bytes(schedule.output_bytes()),
+        Party::Evaluator(index) if index.get() < spec.evaluators => {
+            Entry::sealed_bytes(schedule.dealt_bytes_to(index))
+        }
+        Party::Evaluator(_) => {
+            let evaluators = spec.evaluators;
+            let index = owner;
+            return Err(MpcError::NoSuchEvaluator { index, evaluators });
+        }
+    })
 }
 
 /// The pool, also after a panic elsewhere: every change of it is whole or refused by its checks.

@@ -129,6 +129,17 @@ impl Identity {
         SignatureBytes(self.key.sign(message).to_bytes())
     }
 
+    /// 32 secret bytes for one use of this party's own, named by `purpose`: HKDF-SHA256(salt =
+    /// `"ai-link/own-secret/v1"`, ikm = the RFC 8032 secret, info = `purpose`). The same whenever the
+    /// same key is loaded, so that what is encrypted under it needs no key file of its own.
+    pub fn own_secret(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let mut secret = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(b"ai-link/own-secret/v1"), self.key.as_bytes())
+            .expand(purpose.as_bytes(), secret.as_mut())
+            .expect("32 bytes is one block, and HKDF gives up to 255; qed");
+        secret
+    }
+
     /// The RFC 8032 secret. Handle with care.
     pub fn secret_seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.key.to_bytes())

@@ -68,4 +68,4 @@ pub use records::{
 };
 pub use session::{Abort, HelloReply, Party, SessionHello, SessionRefusal};
 pub use signed::{Record, SignError, Signed, SignedError};
-pub use units::{AmountError, Bytes, Planck, UnixMillis};
+pub use units::{AmountError, Bytes, Planck, SizeError, UnixMillis};

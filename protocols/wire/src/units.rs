@@ -106,10 +106,10 @@ impl FromStr for Planck {
                 digits: fraction.len(),
             });
         }
-        let whole = decimal(whole)
+        let whole: u128 = decimal(whole)
             .ok_or_else(malformed)?
             .ok_or(AmountError::TooLarge)?;
-        let fraction = decimal(&format!("{fraction:0<12}"))
+        let fraction: u128 = decimal(&format!("{fraction:0<12}"))
             .filter(|_| !fraction.is_empty())
             .flatten()
             .ok_or_else(malformed)?;
@@ -122,7 +122,7 @@ impl FromStr for Planck {
 }
 
 /// `None`: not decimal digits; `Some(None)`: too large.
-fn decimal(digits: &str) -> Option<Option<u128>> {
+fn decimal<T: FromStr>(digits: &str) -> Option<Option<T>> {
     let all_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     all_digits.then(|| digits.parse().ok())
 }
@@ -148,9 +148,9 @@ pub enum AmountError {
 }
 
 /// A size in bytes.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+///
+/// In configuration it may be written as a text such as `"2 GiB"`, or as a number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Bytes(pub u64);
 
@@ -159,6 +159,55 @@ impl Bytes {
     pub const fn mib(mib: u32) -> Self {
         Self((mib as u64) << 20)
     }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Number(u64),
+            Text(String),
+        }
+        if !deserializer.is_human_readable() {
+            return u64::deserialize(deserializer).map(Self);
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Number(bytes) => Ok(Self(bytes)),
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = SizeError;
+
+    /// Reads `2 GiB`, `512MiB`, `64 KiB`, `100 B`, or a bare number of bytes.
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        const UNITS: [(&str, u32); 5] =
+            [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("B", 0)];
+        let malformed = || SizeError {
+            text: text.chars().take(64).collect(),
+        };
+        let trimmed = text.trim();
+        let (number, shift) = UNITS
+            .iter()
+            .find_map(|(unit, shift)| Some((trimmed.strip_suffix(unit)?, *shift)))
+            .unwrap_or((trimmed, 0));
+        decimal(number.trim_end())
+            .flatten()
+            .filter(|number: &u64| *number <= u64::MAX >> shift)
+            .map(|number| Self(number << shift))
+            .ok_or_else(malformed)
+    }
+}
+
+/// The text is no size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a size: write `2 GiB`, `512 MiB`, or a whole number of bytes")]
+pub struct SizeError {
+    /// What was given, cut to 64 characters.
+    pub text: String,
 }
 
 impl fmt::Display for Bytes {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ai_link_mpc::pool::faulty::{Crash, Disk, FaultyStore, Moment, Removals};
 use ai_link_mpc::pool::{
-    DealAhead, Dispense, Pool, PoolError, PoolId, SharedPool, Store as _, StoreAhead,
+    DealAhead, Dispense, Pool, PoolError, PoolId, SharedPool, Store as _, StoreAhead, entry_bytes,
 };
 use ai_link_mpc::testing::{Event, GroupWeights, exchange, secret};
 use ai_link_mpc::{
@@ -263,6 +263,37 @@ fn private_weights_and_pools_go_together() {
         let got = group.session(inputs).unwrap();
         assert!(distance(&got[..1], &want[..1]) <= 144 * 11 + 1);
     }
+}
+
+/// Evaluators take turns at receiving corrections, so that a pool loads all links and disks alike.
+#[test]
+fn every_evaluator_stores_its_turns() {
+    let mut b = ProgramBuilder::new("turns");
+    let mut x = b.input_bounded("x", &[64], 8, 20);
+    let window = BitWindow { lo: 0, hi: 21 };
+    for _ in 0..12 {
+        x = b.step(Op::Relu { bits: 0, window }, &[x], None, 8, 20);
+    }
+    b.output("y", x);
+    let program = b.finish().unwrap();
+    for evaluators in [2, 3] {
+        let spec = SessionSpec {
+            evaluators,
+            ..spec(program.clone(), 1)
+        };
+        let schedule = spec.schedule().unwrap();
+        let mut group = Group::new(spec.clone(), None, |_| Disk::default());
+        group.deal().unwrap();
+        let stored = |node: &Node| node.pool.lock().unwrap().bytes();
+        let part = |node: &Node| entry_bytes(&spec, node.party).unwrap();
+        let all = group.evaluators.iter().chain([&group.dealer]);
+        all.for_each(|node| assert_eq!(stored(node), part(node), "{}", node.party));
+        let sizes: Vec<u64> = group.evaluators.iter().map(stored).collect();
+        assert!(sizes.iter().all(|size| *size == sizes[0]), "{sizes:?}");
+        assert!(sizes[0] > schedule.dealt_bytes() as u64 / u64::from(evaluators));
+    }
+    let stranger = Party::Evaluator(EvaluatorIndex::new(2).unwrap());
+    assert!(entry_bytes(&spec(program, 1), stranger).is_err());
 }
 
 /// A small program with every kind of message: bits, ring elements, corrections to both.

@@ -26,6 +26,20 @@ fn signatures_are_rfc_8032() {
         .unwrap_err();
 }
 
+/// Computed with another implementation of HKDF-SHA256.
+#[test]
+fn own_secrets_follow_from_key_and_purpose() {
+    let seed = hex32("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+    let identity = Identity::from_seed(seed);
+    assert_eq!(
+        *identity.own_secret("pools"),
+        hex32("acefb4bf50474c5da5e4057ee2677166afb69aaedcfa01b49bafa4a1bdb28f5c")
+    );
+    assert_ne!(*identity.own_secret("pools"), *identity.own_secret("pool"));
+    let other = Identity::derive(b"dev", "worker-0");
+    assert_ne!(*identity.own_secret("pools"), *other.own_secret("pools"));
+}
+
 /// Computed with another implementation of HKDF-SHA256 and ed25519.
 #[test]
 fn derived_identities_are_reproducible() {

@@ -112,3 +112,30 @@ fn money_is_checked() {
     assert_eq!(Planck::checked_sum([Planck(1), Planck(2)]), Some(Planck(3)));
     assert_eq!(Planck::checked_sum([Planck(u128::MAX), Planck(1)]), None);
 }
+
+#[test]
+fn sizes_are_numbers_or_texts_with_a_unit() {
+    for (text, bytes) in [
+        ("2 GiB", 2 << 30),
+        ("512MiB", 512 << 20),
+        (" 1 KiB ", 1024),
+        ("3 TiB", 3 << 40),
+        ("7 B", 7),
+        ("9", 9),
+    ] {
+        assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
+        let json = serde_json::to_string(text).unwrap();
+        assert_eq!(serde_json::from_str::<Bytes>(&json).unwrap(), Bytes(bytes));
+    }
+    assert_eq!(serde_json::from_str::<Bytes>("12").unwrap(), Bytes(12));
+    assert_eq!(serde_json::to_string(&Bytes(12)).unwrap(), "12");
+    for bad in ["", "GiB", "-1", "1.5 GiB", "2 GB", "16777216 TiB", "1e3"] {
+        assert!(bad.parse::<Bytes>().is_err(), "{bad}");
+        let json = serde_json::to_string(bad).unwrap();
+        assert!(serde_json::from_str::<Bytes>(&json).is_err(), "{bad}");
+    }
+    // In binary it stays a number.
+    let bytes = encode(&Bytes(300), Limit::RECORD).unwrap();
+    assert_eq!(bytes, encode(&300_u64, Limit::RECORD).unwrap());
+    assert_eq!(decode::<Bytes>(&bytes, Limit::RECORD).unwrap(), Bytes(300));
+}
