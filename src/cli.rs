@@ -137,6 +137,14 @@ pub(crate) struct DevUp {
     /// Diagnostic: every worker, the coordinator and storage write down, decrypted, all they see
     #[arg(long, env = "AI_LINK_CAPTURE")]
     pub(crate) capture: bool,
+    /// What each worker keeps on disk of material dealt ahead of requests; 0 for none
+    #[arg(
+        long,
+        env = "AI_LINK_POOLS",
+        default_value = "512 MiB",
+        value_name = "SIZE"
+    )]
+    pub(crate) pools: ai_link_wire::Bytes,
 }
 
 #[derive(Debug, Subcommand)]

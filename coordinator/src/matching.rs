@@ -4,7 +4,8 @@
 //! Then small rankers ([`rank`]) give every candidate left a score. Then the group ([`group`]): for
 //! masked evaluation the best sum of scores over the evaluators, and the dealer unless the client
 //! deals, of *distinct operators*, within the client's price. That engine keeps an input secret only
-//! while they do not collude, so distinct operators are a filter and never a preference.
+//! while they do not collude, so distinct operators are a filter and never a preference. A group that
+//! has material for the very job dealt ahead gets a bonus on top of its workers' scores.
 //!
 //! [`choose`] is a pure function: the same view, roster, request, time and seed give the same
 //! group.
@@ -82,8 +83,10 @@ pub fn choose<'a, E>(
         }
     }
     let ranked = ranking.rank(passed, demand);
+    let warm = ranking.warm(&ranked, demand);
     Ok(group::assemble(
         ranked,
+        &warm,
         demand.roles,
         demand.budget,
         refused,

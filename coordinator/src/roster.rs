@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ai_link_wire::{Commitment, Heartbeat, PeerKey, UnixMillis, WorkerRecord};
+use ai_link_wire::{Commitment, Heartbeat, PeerKey, PoolOffer, UnixMillis, WorkerRecord};
 
 use crate::policy::PresencePolicy;
 
@@ -43,6 +43,8 @@ pub struct Member {
     pub capacity: u16,
     /// Models it holds ready.
     pub cached: BTreeSet<Commitment>,
+    /// Pools that it can serve from as their dealer.
+    pub pools: Vec<PoolOffer>,
     heartbeat_issued: Option<UnixMillis>,
 }
 
@@ -96,11 +98,16 @@ impl Roster {
         if known.is_some_and(|known| known.issued > issued) {
             return Err(RosterError::Outdated);
         }
-        let (active, capacity, heartbeat_issued) = match known {
-            Some(known) => (known.active, known.capacity, known.heartbeat_issued),
+        let (active, capacity, pools, heartbeat_issued) = match known {
+            Some(known) => (
+                known.active,
+                known.capacity,
+                known.pools.clone(),
+                known.heartbeat_issued,
+            ),
             None => {
                 self.make_room(now)?;
-                (0, 1, None)
+                (0, 1, Vec::new(), None)
             }
         };
         let cached = record.cached_models.iter().copied().collect();
@@ -114,6 +121,7 @@ impl Roster {
                 active,
                 capacity,
                 cached,
+                pools,
                 heartbeat_issued,
             },
         );
@@ -142,7 +150,23 @@ impl Roster {
         member.active = heartbeat.active_jobs;
         member.capacity = heartbeat.capacity;
         member.cached = heartbeat.cached_models.iter().copied().collect();
+        // A pool is its dealer's to offer: nobody else can raise or lower what a group is worth by it.
+        let own = |offer: &&PoolOffer| offer.group.last() == Some(&heartbeat.peer);
+        member.pools = heartbeat.pools.iter().filter(own).cloned().collect();
         Ok(())
+    }
+
+    /// Counts a job just matched to `group`, in the order of its ticket, if its dealer has a pool for it: the next
+    /// one is to know that an entry is promised. Every heartbeat puts it right again.
+    pub fn promised(&mut self, group: &[PeerKey], commitment: &Commitment, batch: u32) {
+        let dealer = group.last().and_then(|peer| self.members.get_mut(peer));
+        let offers = dealer.into_iter().flat_map(|member| &mut member.pools);
+        let fits = |offer: &&mut PoolOffer| {
+            offer.commitment == *commitment && offer.batch == batch && offer.group == group
+        };
+        if let Some(offer) = offers.into_iter().find(fits) {
+            offer.level = offer.level.saturating_sub(1);
+        }
     }
 
     /// Counts a job just matched to this worker.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ai_link_mpc::Party;
 use ai_link_wire::node::RequestError;
 use ai_link_wire::{
-    ControlRequest, ControlResponse, Heartbeat, Level, Multiaddr, PeerId, Refusal, Signed,
-    UnixMillis, WorkerRecord,
+    ControlRequest, ControlResponse, Heartbeat, Level, Multiaddr, PeerId, PoolOffer, Refusal,
+    Signed, UnixMillis, WorkerRecord,
 };
 use tokio::time::sleep;
 
@@ -87,7 +88,7 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             active_jobs: worker.active(),
             capacity: worker.config.capacity,
             cached_models: worker.cache.commitments(),
-            pools: Vec::new(),
+            pools: offers(worker).await,
             hosted: Vec::new(),
         };
         let now = UnixMillis::now();
@@ -112,6 +113,24 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             }
         }
     }
+}
+
+/// The pools that sessions could take from, as their dealer announces them.
+async fn offers(worker: &Worker) -> Vec<PoolOffer> {
+    let shelf = Arc::clone(&worker.pools);
+    let levels = tokio::task::spawn_blocking(move || shelf.levels()).await;
+    let levels = levels.unwrap_or_default().into_iter();
+    levels
+        .filter(|level| level.part == Party::Dealer && level.entries > 0)
+        .map(|level| PoolOffer {
+            pool: level.record.session,
+            commitment: level.record.key.commitment,
+            batch: level.record.key.batch,
+            group: level.record.key.members(),
+            level: u32::try_from(level.entries).unwrap_or(u32::MAX),
+        })
+        .take(Heartbeat::MAX_POOLS)
+        .collect()
 }
 
 async fn ask(

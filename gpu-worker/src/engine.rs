@@ -11,10 +11,12 @@ use ai_link_session::links::SessionLinks;
 use ai_link_wire::{Bytes, Digest, Level, Role};
 use tokio::time::Instant;
 
+use crate::pool::Claim;
+
 pub use mpc::{EngineError, MpcEngine};
 
 /// What a worker is to do in a session.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Assignment {
     /// The model, already checked against its commitment; the digest of the signed ticket, which names the session
     /// and is bound into every derived key; records and group.
@@ -23,8 +25,19 @@ pub struct Assignment {
     pub role: Role,
     /// What it keeps of the model's weights.
     pub weights: Weights,
+    /// Where what is dealt comes from.
+    pub material: Material,
     /// When the answer is of no more use.
     pub deadline: Instant,
+}
+
+/// Where a session's dealt material comes from. All of its parties have agreed on it.
+#[derive(Debug)]
+pub enum Material {
+    /// It is dealt in the session.
+    Dealt,
+    /// From a pool that was filled ahead.
+    Pool(Claim),
 }
 
 /// What a worker keeps of a model's weights.
@@ -49,6 +62,8 @@ pub struct Outcome {
     pub bytes_sent: Bytes,
     /// Payload bytes from all parties.
     pub bytes_received: Bytes,
+    /// Payload bytes of dealing, in both directions: those from a pool moved before.
+    pub bytes_dealt: Bytes,
     /// Rounds between the evaluators.
     pub rounds: u32,
 }

@@ -17,10 +17,13 @@ mod announce;
 pub mod cache;
 mod config;
 mod coordinators;
+mod dealing;
 pub mod device;
 pub mod engine;
 pub mod pool;
+mod random;
 pub mod session;
+pub mod status;
 pub mod used;
 mod worker;
 

@@ -3,7 +3,7 @@
 //! `admit` decides from the ticket alone; [`board`] collects the streams of a session; `run` marks the session
 //! as used, durably, and only then evaluates.
 
-mod admit;
+pub(crate) mod admit;
 pub mod board;
 mod run;
 
@@ -12,12 +12,18 @@ use std::time::Duration;
 
 use ai_link_mpc::Party;
 use ai_link_program::Program;
-use ai_link_session::{hello, links, parties};
+use ai_link_session::hello::{self, AcceptError, First};
+use ai_link_session::{links, parties};
 use ai_link_wire::node::{BulkStream, FrameKind};
-use ai_link_wire::{Abort, Digest, HelloReply, PeerId, PeerKey, Role, Ticket, UnixMillis, codec};
+use ai_link_wire::{
+    Abort, Digest, HelloReply, PeerId, PeerKey, Role, SessionHello, Ticket, UnixMillis, codec,
+};
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::activity::Running;
+use crate::dealing;
 use crate::engine::Weights;
+use crate::pool::Claim;
 use crate::worker::Worker;
 use board::Offer;
 
@@ -25,6 +31,8 @@ use board::Offer;
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 /// How long a stream waits for the others of its session.
 const MEET_WITHIN: Duration = Duration::from_secs(20);
+/// How long a dealer may take to find out whether all evaluators have the pool that it offers.
+const SETTLE_WITHIN: Duration = Duration::from_secs(15);
 /// How long an abort may take to leave.
 const TELL_WITHIN: Duration = Duration::from_secs(2);
 
@@ -36,14 +44,19 @@ pub(crate) struct Seat {
     ticket: Ticket,
     /// With the client's stream come the model and a place among the sessions run at once.
     work: Option<Work>,
+    /// With the dealer's stream comes the pool, if the session takes from one.
+    claim: Option<Claim>,
 }
 
 #[derive(Debug)]
 struct Work {
     program: Arc<Program>,
     weights: Weights,
-    /// Held, not read: its drop frees the place.
+    /// At the dealer, an entry of a pool of this group: to be used if all evaluators have theirs.
+    claim: Option<Claim>,
+    /// Held, not read: their drop frees the place.
     _permit: OwnedSemaphorePermit,
+    _running: Running,
 }
 
 /// A session that may run: everything about it is checked.
@@ -60,7 +73,8 @@ struct Admitted {
 /// Takes a stream from its first frame to the end of its session, if it completes one.
 pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: BulkStream) {
     let hello = match hello::accept(&mut stream, HELLO_WITHIN).await {
-        Ok(hello) => hello,
+        Ok(First::Session(hello)) => hello,
+        Ok(First::Pool(hello)) => return dealing::incoming(worker, peer, stream, hello).await,
         Err(error) => {
             tracing::debug!(%peer, error = &error as &dyn std::error::Error, "stream without hello");
             return;
@@ -75,10 +89,13 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
             return;
         }
     };
-    if let Err(error) = hello::reply(&mut stream, &HelloReply::Accepted { pool: None }).await {
-        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "peer left after its hello");
-        return;
-    }
+    let claim = match answer(&worker, &admitted, &hello, &mut stream).await {
+        Ok(claim) => claim,
+        Err(error) => {
+            tracing::debug!(%peer, error = &error as &dyn std::error::Error, "peer left after its hello");
+            return;
+        }
+    };
     let Admitted {
         session,
         role,
@@ -93,6 +110,7 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         stream,
         ticket,
         work,
+        claim,
     };
     let until = UnixMillis::now().saturating_add(MEET_WITHIN);
     // Poisoned by a panic while offering: the streams are dropped, which the peers see.
@@ -106,6 +124,37 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         Some(Offer::Waiting) => {}
         Some(Offer::Refused(error, seat)) => abort(seat, error.to_string(), None).await,
         None => tracing::error!("the board of sessions is unusable; restart the worker"),
+    }
+}
+
+/// Answers an admitted hello. At an evaluator whose dealer offers a pool: agrees with it whether the session takes
+/// from it, and returns the evaluator's part if it does.
+///
+/// A dealer that has an entry for the session answers its client [later](run), when it knows whether all evaluators
+/// have theirs: until then nothing is masked, so that dealing for this session is still possible.
+async fn answer(
+    worker: &Arc<Worker>,
+    admitted: &Admitted,
+    hello: &SessionHello,
+    stream: &mut BulkStream,
+) -> Result<Option<Claim>, AcceptError> {
+    let undecided = |work: &Work| work.claim.is_some();
+    if admitted.work.as_ref().is_some_and(undecided) {
+        return Ok(None);
+    }
+    let offered = hello.pool.filter(|_| admitted.from == Party::Dealer);
+    let Some(offered) = offered else {
+        hello::reply(stream, &HelloReply::Accepted { pool: None }).await?;
+        return Ok(None);
+    };
+    let claim = dealing::part(worker, &admitted.ticket, offered).await;
+    let pool = claim.as_ref().map(|_| offered);
+    hello::reply(stream, &HelloReply::Accepted { pool }).await?;
+    match hello::settled(stream, SETTLE_WITHIN).await? {
+        None => Ok(None),
+        // Without the material the stream is of no use: dropped, which the dealer sees.
+        Some(settled) if Some(settled) != pool => Err(AcceptError::Pool { settled }),
+        Some(_) => Ok(claim),
     }
 }
 

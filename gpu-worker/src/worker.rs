@@ -4,23 +4,28 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ai_link_mpc::Secret32;
 use ai_link_registry::{CallError, ConnectError, QueryError, Registry, RegistryClient};
 use ai_link_storage::{HttpStore, StorageError};
 use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Incoming, Node, NodeConfig, NodeError, NodeLimits};
 use ai_link_wire::{
-    AccountId, ControlResponse, Identity, IdentityError, Multiaddr, PeerKey, Refusal,
+    AccountId, ControlResponse, Identity, IdentityError, Multiaddr, PeerKey, Refusal, UnixMillis,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::activity::Activity;
 use crate::announce::{self, Coordinator};
 use crate::cache::{CacheError, ModelCache};
 use crate::config::WorkerConfig;
 use crate::coordinators::Coordinators;
+use crate::dealing::{self, Asked, Filling};
 use crate::device::{self, Device, DeviceError};
+use crate::pool::{Shelf, ShelfError};
 use crate::session::board::Board;
 use crate::session::{self, Seat};
+use crate::status;
 use crate::used::{UsedError, UsedSessions};
 
 /// Streams handled at once, beyond which new ones wait in libp2p's own bounded queues.
@@ -45,6 +50,14 @@ pub(crate) struct Worker {
     /// One permit a session.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) coordinators: Coordinators,
+    /// Material dealt ahead.
+    pub(crate) pools: Arc<Shelf>,
+    /// Sessions, for what is done in the background.
+    pub(crate) activity: Arc<Activity>,
+    /// What this worker was asked to deal.
+    pub(crate) asked: Asked,
+    /// Who deals to this worker.
+    pub(crate) filling: Filling,
 }
 
 impl Worker {
@@ -92,6 +105,7 @@ pub async fn run(
     })?;
     let used =
         UsedSessions::open(&config.data.join("used-sessions.redb")).map_err(WorkerError::Used)?;
+    let pools = open_pools(&config, &identity)?;
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
     let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
         .map_err(WorkerError::Cache)?;
@@ -126,12 +140,18 @@ pub async fn run(
         used,
         board: Mutex::default(),
         coordinators: Coordinators::default(),
+        pools,
+        activity: Activity::new(UnixMillis::now()),
+        asked: Asked::default(),
+        filling: Filling::default(),
     });
     let mut tasks = JoinSet::new();
     for coordinator in coordinators {
         tasks.spawn(announce::announce(Arc::clone(&worker), coordinator));
     }
     tasks.spawn(session::sweep(Arc::clone(&worker)));
+    tasks.spawn(dealing::keep(Arc::clone(&worker)));
+    tasks.spawn(status::keep(Arc::clone(&worker)));
     ready(Serving {
         peer: worker.identity.peer_key(),
         operator: worker.operator,
@@ -145,6 +165,12 @@ pub async fn run(
     tasks.shutdown().await;
     worker.node.clone().shutdown().await;
     Ok(())
+}
+
+fn open_pools(config: &WorkerConfig, identity: &Identity) -> Result<Arc<Shelf>, WorkerError> {
+    let secret = Secret32::new(*identity.own_secret("pools"));
+    let (dir, me) = (config.data.join("pools"), identity.peer_key());
+    Shelf::open(dir, me, secret, config.pools).map_err(WorkerError::Pools)
 }
 
 async fn serve(worker: &Arc<Worker>, mut incoming: Incoming) {
@@ -251,6 +277,9 @@ pub enum WorkerError {
         /// This worker.
         peer: PeerKey,
     },
+    /// The pools of dealt material.
+    #[error("cannot open the pools of dealt material")]
+    Pools(#[source] ShelfError),
     /// The chain did not take the registration.
     #[error("cannot register this worker on chain")]
     Register(#[source] CallError),

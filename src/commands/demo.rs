@@ -15,6 +15,7 @@ mod settle;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ai_link_wire::Bytes;
 use serde::Serialize;
 
 use super::context::state_dir;
@@ -45,6 +46,8 @@ pub(super) async fn run(global: &Global, args: Demo, output: &Output) -> Result<
         workers: args.workers,
         gateway: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         capture: true,
+        // Each request is to show all that it moves.
+        pools: Bytes(0),
     };
     output.note("starting the network: every role is a process of its own");
     let network = up(&dir, &plan, output).await?;

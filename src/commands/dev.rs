@@ -45,6 +45,7 @@ async fn start(global: &Global, args: DevUp, output: &Output) -> Result<(), Fail
         workers: args.workers,
         gateway: args.gateway,
         capture: args.capture,
+        pools: args.pools,
     };
     let network = up(&dir, &plan, output).await?;
     if args.with_models {

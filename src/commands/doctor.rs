@@ -10,6 +10,7 @@ use ai_link_registry::Registry;
 use ai_link_storage::{Fid, HttpStore, ObjectStore as _, StorageError};
 use ai_link_wire::Identity;
 use ai_link_worker::device::{self, DeviceKind};
+use ai_link_worker::status::WorkerStatus;
 use serde::Serialize;
 
 use super::context::{Context, state_dir};
@@ -54,6 +55,7 @@ pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure>
     match Context::load(global) {
         Ok(context) => {
             checks.extend(processes(&context));
+            checks.extend(pools(&context));
             checks.extend(keys(&context));
             checks.push(chain(&context).await);
             checks.push(storage(&context).await);
@@ -232,6 +234,28 @@ fn processes(context: &Context) -> Vec<Check> {
             ),
         })
         .collect()
+}
+
+/// What each worker has dealt ahead.
+fn pools(context: &Context) -> Vec<Check> {
+    let workers = context.network.processes.iter();
+    let status = workers.filter_map(|name| {
+        let status = WorkerStatus::load(&context.dir.data(name)).ok()?;
+        let entries = |part: fn(&str) -> bool| -> usize {
+            let pools = status.pools.iter().filter(|pool| part(&pool.part));
+            pools.map(|pool| pool.entries).sum()
+        };
+        let found = format!(
+            "{} of {} in {} pools: {} requests as dealer, {} as evaluator",
+            status.pool_bytes,
+            status.pool_limit,
+            status.pools.len(),
+            entries(|part| part == "dealer"),
+            entries(|part| part != "dealer"),
+        );
+        Some(Check::ok(&format!("{name} pools"), found))
+    });
+    status.collect()
 }
 
 fn keys(context: &Context) -> Vec<Check> {

@@ -57,6 +57,7 @@ fn report(model: &str, answer: &Answer, written: bool) -> Value {
         "model": model,
         "version": answer.version,
         "outputs": outputs,
+        "preprocessing": answer.parameters.get("preprocessing"),
         "parameters": answer.parameters,
     })
 }
@@ -76,10 +77,11 @@ fn text(report: &Value, written: bool) -> String {
         ));
     }
     lines.push(format!(
-        "level {}, {} evaluators, the {} deals, receipt {}, price {}",
+        "level {}, {} evaluators, the {} deals (preprocessing: {}), receipt {}, price {}",
         report["parameters"]["level"].as_str().unwrap_or("?"),
         report["parameters"]["evaluators"],
         report["parameters"]["dealer"].as_str().unwrap_or("?"),
+        report["preprocessing"].as_str().unwrap_or("?"),
         report["parameters"]["receipt"].as_str().unwrap_or("?"),
         report["parameters"]["price"].as_str().unwrap_or("?"),
     ));

@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) gateway: SocketAddr,
     /// Whether processes write down, decrypted, what they see.
     pub(crate) capture: bool,
+    /// What each worker keeps of material dealt ahead.
+    pub(crate) pools: Bytes,
 }
 
 /// Starts everything that does not run yet and waits until it serves.
@@ -199,6 +201,7 @@ impl Starter<'_> {
             price_per_job: WORKER_PRICE,
             capacity: 8,
             cache: Bytes::mib(1024),
+            pools: self.plan.pools,
             device: DeviceKind::Cpu,
             capture: self.capture(&name),
         })

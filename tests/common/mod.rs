@@ -40,6 +40,12 @@ impl Net {
 
     /// Starts what does not run.
     pub(crate) fn start(&mut self, workers: u16, flags: &[&str]) {
+        let status = self.restart(workers, flags);
+        self.gateway = status["gateway"].as_str().unwrap().to_owned();
+    }
+
+    /// Starts what does not run, while the gateway does.
+    pub(crate) fn restart(&self, workers: u16, flags: &[&str]) -> Value {
         let workers = workers.to_string();
         let mut args = vec![
             "dev",
@@ -51,8 +57,7 @@ impl Net {
             &workers,
         ];
         args.extend(flags);
-        let status = self.json(&args);
-        self.gateway = status["gateway"].as_str().unwrap().to_owned();
+        self.json(&args)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -65,6 +70,8 @@ impl Net {
             .args(args)
             .arg("--dir")
             .arg(self.dir.path())
+            // What is started inherits it: workers say which entry of a pool they mark as used.
+            .env("AI_LINK_LOG", "warn,ai_link_worker::pool=info")
             .output()
             .unwrap()
     }

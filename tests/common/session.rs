@@ -14,7 +14,7 @@ use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
     ControlRequest, ControlResponse, DealerSeat, Identity, JobId, JobRequest, Level, Multiaddr,
-    PeerId, Planck, Signed, Ticket, UnixMillis, WeightPrivacy,
+    PeerId, Planck, PoolTag, Signed, Ticket, UnixMillis, WeightPrivacy,
 };
 
 use super::Net;
@@ -97,18 +97,23 @@ impl Manual {
     }
 
     /// Opens the streams of a ticket's session.
-    pub(crate) async fn open(&self, signed: &Signed<Ticket>) -> SessionLinks {
+    pub(crate) async fn open(&self, signed: &Signed<Ticket>) -> (SessionLinks, Option<PoolTag>) {
         let ticket = signed.verify_at_any_time().unwrap();
         let mut streams = Vec::new();
+        let mut pool = None;
         for member in &ticket.group {
             let within = Duration::from_secs(10);
             let from = ai_link_wire::Party::Client;
             let opened = hello::open(&self.node, signed, from, member, within)
                 .await
                 .unwrap();
-            streams.push((parties::party_of(member.role), member.peer, opened.stream));
+            let party = parties::party_of(member.role);
+            if party == Party::Dealer {
+                pool = opened.pool;
+            }
+            streams.push((party, member.peer, opened.stream));
         }
-        SessionLinks::new(streams)
+        (SessionLinks::new(streams), pool)
     }
 
     /// Evaluates one record and returns the answer, in the clear and as ring elements.
@@ -120,13 +125,18 @@ impl Manual {
         masking: Masking,
     ) -> (Vec<OutputTensor>, Vec<Vec<u64>>) {
         let ticket = signed.verify_at_any_time().unwrap();
-        let mut links = self.open(signed).await;
+        let (mut links, pool) = self.open(signed).await;
+        let id = pool.map(|pool| parties::pool_id(ticket, &program, pool).unwrap());
         let encoded = program.encode_input(0, record).unwrap();
         let spec = parties::spec(ticket, signed.digest(), program);
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).unwrap();
-        let machine =
-            ClientMachine::new(spec, vec![record.to_vec()], Secret32::new(entropy)).unwrap();
+        let inputs = vec![record.to_vec()];
+        let machine = match id {
+            Some(id) => ClientMachine::from_pool(spec, inputs, id),
+            None => ClientMachine::new(spec, inputs, Secret32::new(entropy)),
+        };
+        let machine = machine.unwrap();
         let machine = Unmasking {
             machine,
             encoded,

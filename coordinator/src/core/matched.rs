@@ -123,6 +123,8 @@ impl<S: Store> Coordinator<S> {
         for peer in &peers {
             self.roster.assigned(peer);
         }
+        let (commitment, batch) = (published.commitment, request.batch);
+        self.roster.promised(&peers, &commitment, batch);
         Ok(ControlResponse::Ticket(ticket))
     }
 

@@ -10,10 +10,14 @@
 //! Evaluators are interchangeable, so each set of them is looked at once, better ones in front; and
 //! what cannot become the best is not walked further. For two evaluators and a dealer a handful of
 //! combinations decide, for eight and a dealer at most 18 over 8 times 18, nearly all of them pruned.
+//!
+//! A group with a pool for the job ([`Warm`]) is worth more than the sum of its workers, so the argument
+//! above does not hold for it. There are few of them: each is judged by itself, with its bonus, beside
+//! the best of all others.
 
 use ai_link_wire::{AccountId, CandidateRefusal, PeerKey, Planck, RefusalReason, Role};
 
-use super::rank::Ranked;
+use super::rank::{Ranked, Warm};
 use super::{Candidate, refusal};
 use crate::roster::Member;
 
@@ -46,6 +50,7 @@ pub enum NoGroup {
 /// Puts the best group together. `ranked` is sorted best first.
 pub(super) fn assemble<'a>(
     ranked: Vec<Ranked<'a>>,
+    warm: &[Warm],
     roles: &[Role],
     budget: Planck,
     mut refused: Vec<CandidateRefusal>,
@@ -81,6 +86,11 @@ pub(super) fn assemble<'a>(
         })
         .collect();
     search.extend(&seats, 0, &mut Vec::with_capacity(kept));
+    for warm in warm {
+        if let Some(group) = seated(&ranked, &warm.group, roles) {
+            search.judge(&group, warm.bonus);
+        }
+    }
     let Search { best, cheapest, .. } = search;
     if let Some((_, group)) = best {
         let members = group.into_iter().map(|ranked| ranked.candidate.member);
@@ -117,7 +127,7 @@ impl<'r, 'a> Search<'r, 'a> {
     /// Fills `open`, the first of them with a worker from `from` on in its list.
     fn extend(&mut self, open: &[Seat<'r, 'a>], from: usize, group: &mut Vec<&'r Ranked<'a>>) {
         let Some((seat, rest)) = open.split_first() else {
-            return self.judge(group);
+            return self.judge(group, 0);
         };
         if self.is_hopeless(open, group) {
             return;
@@ -161,14 +171,15 @@ impl<'r, 'a> Search<'r, 'a> {
         }
     }
 
-    fn judge(&mut self, group: &[&'r Ranked<'a>]) {
+    /// `bonus`: what the group is worth beyond its workers.
+    fn judge(&mut self, group: &[&'r Ranked<'a>], bonus: u64) {
         let Some(cost) = cost(group) else {
             return;
         };
         if self.cheapest.is_none_or(|known| cost < known) {
             self.cheapest = Some(cost);
         }
-        let score = score(group);
+        let score = score(group).saturating_add(bonus);
         if cost <= self.budget && self.best.as_ref().is_none_or(|(known, _)| score > *known) {
             self.best = Some((score, group.to_vec()));
         }
@@ -184,6 +195,25 @@ fn cost(group: &[&Ranked<'_>]) -> Option<Planck> {
 fn score(group: &[&Ranked<'_>]) -> u64 {
     let scores = group.iter().map(|ranked| ranked.score);
     scores.fold(0, u64::saturating_add)
+}
+
+/// The workers of a group, if each can play its part and their operators are distinct.
+fn seated<'r, 'a>(
+    ranked: &'r [Ranked<'a>],
+    group: &[PeerKey],
+    roles: &[Role],
+) -> Option<Vec<&'r Ranked<'a>>> {
+    let mut seated: Vec<&Ranked<'a>> = Vec::with_capacity(roles.len());
+    for (wanted, role) in group.iter().zip(roles) {
+        let found = ranked.iter().find(|ranked| peer(ranked) == wanted)?;
+        let able = found.candidate.member.record.roles.contains(*role);
+        let known = |taken: &&Ranked<'_>| operator(taken) == operator(found);
+        if !able || seated.iter().any(known) {
+            return None;
+        }
+        seated.push(found);
+    }
+    (seated.len() == roles.len()).then_some(seated)
 }
 
 /// The first `kept` workers for a part, at most one of each operator.

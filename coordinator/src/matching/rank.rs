@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use ai_link_wire::PeerKey;
+use ai_link_wire::{PeerKey, PoolOffer, Role};
 use sha2::{Digest as _, Sha256};
 
 use super::{Candidate, Demand};
@@ -24,6 +24,8 @@ pub struct Weights {
     pub cached: u32,
     /// Workers whose jobs were delivered first.
     pub reliability: u32,
+    /// Groups that have material for this very job dealt ahead first. Counts once for a group, not for each worker.
+    pub pool: u32,
     /// Chance: spreads jobs over workers that are otherwise equal.
     pub chance: u32,
 }
@@ -35,6 +37,7 @@ impl Default for Weights {
             load: 25,
             cached: 20,
             reliability: 40,
+            pool: 40,
             chance: 5,
         }
     }
@@ -60,7 +63,52 @@ pub struct Ranked<'a> {
     pub score: u64,
 }
 
+/// A group that has a pool for the job that is being matched.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Warm {
+    /// Its workers, in the order of a ticket's group.
+    pub group: Vec<PeerKey>,
+    /// What that adds to the sum of its workers' scores.
+    pub bonus: u64,
+}
+
+/// Most warm groups that are looked at for one match.
+const MAX_WARM: usize = 8;
+
 impl Ranking<'_> {
+    /// Groups of `candidates` that have material for this job dealt ahead, the best filled first. None when the
+    /// match is left to chance.
+    ///
+    /// A full score needs two entries: one may be promised to somebody who is on his way.
+    pub fn warm(&self, candidates: &[Ranked<'_>], demand: &Demand<'_>) -> Vec<Warm> {
+        if self.explores() || demand.roles.last() != Some(&Role::Dealer) {
+            return Vec::new();
+        }
+        let known = |peer: &PeerKey| {
+            let of = |ranked: &Ranked<'_>| ranked.candidate.member.record.peer == *peer;
+            candidates.iter().any(of)
+        };
+        let offers = candidates
+            .iter()
+            .flat_map(|ranked| &ranked.candidate.member.pools);
+        let fitting = offers.filter(|offer| {
+            offer.commitment == demand.commitment
+                && offer.batch == demand.request.batch
+                && offer.level > 0
+                && offer.group.len() == demand.roles.len()
+                && offer.group.iter().all(known)
+        });
+        let mut fitting: Vec<_> = fitting.collect();
+        fitting.sort_by_key(|offer| (Reverse(offer.level), &offer.group));
+        fitting.dedup_by(|a, b| a.group == b.group);
+        let weight = u64::from(self.weights.pool);
+        let warm = |offer: &PoolOffer| Warm {
+            group: offer.group.clone(),
+            bonus: weight * share(u128::from(offer.level.min(2)), 2),
+        };
+        fitting.into_iter().take(MAX_WARM).map(warm).collect()
+    }
+
     /// Scores candidates, best first.
     pub fn rank<'a>(&self, candidates: Vec<Candidate<'a>>, demand: &Demand<'_>) -> Vec<Ranked<'a>> {
         let explore = self.explores();

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use ai_link_wire::{
-    AccountId, Bytes, DealerSeat, JobId, Level, ModelName, Role, RoleSet, WeightPrivacy,
-    WorkerRecord,
+    AccountId, Bytes, DealerSeat, Heartbeat, JobId, Level, ModelName, PoolOffer, PoolTag, Role,
+    RoleSet, WeightPrivacy, WorkerRecord,
 };
 use proptest::prelude::*;
 
@@ -312,7 +312,97 @@ const NOTHING: Weights = Weights {
     cached: 0,
     reliability: 0,
     chance: 0,
+    pool: 0,
 };
+
+/// Six workers of six operators that differ in price, and a pool that the three dearest have.
+fn warm_setting(level: u32, batch: u32, last: u8) -> (ChainView, Roster) {
+    let worker = |i| Worker {
+        operator: i,
+        price: 100 + 50 * u16::from(i),
+        roles: 3,
+    };
+    let workers: Vec<_> = (0..6).map(worker).collect();
+    let (view, mut roster) = setting(&workers);
+    let group = [4, 3, last].map(|i| PeerKey([i; 32])).to_vec();
+    let heartbeat = Heartbeat {
+        peer: PeerKey([5; 32]),
+        active_jobs: 0,
+        capacity: 1,
+        cached_models: vec![],
+        pools: vec![PoolOffer {
+            pool: PoolTag([1; 32]),
+            commitment: MODEL,
+            batch,
+            group,
+            level,
+        }],
+        hosted: vec![],
+    };
+    roster.heartbeat(&heartbeat, NOW, NOW).unwrap();
+    (view, roster)
+}
+
+fn group_of(view: &ChainView, roster: &Roster, weights: &Weights, budget: u128) -> Vec<u8> {
+    let request = request();
+    let demand = demand(&request, budget);
+    let chosen = chosen(view, roster, &demand, &ranking(weights, 3)).unwrap();
+    chosen
+        .group
+        .iter()
+        .map(|(_, m)| m.record.peer.0[0])
+        .collect()
+}
+
+#[test]
+fn a_group_with_a_pool_for_the_job_is_preferred_and_price_still_counts() {
+    let weights = |price, pool| Weights {
+        price,
+        pool,
+        ..NOTHING
+    };
+    let (view, roster) = warm_setting(2, 1, 5);
+    // In the order of the pool, not of the scores.
+    assert_eq!(group_of(&view, &roster, &weights(1, 40), 2_000), [4, 3, 5]);
+    // Whoever is cheap enough wins against a little preference.
+    let mut cheap = group_of(&view, &roster, &weights(40, 1), 2_000);
+    cheap.sort();
+    assert_eq!(cheap, [0, 1, 2]);
+    // What the client cannot pay is not taken, warm or not.
+    let mut cheap = group_of(&view, &roster, &weights(1, 40), 600);
+    cheap.sort();
+    assert_ne!(cheap, [3, 4, 5]);
+    // An empty pool, another batch, one that is not the announcing worker's: nothing.
+    for (level, batch, last) in [(0, 1, 5), (2, 2, 5), (2, 1, 0), (2, 1, 3)] {
+        let (view, roster) = warm_setting(level, batch, last);
+        let mut cheap = group_of(&view, &roster, &weights(1, 40), 2_000);
+        cheap.sort();
+        assert_eq!(cheap, [0, 1, 2], "{level} {batch} {last}");
+    }
+}
+
+#[test]
+fn a_pool_is_promised_once_for_each_entry() {
+    let weights = Weights {
+        price: 1,
+        pool: 40,
+        ..NOTHING
+    };
+    let (view, mut roster) = warm_setting(2, 1, 5);
+    let group = [4, 3, 5].map(|i| PeerKey([i; 32]));
+    for _ in 0..2 {
+        assert_eq!(group_of(&view, &roster, &weights, 2_000), [4, 3, 5]);
+        roster.promised(&group, &Commitment([9; 32]), 1);
+        roster.promised(&group, &MODEL, 2);
+        roster.promised(&group, &MODEL, 1);
+    }
+    let mut cold = group_of(&view, &roster, &weights, 2_000);
+    cold.sort();
+    assert_eq!(cold, [0, 1, 2]);
+    // Nobody's but its dealer's word counts, also after it registers anew.
+    let member = roster.member(&PeerKey([5; 32])).unwrap();
+    assert_eq!(member.pools[0].level, 0);
+}
 
 #[test]
 fn cheap_workers_rank_higher() {

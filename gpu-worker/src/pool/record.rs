@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ai_link_mpc::pool::PoolId;
 use ai_link_mpc::{EvaluatorIndex, Party};
-use ai_link_wire::{Commitment, Digest, Limit, PeerKey, codec};
+use ai_link_wire::{Commitment, Digest, Limit, PeerKey, PoolTag, codec};
 use serde::{Deserialize, Serialize};
 
 use super::disk;
@@ -33,7 +33,7 @@ pub struct PoolKey {
 
 impl PoolKey {
     /// The engine's name of the pool that the group drew `session` for.
-    pub fn pool_id(&self, program: [u8; 32], session: Digest) -> PoolId {
+    pub fn pool_id(&self, program: [u8; 32], session: PoolTag) -> PoolId {
         PoolId {
             program,
             batch: u64::from(self.batch),
@@ -42,6 +42,12 @@ impl PoolKey {
             evaluators: self.evaluators.iter().map(|key| key.0).collect(),
             session: session.0,
         }
+    }
+
+    /// The workers, in the order of a group: the dealer last.
+    pub fn members(&self) -> Vec<PeerKey> {
+        let evaluators = self.evaluators.iter();
+        evaluators.chain([&self.dealer]).copied().collect()
     }
 
     /// The part of `peer` in the group.
@@ -79,8 +85,8 @@ pub struct PoolRecord {
     pub key: PoolKey,
     /// Digest of the model's program.
     pub program: Digest,
-    /// Drawn by the group, never for another pool.
-    pub session: Digest,
+    /// Its number: drawn by the group, never for another pool.
+    pub session: PoolTag,
 }
 
 /// What the file holds.
@@ -133,7 +139,7 @@ pub(super) mod samples {
                 evaluators: vec![PeerKey([0xe0; 32]), PeerKey([0xe1; 32])],
             },
             program: Digest([model; 32]),
-            session: Digest([session; 32]),
+            session: PoolTag([session; 32]),
         }
     }
 }
@@ -167,7 +173,7 @@ mod tests {
         others[2].key.dealer = PeerKey([7; 32]);
         others[3].key.evaluators.swap(0, 1);
         others[4].program = Digest([7; 32]);
-        others[5].session = Digest([7; 32]);
+        others[5].session = PoolTag([7; 32]);
         others[6].key.evaluators.push(PeerKey([7; 32]));
         for (i, other) in others.iter().enumerate() {
             assert_ne!(other.name(), record.name(), "{i}");

@@ -19,7 +19,7 @@ use std::time::SystemTime;
 
 use ai_link_mpc::pool::{Pool, PoolError, SharedPool};
 use ai_link_mpc::{Party, Secret32};
-use ai_link_wire::{Bytes, Digest, PeerKey, UnixMillis};
+use ai_link_wire::{Bytes, PeerKey, PoolTag, UnixMillis};
 
 use super::book::{Book, BookError};
 use super::dir::PoolDir;
@@ -276,7 +276,7 @@ impl Shelf {
     pub fn part(
         self: &Arc<Self>,
         key: &PoolKey,
-        session: Digest,
+        session: PoolTag,
         now: UnixMillis,
     ) -> Option<Claim> {
         let mut inner = self.lock();
@@ -405,7 +405,7 @@ pub struct Claim {
     shelf: Arc<Shelf>,
     name: PoolName,
     /// The number that the group drew for the pool.
-    pub session: Digest,
+    pub session: PoolTag,
     /// The pool.
     pub pool: OpenPool,
     promised: usize,
@@ -482,7 +482,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> ShelfError {
 }
 
 /// The pool, also after a panic elsewhere: every change of it is whole or refused by its checks.
-fn lock(pool: &OpenPool) -> MutexGuard<'_, Pool<PoolDir>> {
+pub(crate) fn lock(pool: &OpenPool) -> MutexGuard<'_, Pool<PoolDir>> {
     pool.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,19 +1,23 @@
 //! Whether a stream belongs to a session that this worker takes part in.
 
+use std::sync::Arc;
+
 use ai_link_mpc::Party;
 use ai_link_session::parties;
 use ai_link_wire::{
-    Level, PeerId, PeerKey, SessionHello, SessionRefusal, SignedError, Ticket, UnixMillis,
+    AccountId, Level, PeerId, PeerKey, Role, SessionHello, SessionRefusal, SignedError, Ticket,
+    UnixMillis,
 };
 
 use super::{Admitted, Work};
 use crate::cache::CacheError;
+use crate::dealing;
 use crate::engine::Weights;
 use crate::worker::Worker;
 
 /// Checks the ticket, who shows it, and, for the client's stream, that the model can be had and there is room.
 pub(super) async fn admit(
-    worker: &Worker,
+    worker: &Arc<Worker>,
     peer: PeerId,
     hello: &SessionHello,
 ) -> Result<Admitted, SessionRefusal> {
@@ -37,7 +41,7 @@ pub(super) async fn admit(
         Err(error) => return Err(unavailable(&error)),
     }
     let work = match from {
-        Party::Client => Some(work(worker, ticket).await?),
+        Party::Client => Some(work(worker, ticket, role).await?),
         _ => None,
     };
     Ok(Admitted {
@@ -59,16 +63,25 @@ async fn verified<'h>(
         SignedError::Expired { .. } => SessionRefusal::Expired,
         error => SessionRefusal::ticket_invalid(error),
     })?;
+    if ticket.deadline <= now {
+        return Err(SessionRefusal::Expired);
+    }
+    matched(worker, hello.ticket.signer().account(), ticket).await?;
+    Ok(ticket)
+}
+
+/// Checks that a ticket signed by `signer` makes sense, and that a bonded coordinator signed it.
+pub(crate) async fn matched(
+    worker: &Worker,
+    signer: AccountId,
+    ticket: &Ticket,
+) -> Result<(), SessionRefusal> {
     ticket.check().map_err(SessionRefusal::ticket_invalid)?;
     if ticket.level != Level::Mpc {
         return Err(SessionRefusal::ticket_invalid(
             "this worker serves level mpc only",
         ));
     }
-    if ticket.deadline <= now {
-        return Err(SessionRefusal::Expired);
-    }
-    let signer = hello.ticket.signer().account();
     if signer != ticket.coordinator {
         return Err(SessionRefusal::ticket_invalid(
             "not signed by the coordinator it names",
@@ -79,7 +92,7 @@ async fn verified<'h>(
         .is_bonded(&worker.registry, signer)
         .await
     {
-        Ok(true) => Ok(ticket),
+        Ok(true) => Ok(()),
         Ok(false) => Err(SessionRefusal::ticket_invalid(
             "its coordinator is not bonded on chain",
         )),
@@ -89,12 +102,13 @@ async fn verified<'h>(
     }
 }
 
-async fn work(worker: &Worker, ticket: &Ticket) -> Result<Work, SessionRefusal> {
+async fn work(worker: &Arc<Worker>, ticket: &Ticket, role: Role) -> Result<Work, SessionRefusal> {
     let permit = worker
         .permits
         .clone()
         .try_acquire_owned()
         .map_err(|_| SessionRefusal::Busy)?;
+    let running = worker.activity.begin();
     // The ticket says what to load, the chain says what the owner published: they must agree, so that a
     // coordinator cannot have a worker sign for another model.
     let release = worker
@@ -138,10 +152,16 @@ async fn work(worker: &Worker, ticket: &Ticket) -> Result<Work, SessionRefusal> 
             ));
         }
     };
+    let claim = match role {
+        Role::Dealer => dealing::claim(worker, ticket).await,
+        Role::Evaluator(_) => None,
+    };
     Ok(Work {
         program,
         weights,
+        claim,
         _permit: permit,
+        _running: running,
     })
 }
 

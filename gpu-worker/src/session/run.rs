@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ai_link_mpc::Party;
-use ai_link_session::hello::{self, HelloError};
+use ai_link_session::hello::{self, HelloError, Introduction, Opened};
 use ai_link_session::links::{SessionError, SessionLinks};
 use ai_link_session::parties;
 use ai_link_wire::node::FrameKind;
 use ai_link_wire::{
-    Abort, CodecError, Limit, PeerKey, Role, SignError, Signed, Ticket, UnixMillis, WorkerReceipt,
-    codec,
+    Abort, Bytes, CodecError, HelloReply, Limit, PeerKey, Role, SignError, Signed, Ticket,
+    UnixMillis, WorkerReceipt, codec,
 };
+use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use super::board::Streams;
 use super::{Seat, Work};
-use crate::engine::{Assignment, Engine as _, EngineError, MpcEngine, Outcome};
+use crate::dealing;
+use crate::engine::{Assignment, Engine as _, EngineError, Material, MpcEngine, Outcome};
+use crate::pool::Claim;
 use crate::used::UsedError;
 use crate::worker::Worker;
 
@@ -41,12 +44,14 @@ pub(super) async fn run(
 }
 
 struct Session<'a> {
-    worker: &'a Worker,
+    worker: &'a Arc<Worker>,
     signed: &'a Signed<Ticket>,
     ticket: Ticket,
     role: Role,
     links: SessionLinks,
     work: Work,
+    /// At an evaluator, its part of the pool that the dealer settled on.
+    claim: Option<Claim>,
     started: UnixMillis,
 }
 
@@ -54,17 +59,18 @@ impl<'a> Session<'a> {
     /// `None` if the client's stream, which carries the model, is not among the seats: `board` sees to it
     /// that it is.
     fn new(
-        worker: &'a Worker,
+        worker: &'a Arc<Worker>,
         signed: &'a Signed<Ticket>,
         role: Role,
         seats: Streams<Seat>,
     ) -> Option<Self> {
         let ticket = seats.first()?.1.ticket.clone();
-        let mut work = None;
+        let (mut work, mut claim) = (None, None);
         let streams: Vec<_> = seats
             .into_iter()
             .map(|(party, seat)| {
                 work = work.take().or(seat.work);
+                claim = claim.take().or(seat.claim);
                 (party, seat.peer, seat.stream)
             })
             .collect();
@@ -75,6 +81,7 @@ impl<'a> Session<'a> {
             role,
             links: SessionLinks::new(streams),
             work: work?,
+            claim,
             started: UnixMillis::now(),
         })
     }
@@ -82,7 +89,13 @@ impl<'a> Session<'a> {
     async fn run(mut self) {
         let job = self.ticket.job;
         match self.evaluate().await {
-            Ok(()) => tracing::info!(%job, role = %self.role, "session done"),
+            Ok(dealt) => {
+                // Before this session ends for whoever waits for that.
+                if self.role == Role::Dealer {
+                    self.worker.asked.served(self.signed, &self.ticket);
+                }
+                tracing::info!(%job, role = %self.role, %dealt, "session done");
+            }
             Err(error) => {
                 let culprit = error.culprit(&self.ticket);
                 tracing::warn!(
@@ -96,7 +109,8 @@ impl<'a> Session<'a> {
         self.links.close().await;
     }
 
-    async fn evaluate(&mut self) -> Result<(), RunError> {
+    /// Returns the bytes that were dealt in the session.
+    async fn evaluate(&mut self) -> Result<Bytes, RunError> {
         // Before anything masked is sent: from here on this ticket is spent, whatever happens.
         self.worker
             .used
@@ -106,7 +120,7 @@ impl<'a> Session<'a> {
                 UnixMillis::now(),
             )
             .map_err(RunError::Used)?;
-        self.open().await?;
+        let material = self.open().await?;
         let left =
             Duration::from_millis(self.ticket.deadline.0.saturating_sub(UnixMillis::now().0));
         let program = Arc::clone(&self.work.program);
@@ -114,27 +128,71 @@ impl<'a> Session<'a> {
             spec: parties::spec(&self.ticket, self.signed.digest(), program),
             role: self.role,
             weights: self.work.weights.clone(),
+            material,
             deadline: Instant::now() + left,
         };
         let outcome = MpcEngine
             .evaluate(assignment, &mut self.links)
             .await
             .map_err(RunError::Engine)?;
-        self.send_receipt(outcome).await
+        let dealt = outcome.bytes_dealt;
+        self.send_receipt(outcome).await?;
+        Ok(dealt)
     }
 
-    async fn open(&mut self) -> Result<(), RunError> {
-        let from = ai_link_wire::Party::from(self.role);
-        for party in parties::opened_by_us(&self.ticket, self.role) {
-            let Some(member) = parties::member(&self.ticket, party) else {
-                continue;
-            };
-            let opened = hello::open(&self.worker.node, self.signed, from, member, OPEN_WITHIN)
+    /// Opens the streams that are this worker's to open, and decides where the material comes from: at the dealer,
+    /// from the pool that it has an entry of if every evaluator has its part; at an evaluator the dealer has said so.
+    async fn open(&mut self) -> Result<Material, RunError> {
+        let offer = self.work.claim.take();
+        let introduction = Introduction {
+            from: self.role.into(),
+            pool: offer.as_ref().map(|claim| claim.session),
+        };
+        let (node, signed) = (&self.worker.node, self.signed);
+        let ours = parties::opened_by_us(&self.ticket, self.role);
+        let members = ours
+            .iter()
+            .filter_map(|party| Some((*party, parties::member(&self.ticket, *party)?)));
+        let opening = members.map(async |(party, member)| {
+            let opened = hello::open(node, signed, introduction, member, OPEN_WITHIN).await?;
+            Ok((party, member.peer, opened))
+        });
+        let mut opened = try_join_all(opening).await.map_err(RunError::Open)?;
+        let material = match offer {
+            Some(offer) => self.settle(offer, &mut opened).await?,
+            None => self.claim.take().map_or(Material::Dealt, Material::Pool),
+        };
+        for (party, peer, opened) in opened {
+            self.links.add(party, peer, opened.stream);
+        }
+        Ok(material)
+    }
+
+    /// At the dealer: tells everyone whether the session takes from the pool. Nothing was masked so far.
+    async fn settle(
+        &mut self,
+        offer: Claim,
+        opened: &mut [(Party, PeerKey, Opened)],
+    ) -> Result<Material, RunError> {
+        let all = opened.iter().all(|(_, _, o)| o.pool == Some(offer.session));
+        let pool = all.then_some(offer.session);
+        for (_, peer, opened) in opened {
+            hello::settle(&mut opened.stream, *peer, pool)
                 .await
                 .map_err(RunError::Open)?;
-            self.links.add(party, member.peer, opened.stream);
         }
-        Ok(())
+        let accepted = HelloReply::Accepted { pool };
+        let bytes = hello::encode_reply(&accepted).map_err(RunError::Encode)?;
+        self.links
+            .send_frame(Party::Client, FrameKind::HelloReply, bytes)
+            .await
+            .map_err(RunError::Settle)?;
+        if all {
+            return Ok(Material::Pool(offer));
+        }
+        tracing::info!(pool = %offer.name(), "an evaluator has dropped its part; dealing in the session");
+        dealing::discard(self.worker, offer).await;
+        Ok(Material::Dealt)
     }
 
     async fn send_receipt(&mut self, outcome: Outcome) -> Result<(), RunError> {
@@ -165,7 +223,7 @@ impl<'a> Session<'a> {
 /// Why a session failed on this worker.
 #[derive(Debug, thiserror::Error)]
 enum RunError {
-    #[error("the receipt cannot be encoded")]
+    #[error("a message cannot be encoded")]
     Encode(#[source] CodecError),
     #[error("the evaluation did not finish")]
     Engine(#[source] EngineError),
@@ -173,6 +231,8 @@ enum RunError {
     Open(#[source] HelloError),
     #[error("the receipt could not be delivered")]
     Receipt(#[source] SessionError),
+    #[error("the client left before the session began")]
+    Settle(#[source] SessionError),
     #[error("the receipt cannot be signed")]
     Sign(#[source] SignError),
     #[error("the session may not begin")]
@@ -184,7 +244,7 @@ impl RunError {
         match self {
             Self::Engine(error) => error.culprit(ticket),
             Self::Open(error) => Some(error.culprit()),
-            Self::Receipt(error) => error.culprit(),
+            Self::Receipt(error) | Self::Settle(error) => error.culprit(),
             Self::Encode(_) | Self::Sign(_) | Self::Used(_) => None,
         }
     }

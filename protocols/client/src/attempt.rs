@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ai_link_mpc::{
-    Client as ClientMachine, DriveError, Machine as _, MpcError, PartyDigests, Stats, drive,
+    Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, Stats, drive,
 };
 use ai_link_program::{OutputTensor, Program};
 use ai_link_session::hello::{self, HelloError};
@@ -12,7 +12,8 @@ use ai_link_session::links::{SessionError, SessionLinks};
 use ai_link_session::parties;
 use ai_link_wire::node::{FrameKind, Node};
 use ai_link_wire::{
-    CodecError, JobReceipt, Limit, PeerKey, Signed, Ticket, UnixMillis, WorkerReceipt, codec,
+    CodecError, JobReceipt, Limit, PeerKey, PoolTag, Signed, Ticket, UnixMillis, WorkerReceipt,
+    codec,
 };
 use futures::future::join_all;
 use tokio::time::Instant;
@@ -39,8 +40,27 @@ pub(crate) struct Attempt<'a> {
 pub(crate) struct Delivered {
     pub(crate) outputs: Vec<OutputTensor>,
     pub(crate) stats: Stats,
+    pub(crate) preprocessing: Preprocessing,
     /// Not countersigned yet.
     pub(crate) receipt: JobReceipt,
+}
+
+/// When a job's material was dealt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Preprocessing {
+    /// Before the job came: from a pool of the group.
+    Pool,
+    /// While the job waited.
+    Session,
+}
+
+impl std::fmt::Display for Preprocessing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Pool => "pool",
+            Self::Session => "session",
+        })
+    }
 }
 
 impl Attempt<'_> {
@@ -53,15 +73,26 @@ impl Attempt<'_> {
         let session = self.signed.digest();
         let spec = parties::spec(self.ticket, session, Arc::clone(&self.program));
         // The record is checked against the model before anyone is bothered with it.
-        let machine =
-            ClientMachine::new(spec, self.inputs.clone(), entropy).map_err(AttemptError::Input)?;
-        let mut links = self.open().await?;
-        let outcome = self.evaluate(machine, &mut links).await;
+        let machine = ClientMachine::new(spec.clone(), self.inputs.clone(), entropy)
+            .map_err(AttemptError::Input)?;
+        let (mut links, pool) = self.open().await?;
+        let id = pool.and_then(|pool| parties::pool_id(self.ticket, &self.program, pool));
+        let (machine, preprocessing) = match id {
+            None => (machine, Preprocessing::Session),
+            // What was masked above has not left, and does not.
+            Some(id) => {
+                drop(machine);
+                let machine = ClientMachine::from_pool(spec, self.inputs.clone(), id);
+                (machine.map_err(AttemptError::Input)?, Preprocessing::Pool)
+            }
+        };
+        let outcome = self.evaluate(machine, preprocessing, &mut links).await;
         links.close().await;
         outcome
     }
 
-    async fn open(&self) -> Result<SessionLinks, AttemptError> {
+    /// The streams, and the pool that the dealer settled on with the evaluators.
+    async fn open(&self) -> Result<(SessionLinks, Option<PoolTag>), AttemptError> {
         let within = ACCEPT_WITHIN.min(self.deadline.saturating_duration_since(Instant::now()));
         let opening = self.ticket.group.iter().map(|member| async move {
             hello::open(
@@ -72,18 +103,24 @@ impl Attempt<'_> {
                 within,
             )
             .await
-            .map(|opened| (parties::party_of(member.role), member.peer, opened.stream))
+            .map(|opened| (parties::party_of(member.role), member.peer, opened))
         });
         let mut streams = Vec::new();
+        let mut pool = None;
         let mut errors = Vec::new();
         for outcome in join_all(opening).await {
             match outcome {
-                Ok(stream) => streams.push(stream),
+                Ok((party, peer, opened)) => {
+                    if party == Party::Dealer {
+                        pool = opened.pool;
+                    }
+                    streams.push((party, peer, opened.stream));
+                }
                 Err(error) => errors.push(error),
             }
         }
         if errors.is_empty() {
-            Ok(SessionLinks::new(streams))
+            Ok((SessionLinks::new(streams), pool))
         } else {
             Err(AttemptError::Open(errors))
         }
@@ -92,6 +129,7 @@ impl Attempt<'_> {
     async fn evaluate(
         &self,
         machine: ClientMachine,
+        preprocessing: Preprocessing,
         links: &mut SessionLinks,
     ) -> Result<Delivered, AttemptError> {
         let machine = drive(machine, links, self.deadline.into_std())
@@ -134,6 +172,7 @@ impl Attempt<'_> {
         Ok(Delivered {
             outputs,
             stats,
+            preprocessing,
             receipt,
         })
     }

@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::attempt::{Attempt, AttemptError, Delivered};
+use crate::attempt::{Attempt, AttemptError, Delivered, Preprocessing};
 use crate::config::ClientConfig;
 use crate::error::{InferError, StartError};
 use crate::group::Group;
@@ -100,6 +100,8 @@ pub struct Inference {
     pub group: Group,
     /// What the application's machine sent and received, by phase.
     pub stats: Stats,
+    /// When its material was dealt.
+    pub preprocessing: Preprocessing,
     /// Attempts, the delivered one included.
     pub attempts: u32,
     /// What it costs.
@@ -432,6 +434,7 @@ impl Running<'_> {
             version,
             group: self.job.group,
             stats: delivered.stats,
+            preprocessing: delivered.preprocessing,
             attempts,
             price,
             receipt,

@@ -33,7 +33,7 @@ pub mod receipts;
 pub mod ticket;
 pub mod wallet;
 
-pub use attempt::AttemptError;
+pub use attempt::{AttemptError, Preprocessing};
 pub use client::{Client, InferJob, Inference};
 pub use config::{ClientConfig, GatewayConfig};
 pub use error::{InferError, StartError};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
 use ai_link_wire::{
-    CodecError, GroupMember, HelloReply, Limit, PeerKey, PoolTag, SessionHello, SessionRefusal,
-    Signed, Ticket, codec,
+    CodecError, GroupMember, HelloReply, Limit, PeerKey, PoolHello, PoolTag, SessionHello,
+    SessionRefusal, Signed, Ticket, codec,
 };
 use tokio::time::timeout;
 
@@ -19,7 +19,7 @@ const REPLY: Limit = Limit::bytes(1024);
 pub struct Introduction {
     /// Which party it is.
     pub from: ai_link_wire::Party,
-    /// From the dealer to an evaluator: the pool of the session.
+    /// From the dealer to an evaluator: the pool that the session could take from.
     pub pool: Option<PoolTag>,
 }
 
@@ -35,8 +35,18 @@ impl From<ai_link_wire::Party> for Introduction {
 pub struct Opened {
     /// The stream.
     pub stream: BulkStream,
-    /// From the dealer to the client: the pool of the session.
+    /// From the dealer to the client: the pool of the session. From an evaluator to the dealer: the one that was
+    /// offered, if it is there too; then, or if it is not, the dealer [settles](settle) what is used.
     pub pool: Option<PoolTag>,
+}
+
+/// What a stream that was opened to us is for.
+#[derive(Debug)]
+pub enum First {
+    /// A session.
+    Session(SessionHello),
+    /// Dealing ahead.
+    Pool(PoolHello),
 }
 
 /// Opens a stream to `member`, shows the ticket, and waits for it to be accepted.
@@ -86,14 +96,56 @@ pub async fn open(
 ///
 /// # Errors
 /// [`AcceptError`] when it is not a hello or does not come in time.
-pub async fn accept(
-    stream: &mut BulkStream,
-    within: Duration,
-) -> Result<SessionHello, AcceptError> {
-    let frame = timeout(within, stream.recv_bounded(FrameKind::Hello, HELLO.get()))
+pub async fn accept(stream: &mut BulkStream, within: Duration) -> Result<First, AcceptError> {
+    let kinds = [FrameKind::Hello, FrameKind::PoolHello].map(|kind| (kind, HELLO.get()));
+    let (kind, frame) = timeout(within, stream.recv_any(&kinds))
         .await
         .map_err(|_| AcceptError::Silent { within })??;
-    Ok(codec::decode(&frame, HELLO)?)
+    Ok(match kind {
+        FrameKind::PoolHello => First::Pool(codec::decode(&frame, HELLO)?),
+        _ => First::Session(codec::decode(&frame, HELLO)?),
+    })
+}
+
+/// From the dealer to an evaluator to which it offered a pool: what the session takes from.
+///
+/// # Errors
+/// [`HelloError::Stream`], [`HelloError::Codec`].
+pub async fn settle(
+    stream: &mut BulkStream,
+    peer: PeerKey,
+    pool: Option<PoolTag>,
+) -> Result<(), HelloError> {
+    let bytes = encode_reply(&HelloReply::Accepted { pool })
+        .map_err(|source| HelloError::Codec { peer, source })?;
+    let sent = stream.send(FrameKind::HelloReply, &bytes).await;
+    sent.map_err(|source| HelloError::Stream { peer, source })
+}
+
+/// At an evaluator that was offered a pool: what the dealer [settled](settle).
+///
+/// # Errors
+/// [`AcceptError`].
+pub async fn settled(
+    stream: &mut BulkStream,
+    within: Duration,
+) -> Result<Option<PoolTag>, AcceptError> {
+    let frame = stream.recv_bounded(FrameKind::HelloReply, REPLY.get());
+    let frame = timeout(within, frame)
+        .await
+        .map_err(|_| AcceptError::Silent { within })??;
+    match codec::decode(&frame, REPLY)? {
+        HelloReply::Accepted { pool } => Ok(pool),
+        HelloReply::Refused(_) => Ok(None),
+    }
+}
+
+/// The encoding of an answer, for a stream whose halves are in use already.
+///
+/// # Errors
+/// [`CodecError`].
+pub fn encode_reply(reply: &HelloReply) -> Result<Vec<u8>, CodecError> {
+    codec::encode(reply, REPLY)
 }
 
 /// Answers a hello.
@@ -101,7 +153,7 @@ pub async fn accept(
 /// # Errors
 /// [`AcceptError`] when the answer cannot be sent.
 pub async fn reply(stream: &mut BulkStream, reply: &HelloReply) -> Result<(), AcceptError> {
-    let bytes = codec::encode(reply, REPLY)?;
+    let bytes = encode_reply(reply)?;
     Ok(stream.send(FrameKind::HelloReply, &bytes).await?)
 }
 
@@ -157,6 +209,11 @@ impl HelloError {
     /// The member that is at fault, as far as this side can tell.
     pub fn culprit(&self) -> PeerKey {
         match self {
+            // It may be another one of the group that it could not reach.
+            Self::Stream {
+                peer,
+                source: StreamError::Aborted { abort },
+            } => abort.culprit.unwrap_or(*peer),
             Self::Codec { peer, .. }
             | Self::Open { peer, .. }
             | Self::Refused { peer, .. }
@@ -172,6 +229,12 @@ pub enum AcceptError {
     /// The frame is not a hello.
     #[error("the first frame is not a hello")]
     Codec(#[from] CodecError),
+    /// The dealer settled on a pool that this side does not have.
+    #[error("the dealer settled on the pool {settled}, which is not here")]
+    Pool {
+        /// What it said.
+        settled: PoolTag,
+    },
     /// Nothing came.
     #[error("no hello within {within:?}")]
     Silent {

@@ -1,8 +1,9 @@
 //! Which peer plays which party.
 
+use ai_link_mpc::pool::PoolId;
 use ai_link_mpc::{DealerSeat, EvaluatorIndex, MAX_EVALUATORS, Party, SessionSpec};
 use ai_link_program::Program;
-use ai_link_wire::{Digest, EvaluatorNumber, GroupMember, PeerKey, Role, Ticket};
+use ai_link_wire::{Digest, EvaluatorNumber, GroupMember, PeerKey, PoolTag, Role, Ticket};
 use std::sync::Arc;
 
 // Both count the same evaluators, so that each number of one is a number of the other.
@@ -44,6 +45,20 @@ pub fn spec(ticket: &Ticket, session: Digest, program: Arc<Program>) -> SessionS
         dealer: seat(ticket.dealer),
         ..SessionSpec::new(program, session.0, ticket.batch as usize)
     }
+}
+
+/// The engine's name of the pool with number `pool` that this ticket's session takes from; `None` where nobody but
+/// the client deals. Whoever computes it knows that the pool is for this program, batch, group and sharing of weights.
+pub fn pool_id(ticket: &Ticket, program: &Program, pool: PoolTag) -> Option<PoolId> {
+    let evaluators = ticket.group.iter().filter(|m| m.role != Role::Dealer);
+    Some(PoolId {
+        program: program.digest(),
+        batch: u64::from(ticket.batch),
+        sharing: ticket.sharing.map(|sharing| sharing.0),
+        dealer: member(ticket, Party::Dealer)?.peer.0,
+        evaluators: evaluators.map(|m| m.peer.0).collect(),
+        session: pool.0,
+    })
 }
 
 /// The group member that plays `party`; the client is not in the group.

@@ -54,6 +54,8 @@ pub fn session(data: &[u8]) {
     round_trip::<SessionHello>(data, Limit::RECORD);
     round_trip::<HelloReply>(data, Limit::RECORD);
     round_trip::<Abort>(data, Limit::RECORD);
+    round_trip::<PoolHello>(data, Limit::RECORD);
+    round_trip::<PoolReply>(data, Limit::RECORD);
 }
 
 /// The header of a bulk frame.

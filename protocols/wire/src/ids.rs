@@ -138,7 +138,7 @@ hex_id!(
     32
 );
 hex_id!(
-    /// A pool of dealt material: a digest of everything that its sessions must agree on.
+    /// The number of a pool of dealt material: drawn by its group, never for another pool.
     PoolTag,
     32
 );

@@ -32,6 +32,7 @@
 mod bounded;
 pub mod clock;
 pub mod codec;
+pub mod dealing;
 #[doc(hidden)]
 pub mod fuzz_entry;
 pub mod identity;
@@ -45,6 +46,7 @@ pub mod signed;
 pub mod units;
 
 pub use codec::{CodecError, Limit, decode, encode};
+pub use dealing::{PoolHello, PoolPurpose, PoolRefusal, PoolReply};
 pub use identity::{Identity, IdentityError, SignatureBytes};
 pub use ids::{
     AccountId, Commitment, Digest, Fid, JobId, ModelId, ParseIdError, PeerKey, PeerKeyError,

@@ -13,7 +13,7 @@ pub struct SessionHello {
     pub ticket: Signed<Ticket>,
     /// Which party the stream comes from.
     pub from: Party,
-    /// From the dealer to an evaluator: the pool that the session takes its material from; `None`:
+    /// From the dealer to an evaluator: the pool that the session can take its material from; `None`:
     /// it is dealt for this session.
     pub pool: Option<PoolTag>,
 }
@@ -47,8 +47,10 @@ impl fmt::Display for Party {
 pub enum HelloReply {
     /// Go on.
     Accepted {
-        /// From the dealer to the client: the pool that the session takes its material from; `None`:
-        /// it is dealt for this session.
+        /// From an evaluator to a dealer that offered a pool: the same, if the evaluator has it too.
+        /// From the dealer then to the evaluators, who wait for it, and to the client: the pool that the
+        /// session takes its material from, if all evaluators have it. `None`: it is dealt for this
+        /// session.
         pool: Option<PoolTag>,
     },
     /// Go away.

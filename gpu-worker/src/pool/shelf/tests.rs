@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ai_link_mpc::pool::{DealAhead, Dispense, StoreAhead, entry_bytes};
 use ai_link_mpc::{Client, Evaluator, EvaluatorIndex, Machine, MpcError, SessionSpec};
 use ai_link_program::fixed::{BitWindow, Op, Program, ProgramBuilder};
-use ai_link_wire::Commitment;
+use ai_link_wire::{Commitment, Digest};
 
 use super::super::disk::crash;
 use super::super::record::samples::record;
@@ -378,7 +378,7 @@ fn an_entry_is_promised_to_one_session() {
     assert!(
         group.evaluators[0]
             .shelf()
-            .part(&key, Digest([0; 32]), NOW)
+            .part(&key, PoolTag([0; 32]), NOW)
             .is_none()
     );
 }

@@ -158,6 +158,8 @@ fn answer(
     parameters.insert("dealer".into(), json!(group.dealer.to_string()));
     parameters.insert("evaluators".into(), json!(group.evaluators));
     parameters.insert("receipt".into(), json!(inference.job.to_string()));
+    let preprocessing = inference.preprocessing.to_string();
+    parameters.insert("preprocessing".into(), json!(preprocessing));
     parameters.insert("attempts".into(), json!(inference.attempts));
     let (sent, received) = (&inference.stats.bytes_sent, &inference.stats.bytes_received);
     parameters.insert("bytes_input".into(), json!(sent.of(Phase::Input)));

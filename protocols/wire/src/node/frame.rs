@@ -18,6 +18,10 @@ pub enum FrameKind {
     Hosting = 6,
     /// A [`HostingReply`](crate::HostingReply).
     HostingReply = 7,
+    /// A [`PoolHello`](crate::PoolHello).
+    PoolHello = 8,
+    /// A [`PoolReply`](crate::PoolReply).
+    PoolReply = 9,
 }
 
 impl TryFrom<u8> for FrameKind {
@@ -32,6 +36,8 @@ impl TryFrom<u8> for FrameKind {
             5 => Ok(Self::Abort),
             6 => Ok(Self::Hosting),
             7 => Ok(Self::HostingReply),
+            8 => Ok(Self::PoolHello),
+            9 => Ok(Self::PoolReply),
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }
@@ -149,14 +155,14 @@ mod tests {
             length: 0x0102_0304,
         };
         assert_eq!(header.to_bytes(), [4, 3, 2, 1, 3]);
-        for kind in 1..=7 {
+        for kind in 1..=9 {
             let bytes = [9, 8, 7, 6, kind];
             assert_eq!(
                 FrameHeader::from_bytes(bytes).map(FrameHeader::to_bytes),
                 Ok(bytes)
             );
         }
-        for kind in [0, 8, 255] {
+        for kind in [0, 10, 255] {
             let refused = FrameHeader::from_bytes([0, 0, 0, 0, kind]);
             assert_eq!(refused, Err(FrameError::UnknownKind { kind }));
         }

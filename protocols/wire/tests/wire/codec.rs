@@ -30,6 +30,32 @@ fn every_message_round_trips() {
         decode::<SessionHello>(&bytes, Limit::RECORD).unwrap(),
         hello
     );
+    let hello = PoolHello {
+        ticket: cast.signed_ticket(),
+        purpose: PoolPurpose::Refill {
+            pool: PoolTag([6; 32]),
+            from: u64::MAX,
+        },
+        entries: u16::MAX,
+    };
+    let bytes = encode(&hello, Limit::RECORD).unwrap();
+    assert_eq!(decode::<PoolHello>(&bytes, Limit::RECORD).unwrap(), hello);
+    let part = Digest([1; 32]);
+    for reply in [
+        PoolReply::Accepted {
+            contribution: Some(part),
+        },
+        PoolReply::Drawn(vec![part; EvaluatorNumber::COUNT.into()]),
+        PoolReply::Refused(PoolRefusal::ticket_invalid("x".repeat(1000))),
+    ] {
+        let bytes = encode(&reply, Limit::bytes(1024)).unwrap();
+        assert_eq!(
+            decode::<PoolReply>(&bytes, Limit::bytes(1024)).unwrap(),
+            reply
+        );
+    }
+    let many = encode(&PoolReply::Drawn(vec![part; 9]), Limit::bytes(1024)).unwrap();
+    assert!(decode::<PoolReply>(&many, Limit::bytes(1024)).is_err());
     for pool in [None, Some(PoolTag([6; 32]))] {
         let reply = HelloReply::Accepted { pool };
         let bytes = encode(&reply, Limit::bytes(64)).unwrap();
