@@ -154,6 +154,7 @@ async fn fill_one(worker: &Arc<Worker>, key: &PoolKey, proof: &Arc<Proof>, entri
     }
     worker.asked.with(|demands| match done {
         Ok(_) => demands.filled(key),
+        Err(error) if error.is_busy() => demands.busy(key, UnixMillis::now()),
         Err(_) => demands.failed(key, UnixMillis::now()),
     });
 }
@@ -163,4 +164,65 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, tokio::task::JoinError> {
     tokio::task::spawn_blocking(work).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ai_link_program::fixed::ProgramBuilder;
+    use ai_link_session::parties;
+    use ai_link_wire::{
+        AccountId, Commitment, Digest, Fid, GroupMember, JobId, Level, ModelVersion, Planck,
+    };
+
+    fn ticket(dealer: DealerSeat, sharing: Option<Digest>) -> Ticket {
+        let roles = Role::of_group(Level::Mpc, 2, dealer).unwrap();
+        let members = (0..).zip(roles).map(|(i, role)| GroupMember {
+            role,
+            peer: PeerKey([i; 32]),
+            operator: AccountId([i; 32]),
+            addresses: Vec::new(),
+        });
+        Ticket {
+            job: JobId([1; 16]),
+            attempt: 0,
+            client: AccountId([100; 32]),
+            coordinator: AccountId([101; 32]),
+            model: "digits".parse().unwrap(),
+            version: ModelVersion(1),
+            commitment: Commitment([1; 32]),
+            manifest: Fid([1; 32]),
+            level: Level::Mpc,
+            dealer,
+            evaluators: 2,
+            sharing,
+            batch: 7,
+            group: members.collect(),
+            price: Planck(0),
+            payouts: Vec::new(),
+            deadline: UnixMillis(1),
+        }
+    }
+
+    /// The application names a pool by its ticket, workers by their records: both must mean the same.
+    #[test]
+    fn workers_and_applications_mean_the_same_pool() {
+        let mut b = ProgramBuilder::new("nothing");
+        let x = b.input("x", &[2], 8);
+        b.output("x", x);
+        let program = b.finish().unwrap();
+        let number = PoolTag([9; 32]);
+        for sharing in [None, Some(Digest([5; 32]))] {
+            let ticket = ticket(DealerSeat::Worker, sharing);
+            let key = pool_key(&ticket).unwrap();
+            assert_eq!(key.members(), [0, 1, 2].map(|i| PeerKey([i; 32])));
+            let ours = key.pool_id(program.digest(), number);
+            assert_eq!(parties::pool_id(&ticket, &program, number), Some(ours));
+        }
+        // Nobody but the application knows what it deals itself.
+        let ticket = ticket(DealerSeat::Client, None);
+        assert_eq!(pool_key(&ticket), None);
+        assert_eq!(parties::pool_id(&ticket, &program, number), None);
+    }
 }

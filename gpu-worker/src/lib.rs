@@ -5,6 +5,10 @@
 //! session as used ([`used`]), and hands it to an [`engine`]. Models are pulled from storage, checked against
 //! their commitment on chain, and kept within a bound ([`cache`]). Where kernels run is a [`device`].
 //!
+//! When nothing runs ([`activity`]) a dealer deals ahead for groups that it has served (`dealing`), and all of a group
+//! keep what was dealt in [pools](pool), so that the next request meets it. What is there is told in a file
+//! ([`status`]).
+//!
 //! # What a worker sees
 //!
 //! As evaluator: masked tensors, dealt correlations, and its peer's openings, each uniformly random on its own.

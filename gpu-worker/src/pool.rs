@@ -24,9 +24,10 @@
 //! for every pool, the model, the batch size and the group. Who copies the disk learns which groups this worker is
 //! in and for how many requests it is prepared. With the key file as well he has what the worker itself has: at an
 //! evaluator the corrections and the seed shared with the dealer, at the dealer the masks of inputs that are still
-//! to come. One worker's part alone says nothing about a request, as during a session; two workers' parts together
-//! do, and unlike those of a session they are there *before* the request, and for as long as the pool is. So a pool
-//! widens the time in which disks of two workers must be stolen, and nothing else.
+//! to come. One worker's part says nothing about a request, as in a session. But it is there *before* the
+//! request: whoever copied the dealer's disk and key file while an entry lay there, and sees what one evaluator sees
+//! during the job that uses it, reads this job, and need not have broken into both at the same time. A pool widens that
+//! time, and nothing else.
 //!
 //! Restoring an old image of the disk brings used entries back: keep `DATA/pools` out of backups and snapshots.
 //!

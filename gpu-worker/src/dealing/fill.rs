@@ -271,6 +271,19 @@ impl Fill<'_> {
     }
 }
 
+impl FillError {
+    /// Whether an evaluator only has something better to do.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                refusal: PoolRefusal::Busy,
+                ..
+            }
+        )
+    }
+}
+
 /// Why nothing was dealt.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FillError {

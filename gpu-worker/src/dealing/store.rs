@@ -247,8 +247,8 @@ async fn known(
     let shelf = Arc::clone(&worker.pools);
     let found = blocking(move || {
         let (record, pool) = shelf.find(&key).filter(|(r, _)| r.session == session)?;
-        let retained = crate::pool::shelf::lock(&pool).retain_from(from);
-        Some(retained.map(|()| (record.name(), pool)))
+        let name = record.name();
+        Some(shelf.retain(&name, from).map(|()| (name, pool)))
     });
     match found.await.map_err(PoolRefusal::failed)? {
         None => Err(PoolRefusal::Unknown),
@@ -286,5 +286,23 @@ impl Accepted {
             .await
             .map_err(|e| crate::chain(&e))?;
         driven.map(drop).map_err(|e| crate::chain(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_dealers_deal_at_once_and_each_once() {
+        let filling = Filling::default();
+        let dealer = |n| PeerKey([n; 32]);
+        let mut places: Vec<_> = (0..4).map(|n| filling.place(dealer(n))).collect();
+        assert!(places.iter().all(Option::is_some));
+        assert!(filling.place(dealer(9)).is_none(), "no place is free");
+        places.pop();
+        assert!(filling.place(dealer(0)).is_none(), "it has a place");
+        assert!(filling.place(dealer(9)).is_some());
+        assert!(filling.place(dealer(3)).is_some());
     }
 }

@@ -159,6 +159,13 @@ impl<P: Clone> Demands<P> {
         }
     }
 
+    /// Somebody of the group was busy: not its fault, and soon over.
+    pub fn busy(&mut self, key: &PoolKey, now: UnixMillis) {
+        if let Some(demand) = self.kinds.get_mut(key) {
+            demand.rest_until = now.saturating_add(RETRY);
+        }
+    }
+
     /// Filling failed, or was refused.
     pub fn failed(&mut self, key: &PoolKey, now: UnixMillis) {
         if let Some(demand) = self.kinds.get_mut(key) {
@@ -328,6 +335,12 @@ mod tests {
         demands.filled(&key(1));
         demands.failed(&key(1), now);
         demands.served(key(1), 0, now);
+        let next = demands.next(now, IDLE, |k| usize::from(*k == key(2)));
+        assert_eq!(next, Next::At(now.saturating_add(RETRY)));
+        // Nor does it get longer because a group is busy.
+        for _ in 0..10 {
+            demands.busy(&key(1), now);
+        }
         let next = demands.next(now, IDLE, |k| usize::from(*k == key(2)));
         assert_eq!(next, Next::At(now.saturating_add(RETRY)));
     }

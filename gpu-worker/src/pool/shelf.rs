@@ -52,7 +52,7 @@ struct Shelved {
     record: PoolRecord,
     part: Party,
     pool: OpenPool,
-    /// Sessions that were promised an entry and have not taken it yet.
+    /// Sessions that have it in hand: at a dealer, that were promised an entry and have not taken it yet.
     claims: usize,
 }
 
@@ -267,12 +267,11 @@ impl Shelf {
             name: *name,
             session: shelved.record.session,
             pool: Arc::clone(&shelved.pool),
-            promised: 1,
         })
     }
 
     /// The evaluator's part of the pool that the group drew `session` for, if it is here and not empty. What the
-    /// dealer promises it has or has used, so nothing is counted here.
+    /// dealer promises is here or was used, so that entries need not be counted.
     pub fn part(
         self: &Arc<Self>,
         key: &PoolKey,
@@ -281,13 +280,14 @@ impl Shelf {
     ) -> Option<Claim> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let (name, shelved) = inner.pools.iter().find(|(_, shelved)| {
+        let (name, shelved) = inner.pools.iter_mut().find(|(_, shelved)| {
             let record = &shelved.record;
             record.key == *key && record.session == session && shelved.part != Party::Dealer
         })?;
         if lock(&shelved.pool).level() == 0 {
             return None;
         }
+        shelved.claims += 1;
         inner.book.used(name, now);
         self.touch(name);
         Some(Claim {
@@ -295,7 +295,6 @@ impl Shelf {
             name: *name,
             session,
             pool: Arc::clone(&shelved.pool),
-            promised: 0,
         })
     }
 
@@ -304,6 +303,22 @@ impl Shelf {
         let inner = self.lock();
         let found = inner.pools.values().find(|s| s.record.key == *key)?;
         Some((found.record.clone(), Arc::clone(&found.pool)))
+    }
+
+    /// At an evaluator: drops what its dealer has lost, all entries before `from`. Nothing while a session has the pool
+    /// in hand: its entry is one that the dealer has used, and it has not.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn retain(&self, name: &PoolName, from: u64) -> Result<(), ShelfError> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if let Some(shelved) = inner.pools.get(name).filter(|s| s.claims == 0) {
+            let mut pool = lock(&shelved.pool);
+            pool.retain_from(from)?;
+            inner.book.settle(name, Bytes(0), Bytes(pool.bytes()));
+        }
+        Ok(())
     }
 
     /// Makes room for an entry of `bytes` that is about to be stored: what must go is gone when this returns.
@@ -408,7 +423,6 @@ pub struct Claim {
     pub session: PoolTag,
     /// The pool.
     pub pool: OpenPool,
-    promised: usize,
 }
 
 impl Claim {
@@ -430,7 +444,7 @@ impl Drop for Claim {
         let inner = &mut *inner;
         // The pool may have been dropped meanwhile.
         if let Some(shelved) = inner.pools.get_mut(&self.name) {
-            shelved.claims = shelved.claims.saturating_sub(self.promised);
+            shelved.claims = shelved.claims.saturating_sub(1);
             let bytes = lock(&shelved.pool).bytes();
             inner.book.settle(&self.name, Bytes(0), Bytes(bytes));
         }

@@ -384,6 +384,27 @@ fn an_entry_is_promised_to_one_session() {
 }
 
 #[test]
+fn what_the_dealer_lost_goes_unless_a_session_has_the_pool_in_hand() {
+    crash::restart();
+    let mut group = Group::new();
+    let key = group.key();
+    group.fill().unwrap();
+    group.fill().unwrap();
+    let shelf = group.evaluators[0].shelf();
+    let (record, _) = shelf.find(&key).unwrap();
+    let claim = shelf.part(&key, record.session, NOW).unwrap();
+    shelf.retain(&record.name(), 2).unwrap();
+    assert_eq!(lock(&claim.pool).level(), 2);
+    drop(claim);
+    shelf.retain(&record.name(), 1).unwrap();
+    assert_eq!(group.evaluators[0].entries(), [1]);
+    // The dealer still has the first, and the evaluator refuses it.
+    assert!(group.session().is_err());
+    group.session().unwrap();
+    group.check_used_once(0);
+}
+
+#[test]
 fn a_smaller_limit_and_damage_drop_pools_for_good() {
     crash::restart();
     let mut group = Group::new();
