@@ -103,6 +103,7 @@ impl<S: Store> Coordinator<S> {
             deadline: request.deadline,
         };
         ticket.check().map_err(Refusal::internal)?;
+        let (commitment, batch) = (ticket.commitment, ticket.batch);
         let peers: Vec<_> = ticket.group.iter().map(|member| member.peer).collect();
         let ticket = Signed::sign(&self.identity, ticket, now, request.deadline)
             .map_err(Refusal::internal)?;
@@ -123,7 +124,6 @@ impl<S: Store> Coordinator<S> {
         for peer in &peers {
             self.roster.assigned(peer);
         }
-        let (commitment, batch) = (published.commitment, request.batch);
         self.roster.promised(&peers, &commitment, batch);
         Ok(ControlResponse::Ticket(ticket))
     }
