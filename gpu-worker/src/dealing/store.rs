@@ -45,7 +45,7 @@ impl Filling {
     fn place(&self, dealer: PeerKey) -> Option<Place<'_>> {
         let mut dealers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let free = dealers.len() < MAX_DEALERS && dealers.insert(dealer);
-        free.then_some(Place {
+        free.then(|| Place {
             filling: self,
             dealer,
         })
