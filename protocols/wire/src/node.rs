@@ -60,6 +60,7 @@ mod control;
 mod direct;
 mod error;
 mod frame;
+mod halves;
 mod limits;
 mod start;
 mod stream;

@@ -2,10 +2,11 @@
 
 use std::io;
 
-use futures::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use futures::io::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
 
 use super::direct::{Left, Lent, LineReader, LineWriter};
+use super::halves::{ReadHalf, WriteHalf};
 
 /// Bytes that are given to a stream of libp2p at a time.
 const STEP: usize = 64 << 10;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use futures::io::AsyncReadExt;
 use libp2p::{PeerId, Stream};
 use tokio::time::{Instant, timeout_at};
 
@@ -14,6 +13,7 @@ use super::capture::CaptureFile;
 use super::carrier::{ReadFrom, WriteTo};
 use super::direct::{Left, Lent, LineReader, LineWriter};
 use super::frame::{self, FrameError, FrameHeader, FrameKind, Room};
+use super::halves;
 use crate::{Abort, CodecError, Limit, codec};
 
 /// Frames in both directions.
@@ -34,7 +34,7 @@ impl BulkStream {
         shared: &Shared,
         permit: Option<Permit<PeerId>>,
     ) -> io::Result<Self> {
-        let (read, write) = stream.split();
+        let (read, write) = halves::split(stream);
         let halves = (ReadFrom::Libp2p(read), WriteTo::Libp2p(write));
         Self::over(peer, halves, shared, permit)
     }
