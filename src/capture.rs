@@ -77,7 +77,8 @@ impl Needles {
         }
     }
 
-    fn add(&mut self, what: &str, pattern: Vec<u8>) {
+    /// Bytes that must not be found anywhere.
+    pub(crate) fn add(&mut self, what: &str, pattern: Vec<u8>) {
         if pattern.iter().filter(|b| **b != 0).count() >= MIN_NONZERO {
             self.patterns.push(pattern);
             self.labels.push(what.to_owned());

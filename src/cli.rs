@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ai_link_wire::DealerSeat;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Exit codes, as `--help` documents them.
 const EXIT_CODES: &str = "\
@@ -153,6 +153,8 @@ pub(crate) enum ModelCommand {
     Check(ModelSource),
     /// Import, check, put into storage and register on chain
     Publish(Publish),
+    /// Share a version's private weights among three workers afresh: after one that hosted them was lost
+    Host(HostArgs),
     /// Models on the chain
     List,
     /// One model with its versions
@@ -189,6 +191,58 @@ pub(crate) struct Publish {
     /// Price of one record in AIL, e.g. 0.001
     #[arg(long, default_value = "0.001", value_name = "AIL")]
     pub(crate) price: String,
+    /// Who knows the weights: everyone, or their owner, who shares them among three workers
+    #[arg(long, value_enum, default_value_t = WeightsArg::Public)]
+    pub(crate) weights: WeightsArg,
+    /// Of private weights: what scale and bound of a tensor tell, each its own or one for all
+    #[arg(long, value_enum, default_value_t = BoundsArg::Calibrated)]
+    pub(crate) bounds: BoundsArg,
+    #[command(flatten)]
+    pub(crate) choice: HostChoice,
+}
+
+/// Who knows a model's weights.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum WeightsArg {
+    /// In the package, for everyone
+    Public,
+    /// Shared among the workers that host the model
+    Private,
+}
+
+/// What the package tells about the size of weights.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum BoundsArg {
+    /// To a power of two, of every tensor: the fewest bits to compare
+    Calibrated,
+    /// One bound for all
+    Uniform,
+}
+
+/// Which workers host private weights.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct HostChoice {
+    /// Worker to host private weights: three times, as evaluator 0, evaluator 1 and dealer, of distinct operators
+    /// [default: the coordinator proposes]
+    #[arg(long, value_name = "PEER")]
+    pub(crate) host: Vec<String>,
+    /// Worker that shall not host; may be given several times
+    #[arg(long, value_name = "PEER", conflicts_with = "host")]
+    pub(crate) exclude: Vec<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HostArgs {
+    /// Name on the chain
+    pub(crate) name: String,
+    /// Version [default: the latest]
+    #[arg(long)]
+    pub(crate) version: Option<u32>,
+    /// The private half of the model [default: where `publish` left it]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) private_half: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) choice: HostChoice,
 }
 
 #[derive(Args, Clone, Debug)]

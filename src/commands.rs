@@ -6,6 +6,7 @@ mod daemon;
 mod demo;
 mod dev;
 mod doctor;
+mod hosting;
 mod infer;
 mod model;
 mod oip;

@@ -114,6 +114,18 @@ impl Failure {
         }
     }
 
+    /// The same failure, with what to do about it.
+    pub(crate) fn with_hint(mut self, hint: &str) -> Self {
+        self.message.push_str("; ");
+        self.message.push_str(hint);
+        self
+    }
+
+    /// What happened.
+    pub(crate) fn text(&self) -> &str {
+        &self.message
+    }
+
     /// Exit code 3: what there is to say was printed as the result.
     pub(crate) fn said_no() -> Self {
         Self {

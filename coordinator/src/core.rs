@@ -19,6 +19,7 @@ use crate::settlement;
 use crate::view::{BondedWorker, ChainView, ClientFunds, PublishedModel};
 
 mod delivery;
+mod hosts;
 mod matched;
 mod refusal;
 mod submission;
@@ -138,6 +139,7 @@ impl<S: Store> Coordinator<S> {
             ControlRequest::Fail(failure) => self.fail(failure, now),
             ControlRequest::Job(job) => self.job(caller, job),
             ControlRequest::Info => self.info(caller, looked_up, now),
+            ControlRequest::Hosts(request) => self.hosts(caller, request, looked_up, now),
         };
         match answer {
             Ok(response) => Reaction::Reply(response),

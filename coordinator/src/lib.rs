@@ -19,7 +19,8 @@
 //!
 //! # What must hold
 //!
-//! * A ticket names workers of distinct operators only, each bonded on chain.
+//! * A ticket names workers of distinct operators only, each bonded on chain, in the very group that the
+//!   client asked for; for private weights, a group that keeps all parts of one sharing.
 //! * A client is never matched for more than its escrow covers beside what is reserved and owed.
 //! * A job is paid at most once, and what clients are charged is exactly what is paid out.
 //! * What was answered survives `kill -9` at any instruction.

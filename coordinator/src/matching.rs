@@ -11,7 +11,7 @@
 //! group.
 
 use ai_link_wire::{
-    CandidateRefusal, Commitment, JobRequest, PeerKey, Planck, RefusalReason, Role, UnixMillis,
+    CandidateRefusal, Commitment, Level, PeerKey, Planck, RefusalReason, Region, Role, UnixMillis,
 };
 
 use crate::ledger::TrackRecord;
@@ -20,6 +20,7 @@ use crate::view::{BondedWorker, ChainView};
 
 pub mod filter;
 pub mod group;
+pub mod hosting;
 pub mod rank;
 
 pub use group::{Chosen, NoGroup};
@@ -27,8 +28,10 @@ pub use group::{Chosen, NoGroup};
 /// What a job needs of its workers.
 #[derive(Clone, Debug)]
 pub struct Demand<'a> {
-    /// The client's request.
-    pub request: &'a JobRequest,
+    /// The privacy level.
+    pub level: Level,
+    /// Regions that workers may stand in; none means any.
+    pub regions: &'a [Region],
     /// The parts of the group, in the order in which a ticket lists them.
     pub roles: &'a [Role],
     /// The package the workers must have or fetch.
@@ -93,7 +96,7 @@ pub fn choose<'a, E>(
     ))
 }
 
-fn refusal(candidate: &Candidate<'_>, reason: RefusalReason) -> CandidateRefusal {
+pub(crate) fn refusal(candidate: &Candidate<'_>, reason: RefusalReason) -> CandidateRefusal {
     let record = &candidate.member.record;
     CandidateRefusal {
         peer: record.peer,

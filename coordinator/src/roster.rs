@@ -14,7 +14,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ai_link_wire::{Commitment, Heartbeat, PeerKey, PoolOffer, UnixMillis, WorkerRecord};
+use ai_link_wire::{
+    Commitment, Heartbeat, HostedWeights, PeerKey, PoolOffer, UnixMillis, WorkerRecord,
+};
 
 use crate::policy::PresencePolicy;
 
@@ -45,6 +47,8 @@ pub struct Member {
     pub cached: BTreeSet<Commitment>,
     /// Pools that it can serve from as their dealer.
     pub pools: Vec<PoolOffer>,
+    /// Private weights that it keeps a part of.
+    pub hosted: Vec<HostedWeights>,
     heartbeat_issued: Option<UnixMillis>,
 }
 
@@ -98,16 +102,17 @@ impl Roster {
         if known.is_some_and(|known| known.issued > issued) {
             return Err(RosterError::Outdated);
         }
-        let (active, capacity, pools, heartbeat_issued) = match known {
+        let (active, capacity, pools, hosted, heartbeat_issued) = match known {
             Some(known) => (
                 known.active,
                 known.capacity,
                 known.pools.clone(),
+                known.hosted.clone(),
                 known.heartbeat_issued,
             ),
             None => {
                 self.make_room(now)?;
-                (0, 1, Vec::new(), None)
+                (0, 1, Vec::new(), Vec::new(), None)
             }
         };
         let cached = record.cached_models.iter().copied().collect();
@@ -122,6 +127,7 @@ impl Roster {
                 capacity,
                 cached,
                 pools,
+                hosted,
                 heartbeat_issued,
             },
         );
@@ -153,6 +159,7 @@ impl Roster {
         // A pool is its dealer's to offer: nobody else can raise or lower what a group is worth by it.
         let own = |offer: &&PoolOffer| offer.group.last() == Some(&heartbeat.peer);
         member.pools = heartbeat.pools.iter().filter(own).cloned().collect();
+        member.hosted.clone_from(&heartbeat.hosted);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 mod crash;
 mod hostile;
+mod hosting;
 mod jobs;
 mod kill;
 mod matching;

@@ -89,7 +89,7 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             capacity: worker.config.capacity,
             cached_models: worker.cache.commitments(),
             pools: offers(worker).await,
-            hosted: Vec::new(),
+            hosted: worker.hosted.announced(),
         };
         let now = UnixMillis::now();
         let Ok(signed) = Signed::sign(

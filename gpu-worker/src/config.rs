@@ -28,7 +28,7 @@ pub struct WorkerConfig {
     pub chain: String,
     /// HTTP URL of the storage gateway that models are pulled from.
     pub storage: String,
-    /// Directory of this worker's state: used sessions, model cache, pools.
+    /// Directory of this worker's state: used sessions, model cache, pools, parts of private weights.
     pub data: PathBuf,
     /// What this worker offers to be: `["dealer", "evaluator"]` by default.
     #[serde(default = "every_part")]
@@ -48,6 +48,9 @@ pub struct WorkerConfig {
     /// for none. A worker that starts with less than it has drops what exceeds it.
     #[serde(default = "default_pools")]
     pub pools: Bytes,
+    /// Bytes of private weights kept for model owners; 0 keeps none.
+    #[serde(default = "default_hosting")]
+    pub hosting: Bytes,
     /// Where to compute.
     #[serde(default)]
     pub device: DeviceKind,
@@ -85,6 +88,10 @@ fn every_part() -> Vec<Part> {
 
 fn default_capacity() -> u16 {
     8
+}
+
+fn default_hosting() -> Bytes {
+    Bytes(8 << 30)
 }
 
 fn default_cache() -> Bytes {

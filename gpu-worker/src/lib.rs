@@ -3,7 +3,8 @@
 //! It joins coordinators (`announce`), and waits for streams. A stream starts with a coordinator's signed
 //! ticket; [`session`] decides whether it is to be believed, collects the streams of a session, marks the
 //! session as used ([`used`]), and hands it to an [`engine`]. Models are pulled from storage, checked against
-//! their commitment on chain, and kept within a bound ([`cache`]). Where kernels run is a [`device`].
+//! their commitment on chain, and kept within a bound ([`cache`]). Parts of private weights come from their owners
+//! ([`hosting`]). Where kernels run is a [`device`].
 //!
 //! When nothing runs ([`activity`]) a dealer deals ahead for groups that it has served (`dealing`), and all of a group
 //! keep what was dealt in [pools](pool), so that the next request meets it. What is there is told in a file
@@ -24,6 +25,7 @@ mod coordinators;
 mod dealing;
 pub mod device;
 pub mod engine;
+pub mod hosting;
 pub mod pool;
 mod random;
 pub mod session;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ai_link_mpc::Party;
 use ai_link_program::Program;
-use ai_link_session::hello::{self, AcceptError, First};
+use ai_link_session::hello::{self, AcceptError, Greeting};
 use ai_link_session::{links, parties};
 use ai_link_wire::node::{BulkStream, FrameKind};
 use ai_link_wire::{
@@ -23,6 +23,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::activity::Running;
 use crate::dealing;
 use crate::engine::Weights;
+use crate::hosting;
 use crate::pool::Claim;
 use crate::worker::Worker;
 use board::Offer;
@@ -73,8 +74,11 @@ struct Admitted {
 /// Takes a stream from its first frame to the end of its session, if it completes one.
 pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: BulkStream) {
     let hello = match hello::accept(&mut stream, HELLO_WITHIN).await {
-        Ok(First::Session(hello)) => hello,
-        Ok(First::Pool(hello)) => return dealing::incoming(worker, peer, stream, hello).await,
+        Ok(Greeting::Session(hello)) => *hello,
+        Ok(Greeting::Pool(hello)) => return dealing::incoming(worker, peer, stream, *hello).await,
+        Ok(Greeting::Hosting(signed)) => {
+            return hosting::receive(&worker, peer, stream, &signed).await;
+        }
         Err(error) => {
             tracing::debug!(%peer, error = &error as &dyn std::error::Error, "stream without hello");
             return;

@@ -22,6 +22,7 @@ use crate::config::WorkerConfig;
 use crate::coordinators::Coordinators;
 use crate::dealing::{self, Asked, Filling};
 use crate::device::{self, Device, DeviceError};
+use crate::hosting::{HostedError, HostedStore};
 use crate::pool::{Shelf, ShelfError};
 use crate::session::board::Board;
 use crate::session::{self, Seat};
@@ -45,6 +46,10 @@ pub(crate) struct Worker {
     pub(crate) registry: Registry,
     pub(crate) cache: ModelCache,
     pub(crate) used: UsedSessions,
+    /// Parts of private weights.
+    pub(crate) hosted: Arc<HostedStore>,
+    /// One part is taken at a time.
+    pub(crate) hosting_turn: Semaphore,
     /// Sessions whose streams are not all here yet.
     pub(crate) board: Mutex<Board<Seat>>,
     /// One permit a session.
@@ -109,6 +114,9 @@ pub async fn run(
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
     let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
         .map_err(WorkerError::Cache)?;
+    let hosted = HostedStore::open(config.data.join("hosted"), &identity, config.hosting)
+        .map_err(WorkerError::Hosted)?;
+    let hosted = Arc::new(hosted);
     let registry = Registry::connect(&config.chain)
         .await
         .map_err(WorkerError::Connect)?;
@@ -138,6 +146,8 @@ pub async fn run(
         registry,
         cache,
         used,
+        hosted,
+        hosting_turn: Semaphore::new(1),
         board: Mutex::default(),
         coordinators: Coordinators::default(),
         pools,
@@ -263,6 +273,9 @@ pub enum WorkerError {
     /// The device.
     #[error("cannot use the configured device")]
     Device(#[source] DeviceError),
+    /// The store of private weights.
+    #[error("cannot open the store of private weights")]
+    Hosted(#[source] HostedError),
     /// A key file.
     #[error("cannot use a key file")]
     Identity(#[source] IdentityError),

@@ -1,9 +1,13 @@
 //! `ai-link model`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ai_link_program::{ImportLimits, Package, PlanOptions, Tensor};
+use ai_link_client::hosting::{Hostable, Hosts};
+use ai_link_program::package::Salt;
+use ai_link_program::{
+    BoundPolicy, ImportLimits, Package, PlanOptions, PrivateWeights, Tensor, WeightPrivacy,
+};
 use ai_link_registry::{NewModel, RegistryClient};
 use ai_link_storage::{Account, HttpStore, ObjectStore as _, PutOptions, RequestSigner, SignWith};
 use ai_link_wire::{Commitment, Fid, Identity, Level, ModelName, ModelVersion, Planck};
@@ -11,8 +15,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::context::Context;
-use crate::cli::{Global, ModelCommand, ModelSource};
-use crate::dev::Network;
+use super::hosting::{self, HostedReport};
+use crate::cli::{BoundsArg, Global, ModelCommand, ModelSource, WeightsArg};
+use crate::dev::{Network, StateDir};
 use crate::npy::{self, Array};
 use crate::output::{Failure, Output};
 
@@ -24,19 +29,40 @@ pub(super) async fn run(
     match command {
         ModelCommand::Check(source) => {
             let name = stem(&source.onnx);
-            let prepared = Prepared::load(&name, &source)?;
+            let prepared = Prepared::load(&name, &source, PlanOptions::default())?;
             output.result(&prepared.report, Report::text)
         }
         ModelCommand::Publish(args) => {
             let context = Context::load(global)?;
-            let prepared = Prepared::load(&args.name, &args.source)?;
+            let hosts = hosting::hosts(&args.choice)?;
+            let options = PlanOptions {
+                weights: match args.weights {
+                    WeightsArg::Public => WeightPrivacy::Public,
+                    WeightsArg::Private => WeightPrivacy::Private,
+                },
+                bounds: match args.bounds {
+                    BoundsArg::Calibrated => BoundPolicy::Calibrated,
+                    BoundsArg::Uniform => BoundPolicy::Uniform,
+                },
+                ..PlanOptions::default()
+            };
+            let prepared = Prepared::load(&args.name, &args.source, options)?;
             let release = Release {
                 version: args.version,
                 price: args.price,
             };
-            let published = publish(&context.network, context.owner()?, prepared, release).await?;
+            let published = publish(
+                &context.dir,
+                &context.network,
+                context.owner()?,
+                prepared,
+                release,
+                &hosts,
+            )
+            .await?;
             output.result(&published, Published::text)
         }
+        ModelCommand::Host(args) => hosting::run(global, args, output).await,
         ModelCommand::List => list(global, output).await,
         ModelCommand::Show { name } => show(global, &name, output).await,
     }
@@ -44,7 +70,10 @@ pub(super) async fn run(
 
 /// A model that was imported, planned and checked against its own float reference.
 pub(super) struct Prepared {
-    package: Vec<u8>,
+    package: Package,
+    bytes: Vec<u8>,
+    /// The private half, if the weights are private.
+    weights: Option<PrivateWeights>,
     pub(super) report: Report,
 }
 
@@ -70,10 +99,13 @@ pub(super) struct Report {
 
 impl Prepared {
     /// From files.
-    pub(super) fn load(name: &str, source: &ModelSource) -> Result<Self, Failure> {
+    pub(super) fn load(
+        name: &str,
+        source: &ModelSource,
+        mut options: PlanOptions,
+    ) -> Result<Self, Failure> {
         let onnx = fs::read(&source.onnx)
             .map_err(|e| Failure::message(format!("cannot read {}: {e}", source.onnx.display())))?;
-        let mut options = PlanOptions::default();
         if let Some(bits) = source.fraction {
             options.fraction_bits = bits;
         }
@@ -94,12 +126,27 @@ impl Prepared {
             .map(|a| Tensor::new(a.dims, a.data).map_err(Failure::failed))
             .collect::<Result<_, _>>()?;
         let limits = ImportLimits::default();
-        let package =
-            Package::build(name, onnx, limits, &[calibration], options).map_err(Failure::failed)?;
+        let calibration = [calibration];
+        let (package, weights) = match options.weights {
+            WeightPrivacy::Public => {
+                let package = Package::build(name, onnx, limits, &calibration, options)
+                    .map_err(Failure::failed)?;
+                (package, None)
+            }
+            WeightPrivacy::Private => {
+                let salt = Salt::from_random(random()?);
+                let (package, weights) =
+                    Package::build_private(name, onnx, limits, &calibration, options, salt)
+                        .map_err(Failure::failed)?;
+                (package, Some(weights))
+            }
+        };
         let bytes = package.to_bytes();
         let report = Report::of(name, &package, &bytes);
         Ok(Self {
-            package: bytes,
+            package,
+            bytes,
+            weights,
             report,
         })
     }
@@ -130,7 +177,11 @@ impl Report {
                 .collect(),
             steps: program.steps().len(),
             interactive,
-            parameters: program.constants().iter().map(|c| c.data.len()).sum(),
+            parameters: {
+                let constants = program.constants().iter().map(|c| c.data.len());
+                let private = program.parameters().iter().map(|p| p.elements());
+                constants.chain(private).sum()
+            },
             fraction_bits: inputs
                 .first()
                 .map_or(0, |p| program.value(p.value).fraction),
@@ -180,14 +231,31 @@ pub(super) struct Published {
     manifest: String,
     commitment: String,
     price_per_record: String,
+    /// Who hosts the weights, if they are private.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosted: Option<HostedReport>,
+    /// Where the owner's private half is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_half: Option<PathBuf>,
 }
 
 impl Published {
     fn text(&self) -> String {
-        format!(
+        let mut text = format!(
             "published {} version {}\n  manifest    {}\n  commitment  {}\n  price       {} a record",
             self.name, self.version, self.manifest, self.commitment, self.price_per_record
-        )
+        );
+        if let Some(path) = &self.private_half {
+            text.push_str(&format!(
+                "\n  private half in {}: keep it secret, and keep it, `model host` needs it",
+                path.display()
+            ));
+        }
+        if let Some(hosted) = &self.hosted {
+            text.push('\n');
+            text.push_str(&hosted.text());
+        }
+        text
     }
 }
 
@@ -200,14 +268,22 @@ pub(super) struct Release {
     pub(super) price: String,
 }
 
-/// Stores, then registers: what the chain names can always be had.
+/// Stores, then registers: what the chain names can always be had. Private weights are kept before that and hosted
+/// after it, since their hosts look the model up.
 pub(super) async fn publish(
+    dir: &StateDir,
     network: &Network,
     owner: Identity,
     prepared: Prepared,
     release: Release,
+    hosts: &Hosts,
 ) -> Result<Published, Failure> {
-    let Prepared { package, report } = prepared;
+    let Prepared {
+        package,
+        bytes,
+        weights,
+        report,
+    } = prepared;
     let name: ModelName = report.name.parse().map_err(Failure::failed)?;
     let price: Planck = format!("{} AIL", release.price)
         .parse()
@@ -229,16 +305,24 @@ pub(super) async fn publish(
     let storage = HttpStore::new(&network.storage)
         .map_err(Failure::failed)?
         .with_signer(signer);
-    let commitment = Commitment(Package::commitment_of(&package));
+    let commitment = Commitment(Package::commitment_of(&bytes));
+    let private_half = match &weights {
+        None => None,
+        Some(weights) => {
+            let path = hosting::private_half(dir, commitment);
+            hosting::save(&path, weights)?;
+            Some(path)
+        }
+    };
     let object = format!("{name}-{version}.package")
         .parse()
         .map_err(Failure::failed)?;
     let stored = storage
-        .put_bytes(&package, PutOptions::named(object))
+        .put_bytes(&bytes, PutOptions::named(object))
         .await
         .map_err(Failure::failed)?;
     let manifest = Fid(stored.fid.0);
-    RegistryClient::new(registry, owner)
+    RegistryClient::new(registry, owner.clone())
         .publish_model(NewModel {
             name: name.clone(),
             version,
@@ -249,13 +333,41 @@ pub(super) async fn publish(
         })
         .await
         .map_err(Failure::failed)?;
+    let hosted = match &weights {
+        None => None,
+        Some(weights) => {
+            let what = Hostable {
+                model: name.clone(),
+                version,
+                commitment,
+                package: &package,
+                weights,
+            };
+            let hosted = hosting::host(network, owner, &what, hosts).await;
+            // The version is published and cannot be published again; hosting can be tried again.
+            Some(hosted.map_err(|failure| {
+                failure.with_hint(&format!(
+                    "version {version} is published but not hosted; try `ai-link model host {name}`"
+                ))
+            })?)
+        }
+    };
     Ok(Published {
         name: name.to_string(),
         version: version.0,
         manifest: manifest.to_string(),
         commitment: commitment.to_string(),
         price_per_record: price.to_string(),
+        hosted,
+        private_half,
     })
+}
+
+/// 32 bytes from the operating system.
+fn random() -> Result<[u8; 32], Failure> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(Failure::failed)?;
+    Ok(bytes)
 }
 
 /// Writes to storage are signed by the owner's account.
@@ -298,7 +410,8 @@ async fn list(global: &Global, output: &Output) -> Result<(), Failure> {
 
 async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failure> {
     let name: ModelName = name.parse().map_err(Failure::failed)?;
-    let registry = Context::load(global)?.registry().await?;
+    let context = Context::load(global)?;
+    let registry = context.registry().await?;
     let model = registry
         .model(&name)
         .await
@@ -312,8 +425,14 @@ async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failur
             .await
             .map_err(Failure::failed)?
         {
+            let package = hosting::fetch(&context.network, v.commitment, v.manifest).await;
+            let weights = match &package {
+                Ok(package) => hosting::weights_json(&package.program),
+                Err(failure) => json!({ "error": failure.text() }),
+            };
             versions.push(json!({
                 "version": number,
+                "weights": weights,
                 "commitment": v.commitment.to_string(),
                 "manifest": v.manifest.to_string(),
             }));
@@ -337,6 +456,8 @@ async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failur
                 version["commitment"].as_str().unwrap_or("?"),
                 version["manifest"].as_str().unwrap_or("?"),
             ));
+            let weights = hosting::weights_text(&version["weights"]);
+            lines.push(format!("    weights {weights}"));
         }
         lines.join("\n")
     })

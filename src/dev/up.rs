@@ -202,6 +202,7 @@ impl Starter<'_> {
             capacity: 8,
             cache: Bytes::mib(1024),
             pools: self.plan.pools,
+            hosting: Bytes::mib(1024),
             device: DeviceKind::Cpu,
             capture: self.capture(&name),
         })

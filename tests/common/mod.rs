@@ -25,6 +25,13 @@ pub(crate) struct Net {
 impl Net {
     /// Starts chain, storage, coordinator, `workers` workers and a gateway, and publishes both models.
     pub(crate) fn up(workers: u16, flags: &[&str]) -> Self {
+        let mut flags = flags.to_vec();
+        flags.push("--with-models");
+        Self::bare(workers, &flags)
+    }
+
+    /// The same without any model.
+    pub(crate) fn bare(workers: u16, flags: &[&str]) -> Self {
         let turn = ONE_AT_A_TIME
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -52,7 +59,6 @@ impl Net {
             "up",
             "--gateway",
             "127.0.0.1:0",
-            "--with-models",
             "--workers",
             &workers,
         ];

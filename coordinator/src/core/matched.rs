@@ -1,13 +1,14 @@
 //! A request for workers: from the signed request to the signed ticket.
 
 use ai_link_wire::{
-    ControlResponse, GroupMember, JobRequest, ModelVersion, Planck, Refusal, Role, Signed, Ticket,
-    TicketError, UnixMillis, WeightPrivacy,
+    ControlResponse, GroupMember, JobRequest, ModelName, ModelVersion, Planck, Refusal, Role,
+    Signed, Ticket, TicketError, UnixMillis, WeightPrivacy,
 };
 
 use super::refusal::{by_ledger, by_price, by_signature};
 use super::{Coordinator, LookedUp, Stop, Wanted};
 use crate::ledger::{Admission, LedgerError, NewAttempt, Store};
+use crate::matching::hosting::{self, NoHosts};
 use crate::matching::{self, Demand, NoGroup, rank};
 use crate::pricing;
 use crate::view::PublishedModel;
@@ -29,7 +30,7 @@ impl<S: Store> Coordinator<S> {
         };
         self.check_bounds(request, now)?;
 
-        let (version, model) = self.find_model(request, looked_up)?;
+        let (version, model) = self.find_model(&request.model, request.version, looked_up)?;
         let published = &model.versions[&version];
         if !published.levels.contains(&request.level) {
             let (model, level) = (request.model.clone(), request.level);
@@ -44,10 +45,6 @@ impl<S: Store> Coordinator<S> {
                 dealer,
             })
         })?;
-        if request.weights == WeightPrivacy::Private {
-            let model = request.model.clone();
-            return Err(Refusal::NotHosted { model, version }.into());
-        }
         let funds = self.funds(&request.client, looked_up)?;
 
         let fee = self.policy.fee;
@@ -55,7 +52,8 @@ impl<S: Store> Coordinator<S> {
             .map_err(by_price)?;
         let excluded: Vec<_> = request.exclude.iter().copied().chain(culprits).collect();
         let demand = Demand {
-            request,
+            level: request.level,
+            regions: &request.regions,
             roles: &roles,
             commitment: published.commitment,
             excluded: &excluded,
@@ -68,11 +66,38 @@ impl<S: Store> Coordinator<S> {
             seed: self.draw(&request.job, request.attempt),
         };
         let track = |peer: &_| self.ledger.track(peer);
-        let chosen = matching::choose(&self.view, &self.roster, &demand, &ranking, track, now)
-            .map_err(by_ledger)?;
-        let chosen = match chosen {
+        let chosen = match request.weights {
+            WeightPrivacy::Public => {
+                matching::choose(&self.view, &self.roster, &demand, &ranking, track, now)
+                    .map_err(by_ledger)?
+                    .map(|chosen| (None, chosen))
+            }
+            WeightPrivacy::Private => {
+                if roles != Role::TRIO {
+                    return Err(
+                        Refusal::malformed(TicketError::Sharing { evaluators, dealer }).into(),
+                    );
+                }
+                let wanted = hosting::Wanted {
+                    model: &request.model,
+                    version,
+                };
+                let (view, roster) = (&self.view, &self.roster);
+                match hosting::choose(view, roster, wanted, &demand, &ranking, track, now)
+                    .map_err(by_ledger)?
+                {
+                    Ok((sharing, chosen)) => Ok((Some(sharing), chosen)),
+                    Err(NoHosts::Unfit(none)) => Err(none),
+                    Err(NoHosts::NotHosted) => {
+                        let model = request.model.clone();
+                        return Err(Refusal::NotHosted { model, version }.into());
+                    }
+                }
+            }
+        };
+        let (sharing, chosen) = match chosen {
             Ok(chosen) => chosen,
-            Err(none) => return no_group(none, &demand),
+            Err(none) => return no_group(none, &demand, request.max_price),
         };
 
         let quote = pricing::quote(model, request.batch, &chosen.group, self.account(), fee)
@@ -95,7 +120,7 @@ impl<S: Store> Coordinator<S> {
             level: request.level,
             dealer,
             evaluators,
-            sharing: None,
+            sharing,
             batch: request.batch,
             group: group.collect(),
             price: quote.price,
@@ -155,34 +180,29 @@ impl<S: Store> Coordinator<S> {
     }
 
     /// The model with the version meant; that version is among its known ones.
-    fn find_model(
+    pub(super) fn find_model(
         &self,
-        request: &JobRequest,
+        name: &ModelName,
+        version: Option<ModelVersion>,
         looked_up: &LookedUp,
     ) -> Result<(ModelVersion, &PublishedModel), Stop> {
-        let wanted = || Wanted::Model(request.model.clone(), request.version);
-        let Some(model) = self.view.model(&request.model) else {
+        let wanted = || Wanted::Model(name.clone(), version);
+        let Some(model) = self.view.model(name) else {
             looked_up.require(wanted())?;
-            return Err(Refusal::UnknownModel {
-                model: request.model.clone(),
-            }
-            .into());
+            let model = name.clone();
+            return Err(Refusal::UnknownModel { model }.into());
         };
-        let version = request.version.unwrap_or(model.latest);
+        let version = version.unwrap_or(model.latest);
         if !model.versions.contains_key(&version) {
             looked_up.require(wanted())?;
-            return Err(Refusal::UnknownVersion {
-                model: request.model.clone(),
-                version,
-            }
-            .into());
+            let model = name.clone();
+            return Err(Refusal::UnknownVersion { model, version }.into());
         }
         Ok((version, model))
     }
 }
 
-fn no_group(none: NoGroup, demand: &Demand<'_>) -> Result<ControlResponse, Stop> {
-    let max = demand.request.max_price;
+fn no_group(none: NoGroup, demand: &Demand<'_>, max: Planck) -> Result<ControlResponse, Stop> {
     match none {
         NoGroup::TooExpensive { cheapest } => {
             // What is not the workers' is the same in every group.

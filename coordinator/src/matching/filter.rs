@@ -59,11 +59,7 @@ fn alive(candidate: &Candidate<'_>, _: &Demand<'_>) -> Option<RefusalReason> {
 }
 
 fn level_offered(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
-    let offered = candidate
-        .member
-        .record
-        .levels
-        .contains(&demand.request.level);
+    let offered = candidate.member.record.levels.contains(&demand.level);
     (!offered).then_some(RefusalReason::LevelNotOffered)
 }
 
@@ -74,7 +70,7 @@ fn some_role_offered(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<R
 }
 
 fn region_allowed(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
-    let allowed = &demand.request.regions;
+    let allowed = demand.regions;
     let somewhere = allowed.is_empty()
         || candidate
             .member

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use ai_link_wire::{
-    AccountId, Bytes, DealerSeat, Heartbeat, JobId, Level, ModelName, PoolOffer, PoolTag, Role,
-    RoleSet, WeightPrivacy, WorkerRecord,
+    AccountId, Bytes, DealerSeat, Heartbeat, JobId, JobRequest, Level, ModelName, PoolOffer,
+    PoolTag, Role, RoleSet, WeightPrivacy, WorkerRecord,
 };
 use proptest::prelude::*;
 
@@ -76,7 +76,8 @@ fn request() -> JobRequest {
 
 fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
     Demand {
-        request,
+        level: request.level,
+        regions: &request.regions,
         roles: match request.level {
             Level::Mpc => &Role::TRIO,
             Level::Fhe | Level::Sealed => &Role::TRIO[..1],

@@ -1,8 +1,8 @@
 //! Why workers are not matched, and that they are when nothing is against it.
 
 use ai_link_wire::{
-    ControlResponse, JobState, Level, ModelName, ModelVersion, Planck, Refusal, RefusalReason,
-    Region, RoleSet, WorkerRecord,
+    ControlResponse, DealerSeat, JobState, Level, ModelName, ModelVersion, PayoutReason, Planck,
+    Refusal, RefusalReason, Region, Role, RoleSet, WorkerRecord,
 };
 
 use super::world::{
@@ -331,4 +331,60 @@ fn an_empty_escrow_and_a_deposit_a_moment_ago() {
     assert_eq!(refused(world.matched(0, 2, 0)), expected);
     world.chain.deposit(client, price_of_job().0);
     world.ticket(0, 2, 0);
+}
+
+#[test]
+fn a_client_that_deals_gets_evaluators_only_and_pays_them_only() {
+    let mut world = World::new(MemoryStore::default(), &[0, 1, 2, 3, 3], policy());
+    world.everyone_ready();
+    let mut request = world.request(0, 1, 0);
+    request.dealer = DealerSeat::Client;
+    request.evaluators = 4;
+    let ControlResponse::Ticket(signed) = world.match_as(0, request.clone()) else {
+        panic!("no ticket")
+    };
+    let ticket = signed.verify(world.now).unwrap();
+    ticket.check().unwrap();
+    let roles = Role::of_group(Level::Mpc, 4, DealerSeat::Client).unwrap();
+    assert!(ticket.group.iter().map(|m| m.role).eq(roles));
+    let price = 4 * WORKER_PRICE + 3 * RECORD_PRICE + FEE;
+    assert_eq!(ticket.price, Planck(price));
+    let dealt = ticket
+        .payouts
+        .iter()
+        .any(|p| p.reason == PayoutReason::Dealer);
+    assert!(!dealt);
+    // Another attempt asks for the same, or is none.
+    let mut other = request.clone();
+    other.attempt = 1;
+    other.dealer = DealerSeat::Worker;
+    assert!(matches!(
+        refused(world.match_as(0, other)),
+        Refusal::Malformed(_)
+    ));
+    assert!(matches!(
+        world.complete(0, &signed),
+        ControlResponse::Completed { .. }
+    ));
+    // There are five workers and four operators.
+    let mut request = world.request(0, 2, 0);
+    request.dealer = DealerSeat::Client;
+    request.evaluators = 5;
+    assert!(matches!(
+        world.match_as(0, request.clone()),
+        ControlResponse::NoMatch { .. }
+    ));
+    request.evaluators = 6;
+    request.job = ai_link_wire::JobId([3; 16]);
+    assert!(matches!(
+        world.match_as(0, request.clone()),
+        ControlResponse::NoMatch { .. }
+    ));
+    for evaluators in [0, 1, 9, 255] {
+        request.evaluators = evaluators;
+        assert!(matches!(
+            refused(world.match_as(0, request.clone())),
+            Refusal::Malformed(_)
+        ));
+    }
 }

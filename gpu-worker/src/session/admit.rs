@@ -12,7 +12,6 @@ use ai_link_wire::{
 use super::{Admitted, Work};
 use crate::cache::CacheError;
 use crate::dealing;
-use crate::engine::Weights;
 use crate::worker::Worker;
 
 /// Checks the ticket, who shows it, and, for the client's stream, that the model can be had and there is room.
@@ -144,14 +143,16 @@ async fn work(worker: &Arc<Worker>, ticket: &Ticket, role: Role) -> Result<Work,
             "the batch is larger than the model allows",
         ));
     }
-    let weights = match ticket.sharing {
-        None => Weights::Public,
-        Some(_) => {
-            return Err(SessionRefusal::model_unavailable(
-                "this worker keeps no part of its private weights",
-            ));
-        }
-    };
+    let loaded = worker.hosted.load(ticket, role, &program).await;
+    let weights = loaded.map_err(|error| {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot use private weights"
+        );
+        SessionRefusal::model_unavailable(
+            "this worker has no usable part of its private weights for this group",
+        )
+    })?;
     let claim = match role {
         Role::Dealer => dealing::claim(worker, ticket).await,
         Role::Evaluator(_) => None,

@@ -35,6 +35,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Between tries while the coordinator is away or no group is free.
 const RETRY_EVERY: Duration = Duration::from_millis(250);
 
+/// How long the workers that host private weights may be unknown to a coordinator: it, or one of them, may have
+/// restarted a moment ago.
+const HOSTS_RETURN_WITHIN: Duration = Duration::from_secs(8);
+
 /// An application's connection to the network. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -344,8 +348,10 @@ impl Running<'_> {
             self.deadline_at,
         )
         .map_err(InferError::Sign)?;
+        let since = Instant::now();
         loop {
             let mut last = InferError::Deadline;
+            let patient = since.elapsed() < HOSTS_RETURN_WITHIN;
             for coordinator in self.inner.coordinators.iter() {
                 let ask = ControlRequest::Match(signed.clone());
                 let answer = self
@@ -364,7 +370,7 @@ impl Running<'_> {
                     job = %self.id, coordinator = %coordinator.account,
                     error = &last as &dyn std::error::Error, "no ticket"
                 );
-                if !last.may_pass() {
+                if !last.may_pass() && !(patient && last.is_not_hosted()) {
                     return Err(last);
                 }
             }
@@ -475,7 +481,7 @@ impl Running<'_> {
 const RECEIPT_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Coordinator {
-    fn parse(address: &Multiaddr) -> Result<Self, StartError> {
+    pub(crate) fn parse(address: &Multiaddr) -> Result<Self, StartError> {
         let invalid = || StartError::CoordinatorAddress {
             address: address.clone(),
         };

@@ -166,6 +166,11 @@ pub enum InferError {
 }
 
 impl InferError {
+    /// Whether the coordinator knows of no group that hosts the model's private weights.
+    pub(crate) fn is_not_hosted(&self) -> bool {
+        matches!(self, Self::Refused(Refusal::NotHosted { .. }))
+    }
+
     /// Whether asking again may help: the coordinator is away or busy, or workers are.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -190,7 +195,7 @@ fn passing(reason: &ai_link_wire::RefusalReason) -> bool {
     matches!(reason, R::AtCapacity { .. } | R::Stale { .. })
 }
 
-fn listed(reasons: &[CandidateRefusal]) -> String {
+pub(crate) fn listed(reasons: &[CandidateRefusal]) -> String {
     if reasons.is_empty() {
         return "no worker is registered with the coordinator".into();
     }

@@ -27,6 +27,7 @@ mod config;
 mod error;
 pub mod gateway;
 mod group;
+pub mod hosting;
 mod models;
 mod payments;
 pub mod receipts;

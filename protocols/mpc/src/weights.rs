@@ -336,6 +336,17 @@ impl fmt::Debug for WeightShare {
     }
 }
 
+/// Bytes of an evaluator's encoded part of the weights of `program`.
+pub fn share_bytes(program: &Program) -> usize {
+    let words: usize = program.parameters().iter().map(|p| p.elements()).sum();
+    SHARE_HEAD + 8 * words
+}
+
+/// Bytes of the dealer's encoded part.
+pub fn mask_bytes() -> usize {
+    MASK_BYTES
+}
+
 /// Refuses weights that are not those of `program`, and none where there must be some.
 pub(crate) fn check(program: &Program, weights: Option<&[u8; 32]>) -> Result<(), MpcError> {
     match weights {

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
 use ai_link_wire::{
-    CodecError, GroupMember, HelloReply, Limit, PeerKey, PoolHello, PoolTag, SessionHello,
+    CodecError, GroupMember, HelloReply, Hosting, Limit, PeerKey, PoolHello, PoolTag, SessionHello,
     SessionRefusal, Signed, Ticket, codec,
 };
 use tokio::time::timeout;
 
 /// A signed ticket and a party.
 const HELLO: Limit = Limit::RECORD;
+/// A signed [`Hosting`].
+const HOSTING: Limit = Limit::bytes(4096);
 /// A word, and a reason of at most 256 bytes.
 const REPLY: Limit = Limit::bytes(1024);
 
@@ -38,15 +40,6 @@ pub struct Opened {
     /// From the dealer to the client: the pool of the session. From an evaluator to the dealer: the one that was
     /// offered, if it is there too; then, or if it is not, the dealer [settles](settle) what is used.
     pub pool: Option<PoolTag>,
-}
-
-/// What a stream that was opened to us is for.
-#[derive(Debug)]
-pub enum First {
-    /// A session.
-    Session(SessionHello),
-    /// Dealing ahead.
-    Pool(PoolHello),
 }
 
 /// Opens a stream to `member`, shows the ticket, and waits for it to be accepted.
@@ -92,18 +85,34 @@ pub async fn open(
         .map_err(|_| HelloError::Silent { peer, within })?
 }
 
+/// What a stream that was opened to us is for.
+#[derive(Debug)]
+pub enum Greeting {
+    /// A session.
+    Session(Box<SessionHello>),
+    /// A dealer wants to deal ahead.
+    Pool(Box<PoolHello>),
+    /// A model's owner brings a part of private weights.
+    Hosting(Box<Signed<Hosting>>),
+}
+
 /// Reads the first frame of a stream that was opened to us.
 ///
 /// # Errors
-/// [`AcceptError`] when it is not a hello or does not come in time.
-pub async fn accept(stream: &mut BulkStream, within: Duration) -> Result<First, AcceptError> {
-    let kinds = [FrameKind::Hello, FrameKind::PoolHello].map(|kind| (kind, HELLO.get()));
-    let (kind, frame) = timeout(within, stream.recv_any(&kinds))
+/// [`AcceptError`] when it is none of the above or does not come in time.
+pub async fn accept(stream: &mut BulkStream, within: Duration) -> Result<Greeting, AcceptError> {
+    let wanted = [
+        (FrameKind::Hello, HELLO.get()),
+        (FrameKind::PoolHello, HELLO.get()),
+        (FrameKind::Hosting, HOSTING.get()),
+    ];
+    let (kind, frame) = timeout(within, stream.recv_any(&wanted))
         .await
         .map_err(|_| AcceptError::Silent { within })??;
     Ok(match kind {
-        FrameKind::PoolHello => First::Pool(codec::decode(&frame, HELLO)?),
-        _ => First::Session(codec::decode(&frame, HELLO)?),
+        FrameKind::PoolHello => Greeting::Pool(Box::new(codec::decode(&frame, HELLO)?)),
+        FrameKind::Hosting => Greeting::Hosting(Box::new(codec::decode(&frame, HOSTING)?)),
+        _ => Greeting::Session(Box::new(codec::decode(&frame, HELLO)?)),
     })
 }
 

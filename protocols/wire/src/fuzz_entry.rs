@@ -43,7 +43,7 @@ pub fn control(data: &[u8]) {
                 let _ = voucher.verify();
             }
             ControlRequest::Fail(record) => drop(record.verify(now)),
-            ControlRequest::Job(_) | ControlRequest::Info => {}
+            ControlRequest::Job(_) | ControlRequest::Info | ControlRequest::Hosts(_) => {}
         }
     }
     round_trip::<ControlResponse>(data, Limit::CONTROL);

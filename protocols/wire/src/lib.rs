@@ -55,7 +55,7 @@ pub use ids::{
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use messages::{
     AlreadyKnown, AttemptStatus, CandidateRefusal, ControlRequest, ControlResponse,
-    CoordinatorInfo, JobState, JobStatus, Refusal, RefusalReason,
+    CoordinatorInfo, HostsRequest, JobState, JobStatus, Refusal, RefusalReason,
 };
 pub use names::{ModelName, ModelVersion, NameError, Region};
 pub use node::{

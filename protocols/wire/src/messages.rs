@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, Heartbeat, JobFailure, JobId, JobReceipt, JobRequest, Level, ModelName,
+    AccountId, GroupMember, Heartbeat, JobFailure, JobId, JobReceipt, JobRequest, Level, ModelName,
     ModelVersion, PeerKey, Planck, Role, Signed, Ticket, UnixMillis, Voucher, WorkerRecord,
     bounded,
 };
@@ -30,6 +30,23 @@ pub enum ControlRequest {
     Job(JobId),
     /// Who are you, and what do you hold of mine?
     Info,
+    /// A model's owner wants three workers that keep its private weights.
+    Hosts(HostsRequest),
+}
+
+/// Whom a model's owner wants as hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostsRequest {
+    /// The model, which the caller owns.
+    pub model: ModelName,
+    /// Its version.
+    pub version: ModelVersion,
+    /// These, as evaluator 0, evaluator 1 and dealer; none: whom the coordinator proposes.
+    #[serde(deserialize_with = "bounded::list::<_, _, 3>")]
+    pub named: Vec<PeerKey>,
+    /// Workers that are not wanted: at most 64.
+    #[serde(deserialize_with = "bounded::list::<_, _, { JobRequest::MAX_EXCLUDED }>")]
+    pub exclude: Vec<PeerKey>,
 }
 
 /// An answer.
@@ -63,6 +80,8 @@ pub enum ControlResponse {
     Info(CoordinatorInfo),
     /// To any question.
     Refused(Refusal),
+    /// To `Hosts`: three workers of distinct operators, in the order of [`Role::TRIO`].
+    Hosts(#[serde(deserialize_with = "bounded::list::<_, _, 3>")] Vec<GroupMember>),
 }
 
 impl ControlResponse {

@@ -10,6 +10,7 @@ use crate::commands::model::{Prepared, Release, publish as publish_prepared};
 use crate::dev::{Network, StateDir};
 use crate::npy::{self, Array};
 use crate::output::{Failure, Output};
+use ai_link_client::hosting::Hosts;
 
 /// A model with its records, compiled into the program so that the demo runs from anywhere.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +98,17 @@ pub(super) async fn publish(
         version: None,
         price: "0.001".into(),
     };
-    let published = publish_prepared(network, owner, prepared, release).await?;
+    let published = publish_prepared(
+        dir,
+        network,
+        owner,
+        prepared,
+        release,
+        &Hosts::Any {
+            exclude: Vec::new(),
+        },
+    )
+    .await?;
     output.note(&format!(
         "published {} version {}",
         published.name, published.version

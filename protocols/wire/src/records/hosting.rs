@@ -111,6 +111,9 @@ pub enum HostingRefusal {
     /// The worker cannot get the model's package.
     #[error("the model is not available: {0}")]
     ModelUnavailable(#[serde(deserialize_with = "bounded::text::<_, 256>")] String),
+    /// It takes another part just now.
+    #[error("busy with another part: try again in a moment")]
+    Busy,
     /// The model's weights are public.
     #[error("the model has no private weights")]
     Public,

@@ -230,6 +230,12 @@ impl Cast {
             ControlRequest::Fail(Signed::sign(&self.client, failure, T0, T1).unwrap()),
             ControlRequest::Job(JobId([7; 16])),
             ControlRequest::Info,
+            ControlRequest::Hosts(HostsRequest {
+                model: ModelName::new("digits-cnn").unwrap(),
+                version: ModelVersion(1),
+                named: vec![PeerKey([1; 32]); 3],
+                exclude: vec![PeerKey([2; 32])],
+            }),
         ]
     }
 
@@ -303,6 +309,11 @@ impl Cast {
                 need: Planck(u128::MAX),
             }),
             ControlResponse::Refused(Refusal::malformed("x".repeat(1000))),
+            ControlResponse::Refused(Refusal::NotHosted {
+                model: ModelName::new("digits-cnn").unwrap(),
+                version: ModelVersion(1),
+            }),
+            ControlResponse::Hosts(self.ticket().group),
         ]
     }
 }
