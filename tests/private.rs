@@ -12,10 +12,15 @@ mod capture;
 mod common;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ai_link_program::fixed::ParamId;
 use ai_link_program::{Package, PrivateWeights};
-use ai_link_wire::{Bytes, Digest, Identity, Role};
+use ai_link_wire::node::{BulkStream, FrameKind, Node, NodeConfig};
+use ai_link_wire::{
+    AccountId, Bytes, Commitment, Digest, Host, Hosting, HostingRefusal, HostingReply, Identity,
+    Limit, ModelVersion, PeerKey, Role, Signed, UnixMillis, decode, encode,
+};
 use ai_link_worker::hosting::HostedStore;
 use capture::Needles;
 use common::{Net, Records, assert_agrees, floats, request};
@@ -82,6 +87,7 @@ async fn weights_are_known_to_their_owner_alone() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].file.ends_with("together"));
 
+    hostile_owners(&net, &published, &group).await;
     lost_and_hosted_again(&net, &group).await;
 }
 
@@ -302,6 +308,113 @@ fn places(net: &Net) -> Vec<PathBuf> {
 fn size(path: &Path) -> u64 {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     entries.map(|e| e.metadata().unwrap().len()).sum()
+}
+
+/// A worker believes nobody about who may have the other parts, and takes only a part of the sharing that is named.
+async fn hostile_owners(net: &Net, published: &Value, group: &[String; 3]) {
+    let owner = net.key("owner");
+    let stranger = net.key("client");
+    let hosts = [0, 1, 2].map(|i| Host {
+        peer: net.key(&group[i]).peer_key(),
+        operator: net.key(&group[i].replace("worker", "operator")).account(),
+    });
+    let honest = Hosting {
+        owner: owner.account(),
+        model: MODEL.parse().unwrap(),
+        version: ModelVersion(1),
+        commitment: published["commitment"].as_str().unwrap().parse().unwrap(),
+        sharing: Digest([7; 32]),
+        group: hosts,
+    };
+    let changed = |change: &dyn Fn(&mut Hosting)| {
+        let mut hosting = honest.clone();
+        change(&mut hosting);
+        hosting
+    };
+    let cases = [
+        // Somebody else's model, in one's own name and in the owner's; the owner's record brought by somebody else.
+        (
+            &stranger,
+            &stranger,
+            changed(&|h| h.owner = stranger.account()),
+        ),
+        (&stranger, &stranger, honest.clone()),
+        (&owner, &stranger, honest.clone()),
+        // Two parts for one operator, said and hidden.
+        (
+            &owner,
+            &owner,
+            changed(&|h| h.group[2].operator = h.group[0].operator),
+        ),
+        (
+            &owner,
+            &owner,
+            changed(&|h| h.group[2].operator = AccountId([9; 32])),
+        ),
+        // Another package, and a group without this worker.
+        (
+            &owner,
+            &owner,
+            changed(&|h| h.commitment = Commitment([9; 32])),
+        ),
+        (
+            &owner,
+            &owner,
+            changed(&|h| h.group[0].peer = PeerKey([9; 32])),
+        ),
+    ];
+    for (i, (signer, bringer, hosting)) in cases.into_iter().enumerate() {
+        let (_node, mut stream) = greet(net, &group[0], signer, bringer, hosting).await;
+        let reply = reply(&mut stream).await;
+        assert!(
+            matches!(reply, HostingReply::Refused(HostingRefusal::Invalid(_))),
+            "case {i}: {reply:?}"
+        );
+    }
+    // Everything holds but the part.
+    let (_node, mut stream) = greet(net, &group[0], &owner, &owner, honest.clone()).await;
+    let HostingReply::Send { bytes } = reply(&mut stream).await else {
+        panic!("an honest record was refused")
+    };
+    stream
+        .send(FrameKind::Data, &vec![0; bytes as usize])
+        .await
+        .unwrap();
+    let reply = reply(&mut stream).await;
+    assert!(
+        matches!(reply, HostingReply::Refused(HostingRefusal::Part(_))),
+        "{reply:?}"
+    );
+}
+
+/// Opens a stream to a worker as `bringer` and shows a hosting that `signer` signed.
+async fn greet(
+    net: &Net,
+    worker: &str,
+    signer: &Identity,
+    bringer: &Identity,
+    hosting: Hosting,
+) -> (Node, BulkStream) {
+    let ready = std::fs::read(net.path().join(worker).join("ready.json")).unwrap();
+    let ready: Value = serde_json::from_slice(&ready).unwrap();
+    let address = ready["addresses"][0].as_str().unwrap().parse().unwrap();
+    let (node, _) = Node::start(NodeConfig::client(bringer.clone()))
+        .await
+        .unwrap();
+    let now = UnixMillis::now();
+    let until = now.saturating_add(Duration::from_secs(60));
+    let signed = Signed::sign(signer, hosting, now, until).unwrap();
+    let peer = net.key(worker).peer_id();
+    let within = Duration::from_secs(20);
+    let mut stream = node.open(peer, &[address], within).await.unwrap();
+    let record = encode(&signed, Limit::bytes(4096)).unwrap();
+    stream.send(FrameKind::Hosting, &record).await.unwrap();
+    (node, stream)
+}
+
+async fn reply(stream: &mut BulkStream) -> HostingReply {
+    let bytes = stream.recv_bounded(FrameKind::HostingReply, 1024).await;
+    decode(&bytes.unwrap(), Limit::bytes(1024)).unwrap()
 }
 
 /// A host is lost for good: the model is refused with what to do. Its owner hosts it again, without that worker.

@@ -12,8 +12,9 @@
 //!
 //! # What a worker sees
 //!
-//! As evaluator: masked tensors, dealt correlations, and its peer's openings, each uniformly random on its own.
-//! As dealer: a seed of masks, never a masked value. In every part: who asks for which model, when, and for how
+//! As evaluator: masked tensors, dealt correlations, and the others' openings, each uniformly random on its own.
+//! As dealer: a seed of masks, never a masked value. As host of private weights: a share that is uniformly random on its
+//! own, or the seed of what blinds the others' shares. In every part: who asks for which model, when, and for how
 //! many records. With `capture` set it writes all of this down, decrypted, for inspection.
 #![forbid(unsafe_code)]
 

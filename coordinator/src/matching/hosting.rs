@@ -50,7 +50,7 @@ pub fn choose<'a, E>(
     let mut cheapest: Option<Planck> = None;
     let mut refused: Vec<CandidateRefusal> = Vec::new();
     for (sharing, peers) in announced(roster, wanted, demand) {
-        let Some(members) = complete(roster, wanted, sharing, &peers, now) else {
+        let Some(members) = complete(roster, wanted, demand, (sharing, &peers), now) else {
             continue;
         };
         let mut candidates = Vec::with_capacity(members.len());
@@ -118,8 +118,8 @@ fn announced(
 fn complete<'a>(
     roster: &'a Roster,
     wanted: Wanted<'_>,
-    sharing: Digest,
-    group: &[PeerKey; 3],
+    demand: &Demand<'_>,
+    (sharing, group): (Digest, &[PeerKey; 3]),
     now: UnixMillis,
 ) -> Option<[&'a Member; 3]> {
     let member = |place: usize| {
@@ -130,6 +130,7 @@ fn complete<'a>(
                 && hosted.role == Role::TRIO[place]
                 && hosted.model == *wanted.model
                 && hosted.version == wanted.version
+                && hosted.commitment == demand.commitment
         };
         let there = roster.presence(member, now) != Presence::Gone;
         (there && member.hosted.iter().any(own)).then_some(member)

@@ -185,7 +185,7 @@ fn what_is_kept_is_bounded_and_replaced_by_a_new_sharing() {
     let need = sealed::sealed_bytes(sealed::MAX_RECORD, parts[0].len());
     let store = open(dir.path(), 0, 2 * need);
     assert!(matches!(
-        store.reserve(2 * parts[0].len() + sealed::MAX_RECORD),
+        store.reserve(2 * parts[0].len() + 2 * sealed::MAX_RECORD),
         Err(HostedError::Full { free, limit, .. }) if free == limit
     ));
     // Room that is promised is not promised twice, and comes back.

@@ -307,6 +307,44 @@ fn private_weights_are_held_by_two_evaluators_and_a_dealer() {
 }
 
 #[test]
+fn no_one_keeps_two_parts_of_private_weights() {
+    let cast = Cast::new();
+    let host = |i: usize, operator: u8| Host {
+        peer: cast.workers[i].peer_key(),
+        operator: AccountId([operator; 32]),
+    };
+    let hosting = Hosting {
+        owner: cast.client.account(),
+        model: ModelName::new("digits-cnn").unwrap(),
+        version: ModelVersion(1),
+        commitment: Commitment([3; 32]),
+        sharing: Digest([5; 32]),
+        group: [host(0, 0), host(1, 1), host(2, 2)],
+    };
+    hosting.check().unwrap();
+    for (i, role) in Role::TRIO.into_iter().enumerate() {
+        assert_eq!(hosting.role_of(&cast.workers[i].peer_key()), Some(role));
+    }
+    assert_eq!(hosting.role_of(&cast.workers[3].peer_key()), None);
+    let with = |group| Hosting {
+        group,
+        ..hosting.clone()
+    };
+    assert!(matches!(
+        with([host(0, 0), host(1, 1), host(2, 1)]).check(),
+        Err(HostingError::SameOperator { .. })
+    ));
+    assert!(matches!(
+        with([host(0, 0), host(1, 1), host(0, 2)]).check(),
+        Err(HostingError::SamePeer { .. })
+    ));
+    let signed = Signed::sign(&cast.client, hosting, T0, T1).unwrap();
+    let bytes = encode(&signed, Limit::bytes(4096)).unwrap();
+    let read: Signed<Hosting> = decode(&bytes, Limit::bytes(4096)).unwrap();
+    read.verify(T0).unwrap();
+}
+
+#[test]
 fn the_largest_group_is_read_and_a_larger_one_refused() {
     let roles = Role::of_group(Level::Mpc, 8, DealerSeat::Worker).unwrap();
     assert_eq!(roles.len(), Role::MAX_GROUP);
