@@ -36,6 +36,8 @@ pub struct Demand<'a> {
     pub roles: &'a [Role],
     /// The package the workers must have or fetch.
     pub commitment: Commitment,
+    /// Records of the job, for which a pool must be; none where hosts are looked for.
+    pub batch: Option<u32>,
     /// Workers not to be asked: the request's own list and the culprits of earlier attempts.
     pub excluded: &'a [PeerKey],
     /// What of the client's maximum is left for the workers together.

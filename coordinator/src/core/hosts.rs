@@ -29,6 +29,7 @@ impl<S: Store> Coordinator<S> {
             regions: &[],
             roles: &Role::TRIO,
             commitment: model.versions[&version].commitment,
+            batch: None,
             excluded: &request.exclude,
             // The owner pays nothing for it: who hosts is paid by the jobs.
             budget: Planck(u128::MAX),

@@ -56,6 +56,7 @@ impl<S: Store> Coordinator<S> {
             regions: &request.regions,
             roles: &roles,
             commitment: published.commitment,
+            batch: Some(request.batch),
             excluded: &excluded,
             budget,
             minimum_bond: self.policy.minimum_bond,

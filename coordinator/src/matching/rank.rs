@@ -93,7 +93,7 @@ impl Ranking<'_> {
             .flat_map(|ranked| &ranked.candidate.member.pools);
         let fitting = offers.filter(|offer| {
             offer.commitment == demand.commitment
-                && offer.batch == demand.request.batch
+                && Some(offer.batch) == demand.batch
                 && offer.level > 0
                 && offer.group.len() == demand.roles.len()
                 && offer.group.iter().all(known)

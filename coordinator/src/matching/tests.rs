@@ -83,6 +83,7 @@ fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
             Level::Fhe | Level::Sealed => &Role::TRIO[..1],
         },
         commitment: MODEL,
+        batch: Some(request.batch),
         excluded: &[],
         budget: Planck(budget),
         minimum_bond: Planck(0),

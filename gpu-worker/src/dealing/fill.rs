@@ -19,6 +19,8 @@ use tokio::time::{Instant, timeout};
 use super::paced::PacedLinks;
 use super::{ENTRY_WITHIN, Proof, blocking};
 use crate::cache::CacheError;
+use crate::engine::Weights;
+use crate::hosting::HostedError;
 use crate::pool::demand::Occupation;
 use crate::pool::{OpenPool, PoolKey, PoolName, PoolRecord, ShelfError};
 use crate::random;
@@ -47,9 +49,11 @@ pub(super) async fn fill(
         .load(ticket.commitment, ticket.manifest)
         .await
         .map_err(FillError::Model)?;
-    let mask = match ticket.sharing {
-        None => None,
-        Some(_) => return Err(FillError::Weights),
+    let weights = worker.hosted.load(ticket, Role::Dealer, &program).await;
+    let mask = match weights.map_err(FillError::Weights)? {
+        Weights::Public => None,
+        Weights::Mask(mask) => Some(mask),
+        Weights::Share(_) => return Err(FillError::OtherPart),
     };
     let digest = Digest(program.digest());
     // A pool's entries have session digests of their own.
@@ -303,6 +307,8 @@ pub(crate) enum FillError {
         #[source]
         source: OpenError,
     },
+    #[error("this worker keeps an evaluator's part of the weights, and so cannot deal")]
+    OtherPart,
     #[error("evaluator {peer} answered something else than was asked")]
     Protocol { peer: PeerKey },
     #[error("evaluator {peer} refuses: {refusal}")]
@@ -319,6 +325,6 @@ pub(crate) enum FillError {
         #[source]
         source: StreamError,
     },
-    #[error("this worker has not the mask of the model's weights")]
-    Weights,
+    #[error("this worker cannot use the mask of the model's weights")]
+    Weights(#[source] HostedError),
 }
