@@ -3,11 +3,15 @@
 //! Every flag can be given as `AI_LINK_…` in the environment; a flag wins over the environment, the
 //! environment over the file, the file over the default.
 
+mod plan;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ai_link_wire::DealerSeat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use plan::{Explain, PlanArgs, RateSource};
 
 /// Exit codes, as `--help` documents them.
 const EXIT_CODES: &str = "\
@@ -54,7 +58,7 @@ pub(crate) enum Command {
     /// A development network on this machine
     #[command(subcommand)]
     Dev(DevCommand),
-    /// Models: check, publish, list
+    /// Models: check, explain, publish, list
     #[command(subcommand)]
     Model(ModelCommand),
     /// Send records through the gateway and get the answers
@@ -151,6 +155,8 @@ pub(crate) struct DevUp {
 pub(crate) enum ModelCommand {
     /// Import an ONNX file and say whether and how it would run; changes nothing
     Check(ModelSource),
+    /// The plan layer by layer: how each is computed, what it costs, what it would be on other links
+    Explain(Explain),
     /// Import, check, put into storage and register on chain
     Publish(Publish),
     /// Share a version's private weights among three workers afresh: after one that hosted them was lost
@@ -173,9 +179,8 @@ pub(crate) struct ModelSource {
     /// Records for the fixed-point plan: one .npy per input, in the model's order, batch first
     #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy", required = true, num_args = 1..)]
     pub(crate) calibration: Vec<PathBuf>,
-    /// Fraction bits [default: chosen by the plan, 16 if they fit]
-    #[arg(long, env = "AI_LINK_FRACTION", value_parser = clap::value_parser!(u8).range(4..=24))]
-    pub(crate) fraction: Option<u8>,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
 }
 
 #[derive(Args, Clone, Debug)]

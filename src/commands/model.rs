@@ -1,5 +1,7 @@
 //! `ai-link model`.
 
+mod explain;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -29,9 +31,11 @@ pub(super) async fn run(
     match command {
         ModelCommand::Check(source) => {
             let name = stem(&source.onnx);
-            let prepared = Prepared::load(&name, &source, PlanOptions::default())?;
+            let options = source.plan.options();
+            let prepared = Prepared::load(&name, &source, options)?;
             output.result(&prepared.report, Report::text)
         }
+        ModelCommand::Explain(args) => explain::run(&args, output),
         ModelCommand::Publish(args) => {
             let context = Context::load(global)?;
             let hosts = hosting::hosts(&args.choice)?;
@@ -44,7 +48,7 @@ pub(super) async fn run(
                     BoundsArg::Calibrated => BoundPolicy::Calibrated,
                     BoundsArg::Uniform => BoundPolicy::Uniform,
                 },
-                ..PlanOptions::default()
+                ..args.source.plan.options()
             };
             let prepared = Prepared::load(&args.name, &args.source, options)?;
             let release = Release {
@@ -102,13 +106,10 @@ impl Prepared {
     pub(super) fn load(
         name: &str,
         source: &ModelSource,
-        mut options: PlanOptions,
+        options: PlanOptions,
     ) -> Result<Self, Failure> {
         let onnx = fs::read(&source.onnx)
             .map_err(|e| Failure::message(format!("cannot read {}: {e}", source.onnx.display())))?;
-        if let Some(bits) = source.fraction {
-            options.fraction_bits = bits;
-        }
         let calibration: Result<Vec<Array>, _> =
             source.calibration.iter().map(|p| npy::read(p)).collect();
         Self::new(name, &onnx, calibration.map_err(Failure::failed)?, options)
@@ -121,10 +122,7 @@ impl Prepared {
         calibration: Vec<Array>,
         options: PlanOptions,
     ) -> Result<Self, Failure> {
-        let calibration: Vec<Tensor> = calibration
-            .into_iter()
-            .map(|a| Tensor::new(a.dims, a.data).map_err(Failure::failed))
-            .collect::<Result<_, _>>()?;
+        let calibration = tensors(calibration)?;
         let limits = ImportLimits::default();
         let calibration = [calibration];
         let (package, weights) = match options.weights {
@@ -461,6 +459,11 @@ async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failur
         }
         lines.join("\n")
     })
+}
+
+fn tensors(arrays: Vec<Array>) -> Result<Vec<Tensor>, Failure> {
+    let tensor = |a: Array| Tensor::new(a.dims, a.data).map_err(Failure::failed);
+    arrays.into_iter().map(tensor).collect()
 }
 
 fn stem(path: &Path) -> String {

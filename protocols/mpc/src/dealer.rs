@@ -14,7 +14,8 @@ use crate::party::{EvaluatorIndex, Party};
 use crate::prg::{Prg, Seed};
 use crate::schedule::{Plan, Schedule};
 use crate::session::{
-    DealerSeat, Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message,
+    DealerSeat, Expected, Machine, Mark, Phase, SessionSpec, Stats, Transmit, Watched, Watcher,
+    check_message,
 };
 use crate::step::{Protocol as _, Seeds};
 use crate::weights::{self, WeightMask};
@@ -39,6 +40,7 @@ pub struct Dealer {
     input: InputSeed,
     outbox: VecDeque<Transmit>,
     stats: Stats,
+    watched: Watched,
     #[cfg(test)]
     pub(crate) zero_masks: bool,
 }
@@ -137,6 +139,7 @@ impl Dealer {
             input,
             outbox: VecDeque::new(),
             stats: Stats::default(),
+            watched: Watched::default(),
             #[cfg(test)]
             zero_masks: false,
             keys,
@@ -198,6 +201,7 @@ impl Dealer {
             self.spec.batch,
             std::mem::take(&mut *masks),
         );
+        self.watched.reached(Mark::Input);
         State::Dealing {
             seeds,
             next: 0,
@@ -212,6 +216,7 @@ impl Dealer {
             let Some(plan) = self.schedule.plan(index) else {
                 self.memory
                     .apply(&program, index, step, self.spec.batch, ConstTerms::Skip);
+                self.watched.reached(Mark::Step(index));
                 continue;
             };
             let prgs: Vec<Prg> = seeds.iter().map(|seed| seed.step(index as u32)).collect();
@@ -229,6 +234,7 @@ impl Dealer {
             };
             drop(operands);
             self.memory.set_result(index, step, dealt.mask);
+            self.watched.reached(Mark::Step(index));
             let messages = self.spec.evaluator_indices().zip(dealt.messages);
             for (to, message) in messages.filter(|(_, message)| !message.is_empty()) {
                 self.send(to.party(), Phase::Dealt, message);
@@ -370,5 +376,9 @@ impl Machine for Dealer {
 
     fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    fn watch(&mut self, watcher: Box<dyn Watcher>) {
+        self.watched = Watched::by(watcher);
     }
 }

@@ -15,7 +15,9 @@ use crate::party::{EvaluatorIndex, Party};
 use crate::pool::{Entry, INDEX_BYTES, PoolError, SharedPool, Source, Store};
 use crate::prg::Seed;
 use crate::schedule::{Plan, Schedule};
-use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
+use crate::session::{
+    Expected, Machine, Mark, Phase, SessionSpec, Stats, Transmit, Watched, Watcher, check_message,
+};
 use crate::step::{Progress, Protocol as _, Run};
 use crate::weights::{self, WeightShare};
 use crate::work::Work;
@@ -45,6 +47,7 @@ pub struct Evaluator {
     state: State,
     outbox: VecDeque<Transmit>,
     stats: Stats,
+    watched: Watched,
     #[cfg(test)]
     pub(crate) zero_masks: bool,
 }
@@ -164,6 +167,7 @@ impl Evaluator {
             state,
             outbox: VecDeque::new(),
             stats: Stats::default(),
+            watched: Watched::default(),
             #[cfg(test)]
             zero_masks: false,
         })
@@ -246,6 +250,7 @@ impl Evaluator {
             if self.schedule.plan(index).is_none() {
                 self.memory
                     .apply(&program, index, step, self.spec.batch, ConstTerms::Include);
+                self.watched.reached(Mark::Step(index));
             } else {
                 let bytes = self.dealt_bytes(index);
                 return match self.stored(bytes) {
@@ -306,6 +311,7 @@ impl Evaluator {
                 drop(opening);
                 self.memory
                     .set_result(step, &self.spec.program.steps()[step], result);
+                self.watched.reached(Mark::Step(step));
                 self.advance(seed, step + 1)
             }
         }
@@ -350,6 +356,7 @@ impl Machine for Evaluator {
                 self.memory
                     .set_inputs(&self.spec.program, self.spec.batch, &payload);
                 give_bytes(payload);
+                self.watched.reached(Mark::Input);
                 self.advance(seed, 0)
             }
             State::Dealt { seed, step } => {
@@ -397,5 +404,9 @@ impl Machine for Evaluator {
 
     fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    fn watch(&mut self, watcher: Box<dyn Watcher>) {
+        self.watched = Watched::by(watcher);
     }
 }

@@ -129,11 +129,14 @@ mod party;
 mod planes;
 pub mod pool;
 mod prg;
+pub mod rates;
+pub mod rehearsal;
 mod schedule;
 mod session;
 mod step;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod timed;
 #[cfg(test)]
 mod uniformity;
 pub mod weights;
@@ -148,5 +151,8 @@ pub use keys::Secret32;
 pub use party::{EvaluatorIndex, MAX_EVALUATORS, Party};
 pub use prg::Prg;
 pub use schedule::{MAX_MESSAGE, Schedule, StepCost};
-pub use session::{DealerSeat, Expected, Machine, Phase, PhaseBytes, SessionSpec, Stats, Transmit};
+pub use session::{
+    DealerSeat, Expected, Machine, Mark, Phase, PhaseBytes, SessionSpec, Stats, Transmit, Watcher,
+};
+pub use timed::{Part, Timed, Times};
 pub use work::Work;

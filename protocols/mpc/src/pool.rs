@@ -42,6 +42,7 @@ pub mod faulty;
 mod id;
 mod policy;
 mod store;
+mod volatile;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +61,7 @@ pub(crate) use entry::Entry;
 pub use id::PoolId;
 pub use policy::{Load, refill};
 pub use store::{Contents, Store, StoreError};
+pub use volatile::VolatileStore;
 
 /// Why a pool gives or takes nothing.
 #[derive(Debug, thiserror::Error)]

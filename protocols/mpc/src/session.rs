@@ -132,6 +132,44 @@ pub trait Machine: Send {
 
     /// What happened so far.
     fn stats(&self) -> &Stats;
+
+    /// Tells `watcher` from now on how far the machine is. One that goes through no program tells
+    /// nothing.
+    fn watch(&mut self, watcher: Box<dyn Watcher>) {
+        drop(watcher);
+    }
+}
+
+/// Learns how far a machine is. Machines have no clock; whoever watches may have one.
+pub trait Watcher: Send {
+    /// Called as soon as the machine is there, within [`Machine::handle`] or
+    /// [`Machine::poll_transmit`].
+    fn reached(&mut self, mark: Mark);
+}
+
+/// A point on the way through a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The input (or its mask) is there; the first step begins.
+    Input,
+    /// The result of a step (or its mask) is there, and the next one begins.
+    Step(usize),
+}
+
+/// A watcher, if there is one.
+#[derive(Default)]
+pub(crate) struct Watched(Option<Box<dyn Watcher>>);
+
+impl Watched {
+    pub(crate) fn by(watcher: Box<dyn Watcher>) -> Self {
+        Self(Some(watcher))
+    }
+
+    pub(crate) fn reached(&mut self, mark: Mark) {
+        if let Some(watcher) = &mut self.0 {
+            watcher.reached(mark);
+        }
+    }
 }
 
 /// Parts of a session by what the bytes are for.

@@ -47,8 +47,8 @@ pub use graph::Graph;
 pub use onnx::{ImportError, ImportLimits};
 pub use package::{Package, PackageError, PackageLimits, PrivateWeights};
 pub use plan::{
-    Accuracy, BoundPolicy, Compiled, FssPolicy, LinkProfile, OutputPolicy, PlanError, PlanOptions,
-    StepPrediction, WeightPrivacy, compile,
+    Accuracy, BoundPolicy, Compiled, FssPolicy, LinkProfile, OutputPolicy, Placement, PlanError,
+    PlanOptions, Prediction, Rates, Setting, StepPrediction, WeightPrivacy, compile,
 };
 pub use post::{ClientOp, KeepDims};
 pub use signature::{Datatype, Signature, TensorMeta};

@@ -77,6 +77,7 @@
 //! what the type can hold but not rounded to its grid, so each such pair differs from the original by at most half a step.
 
 mod activation;
+mod along;
 mod compare;
 mod cost;
 mod function;
@@ -84,8 +85,10 @@ mod link;
 mod lower;
 mod options;
 mod pool;
+mod predict;
 mod product;
 mod quantise;
+mod rates;
 mod table;
 
 use thiserror::Error;
@@ -97,9 +100,11 @@ use crate::package::CalibrationSummary;
 use crate::tensor::Tensor;
 
 pub use crate::graph::OutputPolicy;
-pub use cost::{CostModel, StepCost, StepPrediction};
+pub use cost::{Alternative, CostModel, StepCost, Task};
 pub use link::LinkProfile;
 pub use options::{Accuracy, BoundPolicy, FssPolicy, PlanOptions, WeightPrivacy};
+pub use predict::{Placement, Prediction, Setting, StepPrediction};
+pub use rates::{Rates, Role, Unit, Work};
 
 #[cfg(doc)]
 use crate::fixed::Op;
@@ -233,7 +238,7 @@ pub fn compile(
     let reference = graph.ok_or(PlanError::Outputs {
         policy: options.outputs,
     })?;
-    let model = CostModel::new(options.link);
+    let model = CostModel::new(options.link, options.rates);
     let mut graph = reference.clone().commute_with_max_pool();
     graph = graph.with_separate_pools(|levels, comparisons| {
         model.maxima(levels, comparisons * u64::from(options.batch.max(1)))
@@ -340,11 +345,11 @@ fn finish(
     options: &PlanOptions,
 ) -> Result<Compiled, PlanError> {
     let mut parts = builder.finish().map_err(PlanError::Internal)?.into_parts();
-    let model = CostModel::new(options.link);
+    let model = CostModel::new(options.link, options.rates);
     for step in &mut parts.steps {
         let elements = parts.values[step.output.index()].elements() as u64;
         let elements = elements * u64::from(options.batch.max(1));
-        step.tactic = cost::tactic(&model, &step.op, elements, options.fss);
+        step.tactic = model.tactic(&step.op, elements, options.fss);
     }
     let program = Program::new(parts).map_err(PlanError::Internal)?;
     // Moved out, not copied: the vectors end in `Parameters`, which wipes them.

@@ -52,12 +52,7 @@ fn outputs(compiled: &Compiled, x: &Tensor) -> Vec<f32> {
 }
 
 fn seconds(compiled: &Compiled, link: &LinkProfile) -> f64 {
-    compiled
-        .program
-        .predict(1, link)
-        .iter()
-        .map(|s| s.seconds)
-        .sum()
+    compiled.program.predict(1, &(*link).into()).online
 }
 
 fn relu_tactic(compiled: &Compiled) -> Tactic {
@@ -79,12 +74,10 @@ fn slow_links_buy_rounds_with_bytes() {
         };
         compile(&graph, &[vec![x.clone()]], options).unwrap()
     };
-    let rounds = |c: &Compiled| -> u32 {
+    let rounds = |c: &Compiled| {
         c.program
-            .predict(1, &LinkProfile::WIDE_AREA)
-            .iter()
-            .map(|s| s.rounds)
-            .sum()
+            .predict(1, &LinkProfile::WIDE_AREA.into())
+            .rounds()
     };
     let near = plan(LinkProfile::LOOPBACK, FssPolicy::Never);
     let far = plan(LinkProfile::WIDE_AREA, FssPolicy::Never);
@@ -222,9 +215,9 @@ fn predictions_grow_with_the_link_and_the_batch() {
     let program = compile(&graph, &[vec![x]], PlanOptions::default())
         .unwrap()
         .program;
-    let near = program.predict(1, &LinkProfile::LOOPBACK);
-    let far = program.predict(1, &LinkProfile::WIDE_AREA);
-    let many = program.predict(64, &LinkProfile::LOOPBACK);
+    let near = program.predict(1, &LinkProfile::LOOPBACK.into()).steps;
+    let far = program.predict(1, &LinkProfile::WIDE_AREA.into()).steps;
+    let many = program.predict(64, &LinkProfile::LOOPBACK.into()).steps;
     assert_eq!(near.len(), program.steps().len());
     for ((near, far), many) in near.iter().zip(&far).zip(&many) {
         assert_eq!(
@@ -236,7 +229,7 @@ fn predictions_grow_with_the_link_and_the_batch() {
             assert_eq!(many.rounds, near.rounds);
             assert!(many.bytes_online > near.bytes_online && many.seconds > near.seconds);
         } else {
-            assert_eq!((near.bytes_online, near.bytes_dealt), (0, 0));
+            assert_eq!((near.bytes_online, near.bytes_dealt), (0, [0, 0]));
         }
     }
 }

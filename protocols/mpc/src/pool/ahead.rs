@@ -14,7 +14,9 @@ use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, Secret32};
 use crate::party::{EvaluatorIndex, Party};
 use crate::schedule::Schedule;
-use crate::session::{Expected, Machine, Phase, SessionSpec, Stats, Transmit, check_message};
+use crate::session::{
+    Expected, Machine, Phase, SessionSpec, Stats, Transmit, Watcher, check_message,
+};
 use crate::weights::{self, WeightMask};
 
 /// The dealer of one entry.
@@ -159,6 +161,10 @@ impl<S: Store> Machine for DealAhead<S> {
 
     fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    fn watch(&mut self, watcher: Box<dyn Watcher>) {
+        self.dealer.watch(watcher);
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a step costs: rounds, bytes and seconds, in closed form.
 //!
-//! The sizes are those of the engine, formula by formula, and its tests compare them with what it sends; the times are
-//! rates measured on one current core. Given both, the planner picks the cheapest way of each step for a link, and
-//! [`Program::predict`] tells what a session will take.
+//! The sizes are those of the engine, formula by formula, and its tests compare them with what it sends; the times come
+//! from counting the work ([`Work`]) and the [`Rates`] of a machine. Given both, the planner picks the cheapest way of
+//! each step for a link, and [`Program::predict`] tells what a session will take.
 //!
 //! | operator | rounds | opened, bytes an element each way | dealt, bytes an element |
 //! |---|---|---|---|
@@ -16,64 +16,104 @@
 //! | `Mul` | 1 | 8 | 16; 8 for a square |
 
 use crate::fixed::{BitWindow, Op, Program, Step, Tactic};
+use crate::ops::conv_shape;
 
-use super::LinkProfile;
+use super::rates::{Role, Unit, Work};
+use super::{FssPolicy, LinkProfile, Rates};
 
-/// Multiplications of 64-bit ring elements, a core and second.
-const PRODUCTS: f64 = 15e9;
-/// Elements that a local step moves or adds, a core and second.
-const LOCAL: f64 = 1e9;
-/// Blocks of AES in a chain, a core and second.
-const BLOCKS: f64 = 3e8;
-/// Bytes of dealt and opened planes that are worked on, a core and second.
-const BYTES: f64 = 2e9;
-/// Seconds that a round takes beyond the link: system calls, wake-ups, encryption.
-const TURN: f64 = 25e-6;
 /// How much a second of dealing counts against a second online: it can be done ahead.
 const AHEAD: f64 = 0.25;
+/// Elements that a thread takes at once, at least, in steps that work on chunks of them.
+const GRAIN: u64 = 8 << 10;
+/// Products from which the kernels use several threads.
+const PARALLEL_FROM: u64 = 1 << 18;
+/// Pieces into which they cut a product, about.
+const PIECES: u64 = 16;
+/// Block of the contracted axis in the kernels, columns of their tiles.
+const BLOCK: u64 = 128;
+const TILE: u64 = 16;
+/// Output pixels up to which a convolution is turned, and rows that it has then at once.
+const FEW_PIXELS: u64 = 64;
+const ROWS: u64 = 128;
+/// Channels that fill no tile: such convolutions go row by row.
+const FEW_CHANNELS: usize = 3;
 
-/// What a step costs, whatever the link.
+/// What one party has to compute for a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Task {
+    /// How much of what.
+    pub work: Work,
+    /// How many threads can share it, at most.
+    pub pieces: u64,
+}
+
+impl Task {
+    fn new(work: Work, pieces: u64) -> Self {
+        let pieces = pieces.max(1);
+        Self { work, pieces }
+    }
+
+    /// On so many elements, by chunks.
+    fn chunks(work: Work, elements: u64) -> Self {
+        Self::new(work, elements / GRAIN)
+    }
+}
+
+impl Default for Task {
+    fn default() -> Self {
+        Self::new(Work::NONE, 1)
+    }
+}
+
+/// What a step costs, whatever the link and the machine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StepCost {
     /// Bytes that each evaluator sends the other, per round.
     pub openings: Vec<u64>,
     /// Bytes from the dealer to the evaluator that receives corrections, and to the other.
     pub dealt: [u64; 2],
-    /// Seconds of one core at an evaluator.
-    pub compute: f64,
+    /// What each evaluator computes.
+    pub evaluating: Task,
+    /// What the dealer computes.
+    pub dealing: Task,
 }
 
-/// What one step is predicted to take.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepPrediction {
-    /// Name of the step.
-    pub name: String,
-    /// Its operator.
-    pub kind: &'static str,
-    /// How it is computed.
-    pub tactic: Tactic,
-    /// Elements of the result, whole batch.
-    pub elements: u64,
-    /// Messages between the evaluators.
-    pub rounds: u32,
-    /// Bytes that each evaluator sends the other.
-    pub bytes_online: u64,
-    /// Bytes that the dealer sends, to all evaluators together.
-    pub bytes_dealt: u64,
-    /// Online: half a round trip for each round, the opened bytes and the evaluator's work.
-    pub seconds: f64,
+impl StepCost {
+    /// The same local work for evaluators and dealer.
+    fn local(work: Work, pieces: u64) -> Self {
+        let task = Task::new(work.and(Unit::Local, 1), pieces);
+        Self {
+            evaluating: task,
+            dealing: task,
+            ..Self::default()
+        }
+    }
+
+    /// A step that opens once.
+    fn once(elements: u64, dealt: [u64; 2], unit: Unit, dealer: Work) -> Self {
+        let evaluator = Work::of(unit, elements)
+            .and(Unit::Step, 1)
+            .and(Unit::Round, 1);
+        Self {
+            openings: vec![8 * elements],
+            dealt,
+            evaluating: Task::chunks(evaluator, elements),
+            dealing: Task::chunks(dealer.and(Unit::Step, 1), elements),
+        }
+    }
 }
 
-/// Turns costs into seconds for one link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Turns costs into seconds for one link, and one kind of machine.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CostModel {
     link: LinkProfile,
+    rates: Rates,
 }
 
 impl CostModel {
     /// A model for `link`.
-    pub fn new(link: LinkProfile) -> Self {
-        Self { link }
+    pub fn new(link: LinkProfile, rates: Rates) -> Self {
+        Self { link, rates }
     }
 
     /// Seconds until `bytes` are through.
@@ -82,30 +122,39 @@ impl CostModel {
     }
 
     /// Seconds of a round without its bytes.
-    pub(super) fn round(&self) -> f64 {
-        self.link.round_trip.as_secs_f64() / 2.0 + TURN
+    fn round(&self) -> f64 {
+        self.link.round_trip.as_secs_f64() / 2.0 + self.rates.turn
+    }
+
+    /// Seconds of a party that has its machine for itself.
+    fn computing(&self, role: Role, task: &Task) -> f64 {
+        let threads = u64::from(self.link.cores.max(1)).min(task.pieces);
+        let alone = self.rates.seconds(role, &task.work);
+        match threads {
+            1 => alone,
+            _ => alone * self.rates.crowding / threads as f64,
+        }
     }
 
     /// Seconds online.
     pub fn online(&self, cost: &StepCost) -> f64 {
-        let cores = f64::from(self.link.cores.max(1));
         cost.openings.len() as f64 * self.round()
             + self.sending(cost.openings.iter().sum())
-            + cost.compute / cores
+            + self.computing(Role::Evaluator, &cost.evaluating)
     }
 
     /// What the planner minimises: seconds online, and a share of those of dealing. Links are full duplex, and the dealer
     /// has one to each evaluator.
     pub fn weight(&self, cost: &StepCost) -> f64 {
         let [more, less] = cost.dealt;
-        self.online(cost) + AHEAD * self.sending(more.max(less))
+        let dealing = self.sending(more.max(less)) + self.computing(Role::Dealer, &cost.dealing);
+        self.online(cost) + AHEAD * dealing
     }
 
-    /// What a table costs for each element, to compare with another table: the key, and the tree that is grown from it.
-    pub(super) fn table(&self, index_bits: u8, degree: usize) -> f64 {
-        let cores = f64::from(self.link.cores.max(1));
-        AHEAD * self.sending(table_key_bytes(index_bits, degree))
-            + table_blocks(index_bits, degree) / (BLOCKS * cores)
+    /// What a table costs for each of `elements`, to compare with another table: the key, and the tree that is grown from it.
+    pub(super) fn table(&self, index_bits: u8, degree: usize, elements: usize) -> f64 {
+        let elements = elements.max(1) as u64;
+        self.weight(&table(elements, index_bits, degree)) / elements as f64
     }
 
     /// What `levels` of pairwise maxima with `comparisons` in all cost.
@@ -124,26 +173,53 @@ impl CostModel {
     }
 }
 
-/// The cheapest way to compute the sign of a step: trees of all shapes, and function secret sharing if `fss` allows it.
-pub(super) fn tactic(model: &CostModel, op: &Op, elements: u64, fss: super::FssPolicy) -> Tactic {
-    if op.window().is_none() {
-        return Tactic::Auto;
-    }
-    let shapes =
-        (2..=4).flat_map(|fan_in| (2..=4).map(move |leaf_bits| Tactic::Tree { leaf_bits, fan_in }));
-    let keys = (fss == super::FssPolicy::WhereCheaper).then_some(Tactic::Fss);
-    let mut best = (
-        Tactic::Auto,
-        model.weight(&comparison(op, Tactic::Auto, elements)),
-    );
-    for tactic in shapes.chain(keys) {
-        let weight = model.weight(&comparison(op, tactic, elements));
-        // A difference below what the model knows is none.
-        if weight < 0.97 * best.1 {
-            best = (tactic, weight);
+/// A way to compute a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alternative {
+    /// Which.
+    pub tactic: Tactic,
+    /// What it costs.
+    pub cost: StepCost,
+    /// What the planner compares: seconds online and a quarter of those of dealing.
+    pub weight: f64,
+}
+
+impl CostModel {
+    /// All ways to compute the sign in `op`, the engine's own first; none for an operator that needs no sign.
+    pub fn alternatives(&self, op: &Op, elements: u64, fss: FssPolicy) -> Vec<Alternative> {
+        if op.window().is_none() {
+            return Vec::new();
         }
+        let shapes = (2..=4)
+            .flat_map(|fan_in| (2..=4).map(move |leaf_bits| Tactic::Tree { leaf_bits, fan_in }));
+        let keys = (fss == FssPolicy::WhereCheaper).then_some(Tactic::Fss);
+        let tactics = std::iter::once(Tactic::Auto).chain(shapes).chain(keys);
+        let priced = |tactic| {
+            let cost = comparison(op, tactic, elements);
+            let weight = self.weight(&cost);
+            Alternative {
+                tactic,
+                cost,
+                weight,
+            }
+        };
+        tactics.map(priced).collect()
     }
-    best.0
+
+    /// The cheapest of them.
+    pub(super) fn tactic(&self, op: &Op, elements: u64, fss: FssPolicy) -> Tactic {
+        let mut best: Option<Alternative> = None;
+        for other in self.alternatives(op, elements, fss) {
+            // A difference below what the model knows is none.
+            if best
+                .as_ref()
+                .is_none_or(|best| other.weight < 0.97 * best.weight)
+            {
+                best = Some(other);
+            }
+        }
+        best.map_or(Tactic::Auto, |best| best.tactic)
+    }
 }
 
 fn comparison(op: &Op, tactic: Tactic, elements: u64) -> StepCost {
@@ -160,27 +236,6 @@ fn comparison(op: &Op, tactic: Tactic, elements: u64) -> StepCost {
 }
 
 impl Program {
-    /// Rounds, bytes and seconds of every step for `batch` records over `link`.
-    pub fn predict(&self, batch: usize, link: &LinkProfile) -> Vec<StepPrediction> {
-        let model = CostModel::new(*link);
-        self.steps()
-            .iter()
-            .map(|step| {
-                let cost = self.step_cost(step, batch);
-                StepPrediction {
-                    name: step.name.clone(),
-                    kind: step.op.kind(),
-                    tactic: step.tactic,
-                    elements: (self.value(step.output).elements() * batch) as u64,
-                    rounds: cost.openings.len() as u32,
-                    bytes_online: cost.openings.iter().sum(),
-                    bytes_dealt: cost.dealt.iter().sum(),
-                    seconds: model.online(&cost),
-                }
-            })
-            .collect()
-    }
-
     /// What a step of this program costs for `batch` records.
     ///
     /// # Panics
@@ -189,67 +244,162 @@ impl Program {
         let size = |id| (self.value(id).elements() * batch) as u64;
         let elements = size(step.output);
         let operand = step.inputs.first().map_or(0, |id| size(*id));
-        let local = |work: u64, rate: f64| StepCost {
-            compute: work as f64 / rate,
-            ..StepCost::default()
-        };
-        // Products for each element of the result.
-        let depth = |dims: &[usize]| match dims {
-            [inner, _] => *inner as u64,
-            [_, channels, height, width] => (channels * height * width) as u64,
-            _ => 1,
-        };
+        let moved = |unit, count| StepCost::local(Work::of(unit, count), 1);
         match &step.op {
-            Op::Linear { weights, .. } | Op::Conv { weights, .. } => {
-                local(elements * depth(&self.constant(*weights).dims), PRODUCTS)
+            Op::Linear { weights, .. } => {
+                let constant = self.constant(*weights);
+                let product = gemm(&constant.dims, operand, Class::of(&constant.data));
+                StepCost::local(product.0, product.1)
             }
-            Op::LinearShared { weights, .. } | Op::ConvShared { weights, .. } => {
-                let products = elements * depth(&self.parameter(*weights).dims);
-                StepCost {
-                    openings: vec![8 * elements],
-                    dealt: [8 * operand, 0],
-                    compute: products as f64 / PRODUCTS + (operand + elements) as f64 / LOCAL,
-                }
+            Op::Conv { weights, .. } => {
+                let constant = self.constant(*weights);
+                let class = Class::of(&constant.data);
+                let product = self.conv(step, &constant.dims, batch, class);
+                StepCost::local(product.0, product.1)
+            }
+            Op::LinearShared { weights, .. } => {
+                let dims = &self.parameter(*weights).dims;
+                shared(gemm(dims, operand, Class::Full), operand, elements)
+            }
+            Op::ConvShared { weights, .. } => {
+                let dims = &self.parameter(*weights).dims;
+                let product = self.conv(step, dims, batch, Class::Full);
+                shared(product, operand, elements)
             }
             Op::Mul => {
                 let square = step.inputs.first() == step.inputs.last();
-                StepCost {
-                    openings: vec![8 * elements],
-                    dealt: [if square { 8 } else { 16 } * elements, 0],
-                    compute: 3.0 * elements as f64 / LOCAL,
-                }
+                let dealt = [if square { 8 } else { 16 } * elements, 0];
+                let work = Work::of(Unit::Multiplied, elements);
+                StepCost::once(elements, dealt, Unit::Multiplied, work)
             }
-            Op::Trunc { bits } => StepCost {
-                openings: vec![8 * elements],
-                dealt: [elements * wrap_bytes(*bits), 0],
-                compute: 2.0 * elements as f64 / LOCAL,
-            },
+            Op::Trunc { bits } => {
+                let dealt = [elements * wrap_bytes(*bits), 0];
+                let work = Work::of(Unit::Truncated, elements);
+                StepCost::once(elements, dealt, Unit::Truncated, work)
+            }
             Op::Table {
                 index_bits,
                 coefficients,
                 ..
             } => {
                 let degree = self.constant(*coefficients).dims[1] - 1;
-                let key = elements * table_key_bytes(*index_bits, degree);
-                StepCost {
-                    openings: vec![8 * elements],
-                    dealt: [key, key],
-                    compute: elements as f64 * table_blocks(*index_bits, degree) / BLOCKS,
-                }
+                table(elements, *index_bits, degree)
             }
             Op::Relu { .. } | Op::Max { .. } | Op::Positive { .. } => {
                 comparison(&step.op, step.tactic, elements)
             }
-            Op::Reshape => StepCost::default(),
-            Op::SumPool(g) => local(elements * (g.kernel[0] * g.kernel[1]) as u64, LOCAL),
-            Op::SumAxes { .. } => local(operand, LOCAL),
+            Op::SumPool(g) => moved(Unit::Tap, elements * (g.kernel[0] * g.kernel[1]) as u64),
+            Op::SumAxes { .. } => moved(Unit::Tap, operand),
+            Op::Rearrange { .. } => moved(Unit::Gathered, elements),
             Op::Add
             | Op::Sub
             | Op::AddConst { .. }
             | Op::MulConst { .. }
-            | Op::Rearrange { .. }
-            | Op::Concat { .. } => local(elements, LOCAL),
+            | Op::Reshape
+            | Op::Concat { .. } => moved(Unit::Moved, elements),
         }
+    }
+
+    /// Work and pieces of a convolution.
+    fn conv(&self, step: &Step, dims: &[usize], batch: usize, class: Class) -> (Work, u64) {
+        let (Op::Conv { geometry, .. } | Op::ConvShared { geometry, .. }) = &step.op else {
+            return (Work::NONE, 1);
+        };
+        let shape = conv_shape(self, step, dims, geometry, batch);
+        let n = |x: usize| x as u64;
+        let taps = n(dims[1..].iter().product());
+        let pixels = n(shape.output[0] * shape.output[1]);
+        let (images, channels) = (n(batch), n(shape.out_channels));
+        let products = images * channels * pixels * taps;
+        if shape.out_channels / shape.groups <= FEW_CHANNELS {
+            return (Work::of(Unit::Direct, products), pieces(products));
+        }
+        let per_image = channels * taps;
+        let sums = images * channels * pixels * taps.div_ceil(BLOCK);
+        if pixels <= FEW_PIXELS && shape.out_channels / shape.groups >= TILE as usize {
+            // Turned: windows are rows, and records that fit together share one reading of the filters.
+            let together = images.div_ceil((ROWS / pixels.max(1)).max(1));
+            let work = class
+                .work(products, per_image * together)
+                .and(Unit::Window, 2 * images * n(shape.groups) * pixels * taps)
+                .and(Unit::Sum, 2 * sums);
+            return (work, pieces(products));
+        }
+        let in_place = dims[2..] == [1, 1] && shape.strides == [1, 1] && shape.pads == [0; 4];
+        let windows = match in_place {
+            true => 0,
+            false => images * n(shape.groups) * pixels * taps,
+        };
+        let tiled = per_image * images * pixels.next_multiple_of(TILE);
+        let work = class
+            .work(tiled, images * per_image)
+            .and(Unit::Window, windows)
+            .and(Unit::Sum, sums);
+        (work, pieces(products))
+    }
+}
+
+/// How wide public weights are: the kernels have a tile for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Bits16,
+    Bits20,
+    Full,
+}
+
+impl Class {
+    fn of(weights: &[i64]) -> Self {
+        let least = weights.iter().copied().min().unwrap_or(0);
+        let most = weights.iter().copied().max().unwrap_or(0);
+        if least >= i16::MIN.into() && most <= i16::MAX.into() {
+            Self::Bits16
+        } else if most.abs_diff(least) < 1 << 20 {
+            Self::Bits20
+        } else {
+            Self::Full
+        }
+    }
+
+    fn work(self, products: u64, weights: u64) -> Work {
+        let (product, weight) = match self {
+            Self::Bits16 => (Unit::Product16, Unit::Weight16),
+            Self::Bits20 => (Unit::Product20, Unit::Weight20),
+            Self::Full => (Unit::ProductFull, Unit::WeightFull),
+        };
+        Work::of(product, products).and(weight, weights)
+    }
+}
+
+/// Work and pieces of a matrix product with weights `[inner, columns]`.
+fn gemm(dims: &[usize], operand: u64, class: Class) -> (Work, u64) {
+    let (inner, columns) = (dims[0].max(1) as u64, dims[1] as u64);
+    let rows = operand / inner;
+    let tiled = columns.next_multiple_of(TILE);
+    let work = class
+        .work(rows * inner * tiled, inner * tiled)
+        .and(Unit::Window, rows * inner)
+        .and(Unit::Sum, rows * columns * inner.div_ceil(BLOCK));
+    (work, pieces(rows * inner * columns))
+}
+
+fn pieces(products: u64) -> u64 {
+    match products {
+        PARALLEL_FROM.. => PIECES,
+        _ => 1,
+    }
+}
+
+/// A product with private weights: one at each party.
+fn shared((product, pieces): (Work, u64), operand: u64, elements: u64) -> StepCost {
+    let work = product
+        .and(Unit::Step, 1)
+        .and(Unit::Operand, operand)
+        .and(Unit::Result, elements);
+    StepCost {
+        openings: vec![8 * elements],
+        dealt: [8 * operand, 0],
+        evaluating: Task::new(work.and(Unit::Round, 1), pieces),
+        dealing: Task::new(work, pieces),
     }
 }
 
@@ -260,27 +410,32 @@ fn select(elements: u64, window: BitWindow, shift: u8, tactic: Tactic) -> StepCo
     if tactic == Tactic::Fss {
         return keys(elements, window, 2, wraps, terms);
     }
-    signed(elements, &Tree::new(window, tactic), terms)
+    signed(elements, &Tree::new(window, tactic), terms, Unit::Selected)
 }
 
 fn positive(elements: u64, window: BitWindow, tactic: Tactic) -> StepCost {
     if tactic == Tactic::Fss {
         return keys(elements, window, 1, 0, 8);
     }
-    signed(elements, &Tree::new(window, tactic), 8)
+    signed(elements, &Tree::new(window, tactic), 8, Unit::Signed)
 }
 
 /// A sign by a tree and one opening of the result, for which `terms` bytes an element are dealt.
-fn signed(elements: u64, tree: &Tree, terms: u64) -> StepCost {
+fn signed(elements: u64, tree: &Tree, terms: u64, unit: Unit) -> StepCost {
     let planes = |n: usize| 8 * n as u64 * elements.div_ceil(64);
     let mut openings: Vec<u64> = tree.nodes.iter().map(|n| planes(2 * n - 1)).collect();
+    let dealt = planes(tree.dealt);
+    let touched = openings.iter().sum::<u64>() + dealt;
     openings.push(8 * elements);
-    let dealt = planes(tree.dealt) + elements * terms;
-    let touched = openings.iter().sum::<u64>() + 2 * dealt;
+    let work = Work::of(Unit::Step, 1)
+        .and(unit, elements)
+        .and(Unit::Plane, touched);
+    let rounds = openings.len() as u64;
     StepCost {
         openings,
-        dealt: [dealt, 0],
-        compute: touched as f64 / BYTES,
+        dealt: [dealt + elements * terms, 0],
+        evaluating: Task::chunks(work.and(Unit::Round, rounds), elements),
+        dealing: Task::chunks(work, elements),
     }
 }
 
@@ -294,20 +449,29 @@ fn keys(elements: u64, window: BitWindow, words: u64, narrow: u64, terms: u64) -
     let key = 8 + levels * (16 + payload) + (payload << leaf);
     // A narrow part takes a block of its own.
     let values = 1 + u64::from(narrow > 0);
-    let blocks = levels * (1 + values) + values;
-    StepCost {
-        openings: vec![8 * elements],
-        dealt: [elements * (key + terms), elements * key],
-        compute: (elements * blocks) as f64 / BLOCKS,
-    }
+    let blocks = elements * (levels * (1 + values) + values);
+    let dealt = [elements * (key + terms), elements * key];
+    // The dealer follows both keys, and both children of each node.
+    let dealer = Work::of(Unit::PathBlock, 4 * blocks).and(Unit::Keyed, elements);
+    let mut cost = StepCost::once(elements, dealt, Unit::Keyed, dealer);
+    cost.evaluating.work += Work::of(Unit::PathBlock, blocks);
+    cost
+}
+
+/// A polynomial per segment.
+fn table(elements: u64, index_bits: u8, degree: usize) -> StepCost {
+    let key = elements * table_key_bytes(index_bits, degree);
+    let path = elements * 4 * (u64::from(index_bits) + degree as u64);
+    let dealer = Work::of(Unit::PathBlock, path).and(Unit::Keyed, elements);
+    let mut cost = StepCost::once(elements, [key, key], Unit::Keyed, dealer);
+    // Two values to a block.
+    let blocks = (elements << index_bits) * (3 + degree as u64) / 2;
+    cost.evaluating.work += Work::of(Unit::TreeBlock, blocks);
+    cost
 }
 
 fn table_key_bytes(index_bits: u8, degree: usize) -> u64 {
     16 * (u64::from(index_bits) + degree as u64) + 8
-}
-
-fn table_blocks(index_bits: u8, degree: usize) -> f64 {
-    2f64.powi(index_bits.into()) * (1.0 + (degree as f64 + 1.0) / 2.0)
 }
 
 /// Bytes that hold the low bits of a wrap term.

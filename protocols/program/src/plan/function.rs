@@ -21,7 +21,7 @@ impl Lowering<'_> {
             result_bits: u8::try_from(room).unwrap_or(0),
             range,
             precision: self.options.function_bits,
-            model: CostModel::new(self.options.link),
+            model: CostModel::new(self.options.link, self.options.rates),
             elements: elements * self.options.batch.max(1) as usize,
         };
         let table = match table::fit(&request) {

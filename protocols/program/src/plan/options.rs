@@ -1,6 +1,6 @@
 //! Choices of a plan.
 
-use super::{LinkProfile, PlanError};
+use super::{LinkProfile, PlanError, Rates};
 use crate::graph::OutputPolicy;
 
 /// Choices of a plan.
@@ -24,6 +24,8 @@ pub struct PlanOptions {
     pub function_bits: u8,
     /// Between the evaluators.
     pub link: LinkProfile,
+    /// How fast they are. Not measured unless asked for: a published plan is the same wherever it is compiled.
+    pub rates: Rates,
     /// Records at once that the plan is made for. It works for any number.
     pub batch: u32,
     /// Whether signs may be computed by function secret sharing.
@@ -83,6 +85,7 @@ impl Default for PlanOptions {
             outputs: OutputPolicy::Values,
             function_bits: 10,
             link: LinkProfile::default(),
+            rates: Rates::DEFAULT,
             batch: 1,
             fss: FssPolicy::Never,
         }

@@ -65,7 +65,7 @@ pub(super) fn fit(request: &Request) -> Result<Table, f64> {
     let mut sizes: Vec<(u8, usize)> = (2..=8)
         .flat_map(|n| (1..=3).map(move |degree| (n, degree)))
         .collect();
-    let price = |n: u8, degree: usize| request.model.table(n, degree);
+    let price = |n: u8, degree: usize| request.model.table(n, degree, request.elements);
     let clamping = request.model.clamp(request.elements);
     sizes.sort_by(|a, b| price(a.0, a.1).total_cmp(&price(b.0, b.1)));
     let mut best: Option<(f64, Table)> = None;
@@ -343,7 +343,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::LinkProfile;
+    use crate::plan::{LinkProfile, Rates};
 
     fn request(function: Function, span: [f64; 2], bound_bits: u8) -> Request {
         Request {
@@ -354,10 +354,13 @@ mod tests {
             result_bits: 59,
             range: 1.0,
             precision: 10,
-            model: CostModel::new(LinkProfile {
-                round_trip: Duration::ZERO,
-                ..LinkProfile::LOOPBACK
-            }),
+            model: CostModel::new(
+                LinkProfile {
+                    round_trip: Duration::ZERO,
+                    ..LinkProfile::LOOPBACK
+                },
+                Rates::DEFAULT,
+            ),
             elements: 1 << 16,
         }
     }
