@@ -236,14 +236,17 @@ pub(crate) fn from_bytes(bytes: &[u8]) -> Vec<u64> {
     words
 }
 
-/// Runs `work` on every chunk: on this thread if there is one, else on all. `scratch` is made once
-/// per thread that helps.
+/// Chunks that a thread takes at once, at least.
+const GRAIN: usize = 8;
+
+/// Runs `work` on every chunk: on this thread if there are few, for waking another takes longer, else
+/// on all. `scratch` is made once per thread that helps.
 pub(crate) fn for_chunks<T: Send, S>(
     chunks: Vec<T>,
     scratch: impl Fn() -> S + Sync + Send,
     work: impl Fn(&mut S, usize, T) + Sync + Send,
 ) {
-    if chunks.len() < 2 {
+    if chunks.len() < 2 * GRAIN {
         let mut scratch = scratch();
         chunks
             .into_iter()
@@ -253,7 +256,7 @@ pub(crate) fn for_chunks<T: Send, S>(
         chunks
             .into_par_iter()
             .enumerate()
-            .with_min_len(8)
+            .with_min_len(GRAIN)
             .for_each_init(scratch, |scratch, (i, chunk)| work(scratch, i, chunk));
     }
 }

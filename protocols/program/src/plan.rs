@@ -104,7 +104,7 @@ pub use cost::{Alternative, CostModel, StepCost, Task};
 pub use link::LinkProfile;
 pub use options::{Accuracy, BoundPolicy, FssPolicy, PlanOptions, WeightPrivacy};
 pub use predict::{Placement, Prediction, Setting, StepPrediction};
-pub use rates::{Rates, Role, Unit, Work};
+pub use rates::{Rates, Role, Unit, Waits, Work};
 
 #[cfg(doc)]
 use crate::fixed::Op;

@@ -5,19 +5,22 @@ use std::time::Duration;
 use ai_link_program::plan::{Rates, Role, Unit, Work};
 
 /// So much work took so long.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Equation {
     pub(super) role: Role,
+    /// What was done, for people.
+    pub(super) step: String,
     pub(super) work: Work,
     pub(super) seconds: f64,
 }
 
 impl Equation {
-    pub(super) fn new(role: Role, work: Work, took: Duration) -> Self {
+    pub(super) fn new(role: Role, step: &str, work: Work, took: Duration) -> Self {
         // A clock that did not move would make the relative error infinite.
         let seconds = took.as_secs_f64().max(1e-8);
         Self {
             role,
+            step: step.to_owned(),
             work,
             seconds,
         }
@@ -66,9 +69,9 @@ mod tests {
     use super::*;
 
     fn equation(work: Work, seconds: f64) -> Equation {
-        let role = Role::Evaluator;
         Equation {
-            role,
+            role: Role::Evaluator,
+            step: String::new(),
             work,
             seconds,
         }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use ai_link_program::fixed::{
     BitWindow, ConvGeometry, Op, Parameters, PoolGeometry, Program, ProgramBuilder, Tactic, ValueId,
 };
-use ai_link_program::kernels::GemmShape;
 
 use crate::pool::PoolId;
 
@@ -16,31 +15,29 @@ pub(super) struct Sample {
     pub(super) batch: usize,
 }
 
-/// A product that one thread makes.
-pub(super) const SMALL: GemmShape = GemmShape {
-    rows: 8,
-    inner: 128,
-    columns: 128,
-};
-
 /// Elements of [`rounds`].
-pub(super) const ROUND_ELEMENTS: usize = 16;
+const ROUND_ELEMENTS: usize = 16;
 
 pub(super) fn all() -> Vec<Sample> {
     let mut all = Vec::new();
-    for batch in [1, 64, 512] {
+    for batch in [1, 96, 1200] {
         all.push(sample(elementwise(), batch));
     }
     for batch in [1, 32] {
         all.push(sample(keyed(), batch));
     }
-    for batch in [1, 3, 32] {
+    for batch in [1, 24] {
         all.push(sample(matrices(), batch));
     }
     for batch in [1, 4] {
         all.push(sample(convolutions(), batch));
     }
     all
+}
+
+/// A session as many are: local and interactive steps on some thousand elements.
+pub(super) fn session() -> Sample {
+    sample(elementwise(), 128)
 }
 
 fn sample(program: Program, batch: usize) -> Sample {
@@ -60,14 +57,15 @@ fn finish(builder: ProgramBuilder) -> Program {
 
 /// A value of its own, so that the step which reads it may use it up.
 fn own(b: &mut ProgramBuilder, x: ValueId, dims: &[usize]) -> ValueId {
-    b.reshape(x, dims)
+    let (fraction, bound) = b.info(x).map_or((0, 0), |v| (v.fraction, v.bound_bits));
+    b.step(Op::Reshape, &[x], Some(dims), fraction, bound)
 }
 
 /// Local steps, truncations, products and signs by trees, 32 elements a record.
 fn elementwise() -> Program {
     const DIMS: [usize; 3] = [2, 4, 4];
     let mut b = ProgramBuilder::new("elementwise");
-    let x = b.input_bounded("x", &DIMS, 16, 30);
+    let x = b.input_bounded("x", &DIMS, 16, 20);
     let y = own(&mut b, x, &DIMS);
     b.add(x, y);
     b.mul_scalar(x, 3, 1);
@@ -101,11 +99,11 @@ fn elementwise() -> Program {
     ] {
         let window = BitWindow { lo: bits, hi };
         let z = own(&mut b, x, &DIMS);
-        b.step(Op::Relu { bits, window }, &[z], None, 16 - bits, 30);
+        b.step(Op::Relu { bits, window }, &[z], None, 16 - bits, 20);
         b.tactic(tactic);
     }
     let window = BitWindow { lo: 0, hi: 31 };
-    b.step(Op::Max { window }, &[x, y], None, 16, 30);
+    b.step(Op::Max { window }, &[x, y], None, 16, 20);
     for hi in [20, 46] {
         let window = BitWindow { lo: 0, hi };
         let z = own(&mut b, x, &DIMS);
@@ -149,16 +147,17 @@ fn weights(n: usize, most: i64) -> Vec<i64> {
         .collect()
 }
 
-/// Products with public and private weights.
+/// Products with public and private weights, which are more than the caches nearest to a core hold.
 fn matrices() -> Program {
     let mut b = ProgramBuilder::new("matrices");
-    let x = b.input_bounded("x", &[256], 8, 20);
+    let x = b.input_bounded("x", &[640], 8, 20);
     let y = b.input_bounded("y", &[64], 8, 20);
+    let (tall, wide) = ([640, 192], [64, 1024]);
     for most in WIDTHS {
-        b.linear(x, [256, 128], weights(256 * 128, most), None, 8);
-        b.linear(y, [64, 512], weights(64 * 512, most), None, 8);
+        b.linear(x, tall, weights(tall[0] * tall[1], most), None, 8);
+        b.linear(y, wide, weights(wide[0] * wide[1], most), None, 8);
     }
-    for (name, input, dims) in [("v", x, [256, 128]), ("w", y, [64, 512])] {
+    for (name, input, dims) in [("v", x, tall), ("w", y, wide)] {
         let w = b.parameter(name, &dims, 8, 10);
         b.linear_shared(input, w, None);
     }
@@ -196,14 +195,14 @@ fn convolutions() -> Program {
 }
 
 /// Rounds on a few elements, one after the other.
-pub(super) fn rounds() -> Arc<Program> {
+pub(super) fn rounds() -> Sample {
     let mut b = ProgramBuilder::new("rounds");
     let mut x = b.input_bounded("x", &[ROUND_ELEMENTS], 40, 50);
     for _ in 0..24 {
         x = b.trunc(x, 1);
     }
     b.output("x", x);
-    Arc::new(finish(b))
+    sample(finish(b), 1)
 }
 
 /// A pool that is nobody's.

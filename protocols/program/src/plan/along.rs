@@ -3,6 +3,7 @@
 //! Both go through the program step by step, the dealer as fast as it can, evaluators as fast as corrections come and
 //! openings go. On one machine they share its cores. Time moves from one event to the next.
 
+use super::cost::Task;
 use super::predict::{Costed, Placement, Setting};
 use super::rates::Role;
 
@@ -24,9 +25,29 @@ enum Stage {
     Wait { until: f64 },
 }
 
-/// Seconds until `actor` is done, from the time at which dealer and evaluators start.
-pub(super) fn along(setting: &Setting, steps: &[Costed], actor: Actor) -> f64 {
-    let mut dealing = Dealing::new(setting, steps);
+impl Stage {
+    /// A task. Handing it to threads takes as long for several as for one.
+    fn of(setting: &Setting, role: Role, task: &Task) -> Self {
+        let threads = setting.threads(task);
+        let forks = setting.rates.forking(role, task);
+        let forked = if threads > 1.0 { forks * threads } else { 0.0 };
+        let left = setting.rates.seconds(role, &task.work) - forks + forked;
+        Self::Compute { left, threads }
+    }
+}
+
+/// When everyone has what it needs to begin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    /// The dealer, to deal.
+    pub(super) dealer: f64,
+    /// The evaluators, to work on the input.
+    pub(super) evaluators: f64,
+}
+
+/// When `actor` is done.
+pub(super) fn along(setting: &Setting, steps: &[Costed], start: Start, actor: Actor) -> f64 {
+    let mut dealing = Dealing::new(setting, steps, start.dealer);
     if actor == Actor::Dealer {
         while let Some(stage) = dealing.stage {
             dealing.now += match stage {
@@ -37,7 +58,7 @@ pub(super) fn along(setting: &Setting, steps: &[Costed], actor: Actor) -> f64 {
         }
         return dealing.arrivals.iter().fold(dealing.now, |a, b| a.max(*b));
     }
-    let mut evaluating = Evaluating::new(setting, steps);
+    let mut evaluating = Evaluating::new(setting, steps, start.evaluators);
     let mut now = 0.0;
     while let Some(stage) = evaluating.stage(&dealing) {
         // Speed of everyone's threads, given who computes.
@@ -95,9 +116,7 @@ struct Dealing<'a> {
 }
 
 impl<'a> Dealing<'a> {
-    fn new(setting: &'a Setting, steps: &'a [Costed]) -> Self {
-        // Keys and the client's seed have to come first.
-        let until = setting.delivery(0);
+    fn new(setting: &'a Setting, steps: &'a [Costed], until: f64) -> Self {
         Self {
             setting,
             steps,
@@ -114,13 +133,8 @@ impl<'a> Dealing<'a> {
         if matches!(self.stage, Some(Stage::Compute { .. })) {
             self.sent();
         }
-        self.stage = self.steps.get(self.next).map(|step| {
-            let task = &step.cost.dealing;
-            Stage::Compute {
-                left: self.setting.rates.seconds(Role::Dealer, &task.work),
-                threads: self.setting.threads(task),
-            }
-        });
+        let step = self.steps.get(self.next);
+        self.stage = step.map(|step| Stage::of(self.setting, Role::Dealer, &step.cost.dealing));
     }
 
     /// Sends the corrections of the step that was dealt.
@@ -145,6 +159,8 @@ struct Evaluating<'a> {
     next: usize,
     part: Part,
     stage: Option<Stage>,
+    /// When the input is there.
+    start: f64,
 }
 
 /// Parts of a step.
@@ -156,13 +172,14 @@ enum Part {
 }
 
 impl<'a> Evaluating<'a> {
-    fn new(setting: &'a Setting, steps: &'a [Costed]) -> Self {
+    fn new(setting: &'a Setting, steps: &'a [Costed], start: f64) -> Self {
         Self {
             setting,
             steps,
             next: 0,
             part: Part::Corrections,
             stage: None,
+            start,
         }
     }
 
@@ -172,8 +189,11 @@ impl<'a> Evaluating<'a> {
         if self.part == Part::Corrections {
             let interactive = !step.cost.openings.is_empty();
             self.stage = match dealing.arrivals.get(self.next) {
-                _ if !interactive => Some(Stage::Wait { until: 0.0 }),
-                Some(until) => Some(Stage::Wait { until: *until }),
+                _ if !interactive => Some(Stage::Wait { until: self.start }),
+                Some(until) => {
+                    let until = until.max(self.start);
+                    Some(Stage::Wait { until })
+                }
                 None => None,
             };
         }
@@ -185,10 +205,8 @@ impl<'a> Evaluating<'a> {
         let cost = &self.steps[self.next].cost;
         (self.part, self.stage) = match self.part {
             Part::Corrections => {
-                let task = &cost.evaluating;
-                let left = self.setting.rates.seconds(Role::Evaluator, &task.work);
-                let threads = self.setting.threads(task);
-                (Part::Work, Some(Stage::Compute { left, threads }))
+                let stage = Stage::of(self.setting, Role::Evaluator, &cost.evaluating);
+                (Part::Work, Some(stage))
             }
             Part::Work => {
                 let opened = cost.openings.iter().map(|b| self.setting.delivery(*b));

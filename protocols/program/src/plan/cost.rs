@@ -53,9 +53,23 @@ impl Task {
         Self { work, pieces }
     }
 
-    /// On so many elements, by chunks.
-    fn chunks(work: Work, elements: u64) -> Self {
-        Self::new(work, elements / GRAIN)
+    /// On so many elements by chunks, in so many turns.
+    fn chunks(work: Work, elements: u64, turns: u64) -> Self {
+        let pieces = elements / GRAIN;
+        let forks = if pieces > 1 { turns } else { 0 };
+        Self::new(work.and(Unit::Fork, forks), pieces)
+    }
+
+    /// A product of the kernels.
+    fn product(work: Work, pieces: u64) -> Self {
+        Self::new(work.and(Unit::Fork, u64::from(pieces > 1)), pieces)
+    }
+}
+
+impl Rates {
+    /// What of a task's seconds goes into handing it to threads, however many there are.
+    pub(super) fn forking(&self, role: Role, task: &Task) -> f64 {
+        self.unit(role, Unit::Fork) * task.work.counts()[Unit::Fork.index()]
     }
 }
 
@@ -81,7 +95,7 @@ pub struct StepCost {
 impl StepCost {
     /// The same local work for evaluators and dealer.
     fn local(work: Work, pieces: u64) -> Self {
-        let task = Task::new(work.and(Unit::Local, 1), pieces);
+        let task = Task::product(work.and(Unit::Local, 1), pieces);
         Self {
             evaluating: task,
             dealing: task,
@@ -97,8 +111,8 @@ impl StepCost {
         Self {
             openings: vec![8 * elements],
             dealt,
-            evaluating: Task::chunks(evaluator, elements),
-            dealing: Task::chunks(dealer.and(Unit::Step, 1), elements),
+            evaluating: Task::chunks(evaluator, elements, 2),
+            dealing: Task::chunks(dealer.and(Unit::Step, 1), elements, 1),
         }
     }
 }
@@ -129,10 +143,11 @@ impl CostModel {
     /// Seconds of a party that has its machine for itself.
     fn computing(&self, role: Role, task: &Task) -> f64 {
         let threads = u64::from(self.link.cores.max(1)).min(task.pieces);
-        let alone = self.rates.seconds(role, &task.work);
+        let forks = self.rates.forking(role, task);
+        let alone = self.rates.seconds(role, &task.work) - forks;
         match threads {
-            1 => alone,
-            _ => alone * self.rates.crowding / threads as f64,
+            1 => alone * self.rates.drag,
+            _ => alone * self.rates.drag / threads as f64 + forks,
         }
     }
 
@@ -398,8 +413,8 @@ fn shared((product, pieces): (Work, u64), operand: u64, elements: u64) -> StepCo
     StepCost {
         openings: vec![8 * elements],
         dealt: [8 * operand, 0],
-        evaluating: Task::new(work.and(Unit::Round, 1), pieces),
-        dealing: Task::new(work, pieces),
+        evaluating: Task::product(work.and(Unit::Round, 1), pieces),
+        dealing: Task::product(work, pieces),
     }
 }
 
@@ -434,8 +449,8 @@ fn signed(elements: u64, tree: &Tree, terms: u64, unit: Unit) -> StepCost {
     StepCost {
         openings,
         dealt: [dealt + elements * terms, 0],
-        evaluating: Task::chunks(work.and(Unit::Round, rounds), elements),
-        dealing: Task::chunks(work, elements),
+        evaluating: Task::chunks(work.and(Unit::Round, rounds), elements, rounds + 1),
+        dealing: Task::chunks(work, elements, 1),
     }
 }
 

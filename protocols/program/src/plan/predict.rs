@@ -3,7 +3,7 @@
 use crate::fixed::{Program, Tactic};
 
 use super::LinkProfile;
-use super::along::{Actor, along};
+use super::along::{Actor, Start, along};
 use super::cost::{StepCost, Task};
 use super::rates::{Rates, Role, Unit, Work};
 
@@ -61,12 +61,7 @@ impl Setting {
     /// How fast each of so many busy threads of one machine is.
     pub(super) fn speed(&self, threads: f64) -> f64 {
         let cores = f64::from(self.link.cores.max(1));
-        let crowding = if threads > 1.0 {
-            self.rates.crowding
-        } else {
-            1.0
-        };
-        (cores / threads).min(1.0) / crowding
+        (cores / threads).min(1.0) / self.rates.drag
     }
 
     /// Seconds of a task that as many parties as share a machine in this `role` do at the same time.
@@ -76,7 +71,22 @@ impl Setting {
             _ => 1.0,
         };
         let threads = self.threads(task);
-        self.rates.seconds(role, &task.work) / (threads * self.speed(parties * threads))
+        let forks = if threads > 1.0 {
+            self.rates.forking(role, task)
+        } else {
+            0.0
+        };
+        let alone = self.rates.seconds(role, &task.work) - self.rates.forking(role, task);
+        forks + alone / (threads * self.speed(parties * threads))
+    }
+
+    /// Seconds of work on one thread of each of so many parties.
+    fn serial(&self, role: Role, work: Work, parties: f64) -> f64 {
+        let parties = match self.placement {
+            Placement::Apart => 1.0,
+            Placement::Together => parties,
+        };
+        self.rates.seconds(role, &work) / self.speed(parties)
     }
 }
 
@@ -193,9 +203,9 @@ impl Program {
         Prediction {
             input,
             output,
-            dealing: along(setting, &costed, Actor::Dealer),
+            dealing: ends.dealing(setting, &costed),
             online: input + inner + output,
-            along: ends.first(setting) + along(setting, &costed, Actor::Evaluators) + output,
+            along: ends.along(setting, &costed) + output,
             bytes_input: 8 * ends.input,
             bytes_output: 8 * ends.output,
             steps,
@@ -226,29 +236,50 @@ impl Ends {
 
     /// From the dealer's word, which entry of the pool it is, until evaluators have opened theirs and the input is there.
     fn input(&self, setting: &Setting) -> f64 {
-        let rates = &setting.rates;
         let masked = Work::of(Unit::Input, self.input);
-        let most = self.stored.into_iter().max().unwrap_or(0);
-        let stored = Work::of(Unit::Stored, most);
-        let opened = setting.delivery(8) + rates.seconds(Role::Evaluator, &stored);
-        let sent = setting.delivery(GRANT)
-            + rates.seconds(Role::Client, &masked)
-            + setting.delivery(8 * self.input);
-        opened.max(sent) + rates.seconds(Role::Evaluator, &masked)
+        let stored = |i: usize| Work::of(Unit::Stored, self.stored[i]);
+        let opened = [0, 1].map(|i| setting.serial(Role::Evaluator, stored(i), 2.0));
+        let masking = setting.serial(Role::Client, masked, 2.0);
+        let sent = setting.delivery(GRANT) + masking + setting.delivery(8 * self.input);
+        let ready = opened.map(|opened| (setting.delivery(8) + opened).max(sent));
+        ready[0].max(ready[1]) + setting.serial(Role::Evaluator, masked, 2.0) + setting.rates.wake
     }
 
-    /// The same without a pool: nobody waits for the dealer's word.
-    fn first(&self, setting: &Setting) -> f64 {
+    /// Filling a pool: the index goes out, keys come back, corrections follow, and evaluators say that they have them.
+    fn dealing(&self, setting: &Setting, steps: &[Costed]) -> f64 {
+        let rates = &setting.rates;
+        let agreed = Work::of(Unit::Key, 2).and(Unit::Input, self.input);
+        let start = Start {
+            dealer: 2.0 * setting.delivery(8)
+                + rates.seconds(Role::Evaluator, &Work::of(Unit::Key, 1))
+                + rates.seconds(Role::Dealer, &agreed),
+            evaluators: 0.0,
+        };
+        let most = self.stored.into_iter().max().unwrap_or(0);
+        let stored = Work::of(Unit::Stored, most);
+        along(setting, steps, start, Actor::Dealer)
+            + rates.seconds(Role::Dealer, &stored)
+            + setting.delivery(8)
+    }
+
+    /// Without a pool, until the last step: keys, the client's seed and the input go out at once.
+    fn along(&self, setting: &Setting, steps: &[Costed]) -> f64 {
+        let rates = &setting.rates;
         let masked = Work::of(Unit::Input, self.input);
-        setting.rates.seconds(Role::Client, &masked)
-            + setting.delivery(8 * self.input)
-            + setting.rates.seconds(Role::Evaluator, &masked)
+        let begun = |keys| masked.and(Unit::Key, keys);
+        let start = Start {
+            dealer: setting.delivery(0) + rates.seconds(Role::Dealer, &begun(2)),
+            evaluators: setting.delivery(8 * self.input)
+                + rates.seconds(Role::Evaluator, &begun(1)),
+        };
+        along(setting, steps, start, Actor::Evaluators)
     }
 
     fn output(&self, setting: &Setting) -> f64 {
         let output = Work::of(Unit::Output, self.output);
-        setting.rates.seconds(Role::Evaluator, &output)
+        setting.serial(Role::Evaluator, output, 2.0)
             + setting.delivery(8 * self.output)
+            + setting.rates.wake
             + setting.rates.seconds(Role::Client, &output)
     }
 }

@@ -72,6 +72,8 @@ pub enum Unit {
     Stored,
     /// A key agreement with another party.
     Key,
+    /// Work handed to several threads, and the waiting for them.
+    Fork,
 }
 
 impl Unit {
@@ -79,7 +81,7 @@ impl Unit {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All units, in order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Step,
         Self::Round,
         Self::Local,
@@ -109,6 +111,7 @@ impl Unit {
         Self::Output,
         Self::Stored,
         Self::Key,
+        Self::Fork,
     ];
 
     /// Its place among the units.
@@ -172,23 +175,36 @@ impl Role {
     pub const ALL: [Self; 3] = [Self::Client, Self::Dealer, Self::Evaluator];
 }
 
+/// See [`Rates`].
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Waits {
+    /// [`Rates::turn`].
+    pub turn: f64,
+    /// [`Rates::wake`].
+    pub wake: f64,
+}
+
 /// How long work takes on a machine.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
     seconds: [[f64; Unit::COUNT]; 3],
     /// Seconds from one party's message to the other's use of it, beyond the link: queues, wake-ups, encryption.
     pub turn: f64,
-    /// How much longer work takes on a core when all cores are busy; 1 where they do not hinder each other.
-    pub crowding: f64,
+    /// Seconds more until a party that has slept for long takes a message.
+    pub wake: f64,
+    /// How much longer work takes in a session, between waits and beside the other parties, than repeated on a core of its
+    /// own: caches are cold, memory is shared.
+    pub drag: f64,
 }
 
 impl Rates {
     /// Rates of a machine. `seconds[role][unit]` are those of one core that works alone.
-    pub const fn new(seconds: [[f64; Unit::COUNT]; 3], turn: f64, crowding: f64) -> Self {
+    pub const fn new(seconds: [[f64; Unit::COUNT]; 3], waits: Waits, drag: f64) -> Self {
         Self {
             seconds,
-            turn,
-            crowding,
+            turn: waits.turn,
+            wake: waits.wake,
+            drag,
         }
     }
 
@@ -203,10 +219,16 @@ impl Rates {
         self.seconds[role as usize][unit.index()]
     }
 
-    /// The same machine, with other seconds from message to use.
+    /// The same machine, with another [`drag`](Self::drag).
     #[must_use]
-    pub fn with_turn(self, turn: f64) -> Self {
-        Self { turn, ..self }
+    pub fn with_drag(self, drag: f64) -> Self {
+        Self { drag, ..self }
+    }
+
+    /// The same machine, with other waits.
+    #[must_use]
+    pub fn with_waits(self, Waits { turn, wake }: Waits) -> Self {
+        Self { turn, wake, ..self }
     }
 }
 
@@ -233,9 +255,10 @@ impl fmt::Display for Rates {
         }
         write!(
             f,
-            "a turn takes {:.1} us; with all cores busy each is {:.2} times slower",
+            "a turn takes {:.1} us, {:.1} us more after a sleep; in a session work takes {:.2} times as long",
             1e6 * self.turn,
-            self.crowding
+            1e6 * self.wake,
+            self.drag
         )
     }
 }
@@ -256,7 +279,7 @@ mod tests {
         let mut seconds = [[0.0; Unit::COUNT]; 3];
         seconds[Role::Evaluator as usize][Unit::Moved.index()] = 2.0;
         seconds[Role::Evaluator as usize][Unit::Step.index()] = 5.0;
-        let rates = Rates::new(seconds, 0.0, 1.0);
+        let rates = Rates::new(seconds, Waits::default(), 1.0);
         let mut work = Work::of(Unit::Moved, 3).and(Unit::Step, 1);
         assert_eq!(rates.seconds(Role::Evaluator, &work), 11.0);
         assert_eq!(rates.seconds(Role::Dealer, &work), 0.0);
