@@ -181,7 +181,7 @@ async fn no_entry_is_used_twice_whoever_is_killed_and_jobs_go_on() {
     for worker in 0..WORKERS {
         infer_from_pool(&net, &records, 1);
         wait_until_ready(&net, 1);
-        net.signal(&format!("worker-{worker}"), "KILL");
+        net.kill(&format!("worker-{worker}"));
         net.restart(WORKERS, &[]);
         infer(&net, &records, 2);
         assert_used_once(&net);
@@ -195,7 +195,7 @@ async fn no_entry_is_used_twice_whoever_is_killed_and_jobs_go_on() {
             let job = scope.spawn(|| infer(&net, &records, 10 + usize::from(round)));
             // Not waited for: whatever the job is at then is right.
             std::thread::sleep(Duration::from_millis(40 + 7 * u64::from(round)));
-            net.signal(&name, "KILL");
+            net.kill(&name);
             net.restart(WORKERS, &[]);
             job.join().unwrap()
         });
@@ -209,10 +209,11 @@ async fn no_entry_is_used_twice_whoever_is_killed_and_jobs_go_on() {
 async fn a_worker_with_less_room_drops_what_exceeds_it() {
     let net = Net::up(WORKERS, &[]);
     let records = Records::load(MODEL);
-    infer_from_pool(&net, &records, 0);
+    infer(&net, &records, 0);
+    infer_from_pool(&net, &records, 1);
     wait_until_ready(&net, 1);
     for worker in 0..WORKERS {
-        net.signal(&format!("worker-{worker}"), "KILL");
+        net.kill(&format!("worker-{worker}"));
     }
     net.restart(WORKERS, &["--pools", "1 B"]);
     let started = Instant::now();

@@ -121,15 +121,41 @@ impl Net {
 
     /// Sends a signal to a process of the network.
     pub(crate) fn signal(&self, name: &str, signal: &str) {
-        let ready: Value = serde_json::from_slice(
-            &std::fs::read(self.path().join(name).join("ready.json")).unwrap(),
-        )
-        .unwrap();
+        let pid = self.pid(name).to_string();
         let status = Command::new("kill")
-            .args([&format!("-{signal}"), &ready["pid"].to_string()])
+            .args([&format!("-{signal}"), &pid])
             .status()
             .unwrap();
         assert!(status.success(), "cannot send {signal} to {name}");
+    }
+
+    /// Kills a process and waits until it has let go of its files: the last of its threads is gone, though the
+    /// process itself may wait for somebody who asks how it ended.
+    pub(crate) fn kill(&self, name: &str) {
+        let process = PathBuf::from(format!("/proc/{}", self.pid(name)));
+        self.signal(name, "KILL");
+        let is_dead = || {
+            let Ok(stat) = std::fs::read_to_string(process.join("stat")) else {
+                return true;
+            };
+            let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+            // The state stands behind the name.
+            threads <= 1 && stat.rsplit(')').next().unwrap().starts_with(" Z")
+        };
+        let started = Instant::now();
+        while !is_dead() {
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "{name} does not die"
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn pid(&self, name: &str) -> u64 {
+        let ready = std::fs::read(self.path().join(name).join("ready.json")).unwrap();
+        let ready: Value = serde_json::from_slice(&ready).unwrap();
+        ready["pid"].as_u64().unwrap()
     }
 
     pub(crate) async fn registry(&self) -> ai_link_registry::Registry {
