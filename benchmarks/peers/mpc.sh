@@ -5,7 +5,7 @@
 #               [--wan RTT_MS,MBIT] [--peers spu,crypten] [--out DIR]
 #
 # Needs root (every run has a network namespace of its own), the internet for the first run (virtual environments), and
-# Python 3.10 or 3.11 for SPU, 3.9 for CrypTen: on the PATH, of pyenv, or as SPU_PYTHON and CRYPTEN_PYTHON.
+# Python 3.10 or 3.11 for SPU, 3.9 for CrypTen: on the PATH, of pyenv, or as SPU_PYTHON and CRYPTEN_PYTHON. Ours is built first, unless OURS is an executable.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -70,8 +70,10 @@ if has crypten; then
     environment crypten "$python" crypten torch==2.2.2 'numpy<1.24' -- --no-deps crypten==0.4.1 \
         -- omegaconf onnx==1.14.1 pyyaml future scipy==1.10.1 || die "no environment for CrypTen"
 fi
-(cd "$root" && cargo build -q --release -p benchmarks) || exit 1
-ours=$target/release/benchmarks
+if [ -z "${OURS:-}" ]; then
+    (cd "$root" && cargo build -q --release -p benchmarks) || exit 1
+fi
+ours=${OURS:-$target/release/benchmarks}
 
 results=$out/mpc${wan:+-wan}-$(date +%Y%m%d-%H%M%S).jsonl
 label=${wan:+${wan%,*}ms,${wan#*,}mbit}

@@ -29,7 +29,7 @@ def megabytes(value):
 
 
 def ratio(theirs, ours):
-    return "-" if not theirs or not ours else f"{theirs / ours:.1f}"
+    return "-" if not theirs or not ours else f"{theirs / ours:.2g}"
 
 
 print("| network | model | batch | system | seconds (least) | runs | MB | messages or rounds | error | time / ours | bytes / ours |")

@@ -40,7 +40,7 @@
 //!
 //! # How fast
 //! G multiply-additions a second on two cores of a Sapphire Rapids Xeon, by
-//! `cargo bench -p ai-link-benchmarks --bench gemm`, which prints more shapes:
+//! `cargo bench -p benchmarks --bench gemm`, which prints more shapes:
 //!
 //! | shape | f64, `gemm` crate | 16-bit weights | 20-bit weights | kept share |
 //! |---|---|---|---|---|
