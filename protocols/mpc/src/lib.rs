@@ -74,6 +74,11 @@
 //! session that is started twice protect nothing. [`pool`] does that for material dealt ahead of
 //! requests.
 //!
+//! # How long it takes
+//! [`Program::predict`](ai_link_program::Program::predict) says it beforehand, from the rates of a machine that [`rates`]
+//! measures; [`rehearsal`] runs a session in one process over links that take their time, and [`Timed`] around a machine
+//! tells the time of every step. `cargo run --release -p benchmarks --example predict` puts them side by side.
+//!
 //! # Security
 //! Against **semi-honest** parties that collude no further than said above:
 //! * the dealer sees a seed and public keys: nothing that depends on data;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::MpcError;
 use crate::party::Party;
 use crate::session::{Expected, Machine, Mark, Stats, Transmit, Watcher};
+use crate::work::Work;
 
 /// A machine, and when it was where in its program. Part of the shell: the machine knows nothing of
 /// it but that someone watches.
@@ -156,6 +157,14 @@ impl<M: Machine> Machine for Timed<M> {
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
         self.timed(M::poll_transmit)
+    }
+
+    fn work_to_handle(&self) -> Work {
+        self.machine.work_to_handle()
+    }
+
+    fn work_to_transmit(&self) -> Work {
+        self.machine.work_to_transmit()
     }
 
     fn is_finished(&self) -> bool {

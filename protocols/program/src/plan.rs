@@ -25,6 +25,14 @@
 //! longer table, a pool over rows and then columns or over all taps of a window at once, all pairs or a tournament.
 //! [`Program::predict`] tells the outcome step by step.
 //!
+//! # Predictions
+//!
+//! A step's rounds and bytes follow from its shape. Its seconds are those of its [`Work`], counted in units, at the
+//! [`Rates`] of a machine, shared among the threads that can share it; and for each round half a round trip, the bytes at
+//! the link's rate, and what it takes until a thread is awake. A session adds the masked input, the output, and the dealer,
+//! ahead of time or beside the evaluators (a small simulation, `plan/along.rs`: who waits for whom, and who takes cores from
+//! whom where parties share a machine). Predicting is pure: the same program, batch and [`Setting`] give the same answer.
+//!
 //! # Private weights
 //!
 //! With [`WeightPrivacy::Private`] every constant of the model becomes a parameter: linear layers and convolutions

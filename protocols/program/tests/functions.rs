@@ -7,8 +7,9 @@ mod common;
 use std::time::Duration;
 
 use ai_link_program::fixed::{Op, Program};
+use ai_link_program::onnx::proto::AttributeProto;
 use ai_link_program::{Graph, ImportLimits, LinkProfile, PlanOptions, Tensor, compile};
-use common::Model;
+use common::{Model, float};
 
 /// The table of a program of one function, and what is subtracted from its operand.
 struct Looked {
@@ -84,13 +85,23 @@ fn phi(x: f64) -> f64 {
     0.5 + sum * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()
 }
 
-/// Compiles `op` for values that calibration sees from `lo` to `hi`.
+/// Compiles `op` for values that calibration sees from `lo` to `hi`. `Pow 1.5` is a power.
 fn program(op: &str, lo: f32, hi: f32, function_bits: u8) -> Program {
-    let mut model = Model::new()
-        .input("x", &[-1, 2])
-        .node(op, &["x"], "y", vec![])
-        .node("Neg", &["y"], "z", vec![])
-        .output("z");
+    let model = Model::new().input("x", &[-1, 2]);
+    let model = match op.split_once(' ') {
+        None => model.node(op, &["x"], "y", vec![]),
+        Some((op, exponent)) => {
+            model
+                .floats("e", &[], &[exponent.parse().unwrap()])
+                .node(op, &["x", "e"], "y", vec![])
+        }
+    };
+    negated(model, lo, hi, function_bits)
+}
+
+/// Compiles a model from `x` to `y`, of which the opposite is revealed, so that nothing is left to the client.
+fn negated(model: Model, lo: f32, hi: f32, function_bits: u8) -> Program {
+    let mut model = model.node("Neg", &["y"], "z", vec![]).output("z");
     model.opset = 20;
     let graph = Graph::from_onnx(&model.bytes(), ImportLimits::default()).unwrap();
     let x = Tensor::new(vec![1, 2], vec![lo, hi]).unwrap();
@@ -139,10 +150,17 @@ fn errors_are_as_documented() {
     type Case = (&'static str, [f32; 2], [f64; 2], fn(f64) -> f64);
     // Operator, calibration, range to scan, function of the operand of the table.
     let gelu = |x: f64| x * (1.0 - phi(x));
-    let cases: [Case; 11] = [
+    let erf = |x: f64| match x.abs() < 6.0 {
+        true => 2.0 * phi(x * std::f64::consts::SQRT_2) - 1.0,
+        false => x.signum(),
+    };
+    let cases: [Case; 14] = [
         ("Sigmoid", [-20.0, 20.0], [-1e3, 1e3], sigmoid),
         ("Sigmoid", [-1.0, 1.0], [-16.0, 16.0], sigmoid),
         ("Tanh", [-20.0, 20.0], [-1e3, 1e3], f64::tanh),
+        ("Erf", [-20.0, 20.0], [-1e3, 1e3], erf),
+        ("Pow 1.5", [0.5, 9.0], [0.25, 18.0], |x| x.powf(1.5)),
+        ("Pow -0.5", [1.0, 9.0], [0.5, 18.0], |x| x.powf(-0.5)),
         ("Exp", [-20.0, 2.0], [-1e3, 3.0], f64::exp),
         ("Elu", [-20.0, 2.0], [-1e3, 0.0], f64::exp_m1),
         ("Softplus", [-20.0, 2.0], [0.0, 1e3], |x| (-x).exp().ln_1p()),
@@ -210,6 +228,93 @@ fn clamped_functions_hold_everywhere() {
                 error <= 2f64.powi(-10) + 6.0 * 2f64.powi(-16),
                 "{op}({x}): {y}, not {want}"
             );
+        }
+    }
+}
+
+/// What is made of comparisons alone: exact but for rounding, over all that headroom allows.
+#[test]
+fn piecewise_linear_functions_are_exact_but_for_rounding() {
+    type Case = (&'static str, Vec<AttributeProto>, Vec<f32>, fn(f64) -> f64);
+    let cases: [Case; 9] = [
+        ("Relu", vec![], vec![], |x| x.max(0.0)),
+        ("LeakyRelu", vec![float("alpha", 0.125)], vec![], |x| {
+            x.max(0.125 * x)
+        }),
+        (
+            "HardSigmoid",
+            vec![float("alpha", 0.25), float("beta", 0.5)],
+            vec![],
+            |x| (0.25 * x + 0.5).clamp(0.0, 1.0),
+        ),
+        ("HardSwish", vec![], vec![], |x| {
+            x * (x / 6.0 + 0.5).clamp(0.0, 1.0)
+        }),
+        ("Abs", vec![], vec![], f64::abs),
+        ("Clip", vec![], vec![-1.5, 2.25], |x| x.clamp(-1.5, 2.25)),
+        ("Min", vec![], vec![0.75], |x| x.min(0.75)),
+        ("Max", vec![], vec![-3.5], |x| x.max(-3.5)),
+        ("Sign", vec![], vec![], |x| match x {
+            x if x > 0.0 => 1.0,
+            x if x < 0.0 => -1.0,
+            _ => 0.0,
+        }),
+    ];
+    for (op, attributes, constants, f) in cases {
+        let mut model = Model::new().input("x", &[-1, 2]);
+        let mut inputs = vec!["x"];
+        for (name, value) in ["c", "d"].into_iter().zip(&constants) {
+            model = model.floats(name, &[], &[*value]);
+            inputs.push(name);
+        }
+        let model = model.node(op, &inputs, "y", attributes);
+        let program = negated(model, -12.0, 12.0, 10);
+        // On the grid of the operand, so that its rounding does not count.
+        let x: Vec<f32> = (-5760..=5761).map(|i| i as f32 / 64.0).collect();
+        let encoded = program.encode_input(0, &x).unwrap();
+        let out = program.run_clear(&[encoded], x.len() / 2).unwrap();
+        let out = program.decode_output(0, &out[0], x.len() / 2).unwrap();
+        for (x, y) in x.iter().zip(out[0].as_f32().unwrap()) {
+            let want = -f(f64::from(*x));
+            let error = (f64::from(*y) - want).abs();
+            // A factor is rounded at 2^-17, and there are at most four units of rounding.
+            let allowed = 4.0 * 2f64.powi(-16) + f64::from(x.abs()) * 2f64.powi(-16);
+            assert!(error <= allowed, "{op}({x}): {y}, not {want}");
+        }
+    }
+}
+
+/// The quotient of two secrets: the error of the reciprocal times the dividend.
+#[test]
+fn quotients_are_as_exact_as_reciprocals() {
+    let model = Model::new()
+        .input("a", &[-1, 2])
+        .input("b", &[-1, 2])
+        .node("Div", &["a", "b"], "y", vec![])
+        .node("Neg", &["y"], "z", vec![])
+        .output("z");
+    let graph = Graph::from_onnx(&model.bytes(), ImportLimits::default()).unwrap();
+    let tensor = |lo, hi| Tensor::new(vec![1, 2], vec![lo, hi]).unwrap();
+    let calibration = vec![tensor(-4.0, 4.0), tensor(1.0, 9.0)];
+    let program = compile(&graph, &[calibration], PlanOptions::default())
+        .unwrap()
+        .program;
+    let divisors: Vec<f64> = (32..=1152).map(|i| f64::from(i) / 64.0).collect();
+    for a in [-4.0, -1.0, 0.0, 0.5, 3.0] {
+        let a = vec![a; divisors.len() / 2 * 2];
+        let b: Vec<f32> = divisors[..a.len()].iter().map(|b| *b as f32).collect();
+        let encoded = [
+            program.encode_input(0, &a).unwrap(),
+            program.encode_input(1, &b).unwrap(),
+        ];
+        let out = program.run_clear(&encoded, a.len() / 2).unwrap();
+        let out = program.decode_output(0, &out[0], a.len() / 2).unwrap();
+        for ((a, b), y) in a.iter().zip(&b).zip(out[0].as_f32().unwrap()) {
+            let (a, b) = (f64::from(*a), f64::from(*b));
+            // The largest reciprocal in range is 2.
+            let allowed = 2.0 * 2f64.powi(-10) * a.abs() + 4.0 * 2f64.powi(-16);
+            let error = (f64::from(*y) + a / b).abs();
+            assert!(error <= allowed, "{a} / {b}: {y}");
         }
     }
 }

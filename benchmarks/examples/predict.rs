@@ -5,7 +5,10 @@
 //! seconds online, dealt ahead, and with dealing along the way: predicted, the median measured, and
 //! their ratio. Values are random: what a session takes depends on shapes alone.
 //!
-//! `AI_LINK_STEPS=1` prints every step as well.
+//! `AI_LINK_STEPS=1` prints every step as well, `AI_LINK_SAMPLES=1` what the rates were made of.
+//!
+//! On a machine with other work to do, what is measured is that work too: rates are least times,
+//! sessions are medians.
 
 use std::error::Error;
 use std::num::NonZero;
@@ -18,10 +21,8 @@ use ai_link_program::{
     Compiled, FssPolicy, Graph, ImportLimits, LinkProfile, Parameters, Placement, PlanOptions,
     Prediction, Setting, Tensor, WeightPrivacy, compile,
 };
-
-#[path = "/tmp/zoo/zoo.rs"]
-#[allow(dead_code, unused, unreachable_pub)]
-mod zoo;
+use benchmarks::models::{self, Array};
+use benchmarks::zoo;
 
 const BATCHES: [usize; 2] = [1, 32];
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -212,18 +213,12 @@ fn models() -> Result<Vec<(&'static str, Model)>, Box<dyn Error>> {
         let records = vec![Tensor::new(dims, model.draw(8, 1))?];
         all.push((model.name(), Model { graph, records }));
     }
-    for (name, dims) in [
-        ("breast-cancer", vec![16, 30]),
-        ("digits", vec![16, 1, 8, 8]),
-    ] {
-        let path = format!(
-            "{}/../../benchmarks/models/{name}/model.onnx",
-            env!("CARGO_MANIFEST_DIR")
-        );
-        let graph = Graph::from_onnx(&std::fs::read(path)?, ImportLimits::default())?;
-        let n = dims.iter().product();
-        let records = vec![Tensor::new(dims, Numbers(1).floats(n))?];
-        all.push((name, Model { graph, records }));
+    for model in models::ALL {
+        let files = model.load()?;
+        let graph = Graph::from_onnx(files.onnx, ImportLimits::default())?;
+        let Array { dims, data } = files.calibration;
+        let records = vec![Tensor::new(dims, data)?];
+        all.push((model.name(), Model { graph, records }));
     }
     Ok(all)
 }
