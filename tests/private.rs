@@ -41,13 +41,7 @@ async fn weights_are_known_to_their_owner_alone() {
     let needles = needles(&package, &weights);
     assert!(needles.len() > 10_000, "{}", needles.len());
     let searched = places(&net);
-    for name in [
-        "worker-0",
-        "worker-1",
-        "worker-2",
-        "worker-3",
-        "coordinator",
-    ] {
+    for name in group.iter().map(String::as_str).chain(["coordinator"]) {
         let capture = net.path().join(name).join("capture");
         assert!(size(&capture) > 1000, "{name} captured nothing");
     }

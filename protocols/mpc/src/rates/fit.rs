@@ -21,7 +21,8 @@ impl Equation {
         Self {
             role,
             step: step.to_owned(),
-            work,
+            // Samples run on one thread: nothing is handed to others.
+            work: work.without(Unit::Fork),
             seconds,
         }
     }
@@ -72,7 +73,8 @@ mod tests {
         Equation {
             role: Role::Evaluator,
             step: String::new(),
-            work,
+            // Samples run on one thread: nothing is handed to others.
+            work: work.without(Unit::Fork),
             seconds,
         }
     }

@@ -140,6 +140,13 @@ impl Work {
         self
     }
 
+    /// The same, but for a unit.
+    #[must_use]
+    pub fn without(mut self, unit: Unit) -> Self {
+        self.0[unit.index()] = 0.0;
+        self
+    }
+
     /// How much of each unit, by [`Unit::index`].
     pub fn counts(&self) -> &[f64; Unit::COUNT] {
         &self.0
