@@ -163,7 +163,7 @@ impl Rehearsal {
         let spec = SessionSpec::new(self.program.clone(), *fresh().as_bytes(), batch);
         let pools = Pools::new(self, &spec, &mut fresh)?;
         let (dealing, dealer) = self.deal_ahead(&spec, &pools, &mut fresh)?;
-        let ahead = self.from_pools(&spec, &pools, inputs)?;
+        let ahead = self.play_from_pools(&spec, &pools, inputs)?;
         let spec = SessionSpec::new(self.program.clone(), *fresh().as_bytes(), batch);
         let along = self.dealt_along(&spec, inputs, &mut fresh)?;
         Ok(collect(&ahead, &along, &dealer, dealing))
@@ -213,7 +213,7 @@ impl Rehearsal {
     }
 
     /// A session that finds its corrections in the pools.
-    fn from_pools(
+    fn play_from_pools(
         &self,
         spec: &SessionSpec,
         pools: &Pools,
