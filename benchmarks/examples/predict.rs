@@ -237,6 +237,10 @@ impl Model {
             fss: FssPolicy::WhereCheaper,
             ..PlanOptions::default()
         };
-        Ok(compile(&self.graph, &[self.records.clone()], options)?)
+        Ok(compile(
+            &self.graph,
+            std::slice::from_ref(&self.records),
+            options,
+        )?)
     }
 }

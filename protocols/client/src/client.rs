@@ -370,7 +370,7 @@ impl Running<'_> {
                     job = %self.id, coordinator = %coordinator.account,
                     error = &last as &dyn std::error::Error, "no ticket"
                 );
-                if !last.may_pass() && !(patient && last.is_not_hosted()) {
+                if !(last.may_pass() || patient && last.is_not_hosted()) {
                     return Err(last);
                 }
             }
