@@ -71,7 +71,13 @@ async fn weights_are_known_to_their_owner_alone() {
         let found = own.search(&[place.join("data")]).unwrap().found;
         assert!(found.is_empty(), "{found:?}");
     }
-    assert!(needles.search(&[out.clone()]).unwrap().found.is_empty());
+    assert!(
+        needles
+            .search(std::slice::from_ref(&out))
+            .unwrap()
+            .found
+            .is_empty()
+    );
     let [zero, one] = &parts;
     // w - eps and w + eps.
     let sums = zero.iter().zip(one).map(|(a, b)| a.wrapping_add(*b) as i64);
