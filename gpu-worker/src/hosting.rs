@@ -1,12 +1,12 @@
 //! Parts of private weights that this worker keeps for model owners.
 //!
 //! An owner shares the weights of a model among three workers of distinct operators and delivers each its part over
-//! an authenticated, encrypted stream, along with a signed [`Hosting`] (see [`receive`]). A part alone is uniformly
+//! an authenticated, encrypted stream, along with a signed [`Hosting`] (see `receive`). A part alone is uniformly
 //! random: an evaluator's share tells nothing, and the dealer's part is a seed. Any two parts together are the
 //! weights, so a worker believes nobody about who has the others: it checks owner, package and operators on the chain.
 //!
 //! # At rest
-//! One file a part ([`sealed`]), encrypted under a key from the worker's own secret: who gets the disk of a worker but
+//! One file a part (`sealed`), encrypted under a key from the worker's own secret: who gets the disk of a worker but
 //! not its key gets nothing. A part is acknowledged only when file and directory are synced. What is kept is bounded in
 //! bytes and in number; a part is replaced when the owner shares the same version again.
 //!

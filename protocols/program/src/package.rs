@@ -263,8 +263,12 @@ impl Package {
             program,
             parameters,
         } = compiled;
-        let summary = CalibrationSummary::measure_with(&graph, &program, &parameters, calibration)
-            .map_err(BuildError::Measure)?;
+        // What is not revealed is not compared either.
+        let revealed = graph.clone().with_outputs(options.outputs);
+        let revealed = revealed.ok_or(BuildError::Measure(MeasureError::Outputs))?;
+        let summary =
+            CalibrationSummary::measure_with(&revealed, &program, &parameters, calibration)
+                .map_err(BuildError::Measure)?;
         let package = Self {
             name: name.chars().take(limits::NAME_BYTES / 4).collect(),
             program,
