@@ -115,7 +115,7 @@ mod tests {
     fn every_message_has_a_name() {
         let mut b = ProgramBuilder::new("two comparisons");
         let x = b.input("x", &[4], 8);
-        let h = b.relu(x, 4);
+        let h = b.relu(x, 0);
         let h = b.add(h, x);
         let m = b.max(h, x);
         b.output("m", m);

@@ -1,7 +1,7 @@
 //! How fast this machine is, for predictions: measured by running small programs through the very
 //! machines and kernels that sessions use.
 //!
-//! Each step of a sample gives an equation: its [`Work`](ai_link_program::plan::Work) in units times
+//! Each step of a sample gives an equation: its [`Work`] in units times
 //! seconds a unit is what it took. All of them together are solved for the seconds, none of them
 //! negative, with the least relative error. On one thread, so that the rates are those of a core.
 //! Takes some tenths of a second.

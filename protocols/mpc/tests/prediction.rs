@@ -19,7 +19,14 @@ fn program() -> Program {
     let trees =
         (1..=4).flat_map(|leaf_bits| (2..=4).map(move |fan_in| Tactic::Tree { leaf_bits, fan_in }));
     for tactic in trees.chain([Tactic::Auto, Tactic::Fss]) {
-        for (bits, lo, hi) in [(0, 0, 20), (1, 1, 21), (8, 5, 31), (8, 8, 40), (8, 0, 63)] {
+        for (bits, lo, hi) in [
+            (0, 0, 20),
+            (1, 1, 21),
+            (8, 5, 31),
+            (8, 8, 40),
+            (8, 0, 63),
+            (2, 2, 63),
+        ] {
             let window = BitWindow { lo, hi };
             b.step(Op::Relu { bits, window }, &[x], None, 8 - bits, 20);
             b.tactic(tactic);

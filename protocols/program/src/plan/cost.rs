@@ -502,6 +502,11 @@ fn wrap_bytes(bits: u8) -> u64 {
 
 /// Bits of which a sign is made. Cutting off low bits moves the window's value by one, so there is a guard bit.
 fn width(window: BitWindow) -> usize {
+    // There is no room for a guard bit above bit 62: such values are compared exactly.
+    let window = match window.hi {
+        63.. => BitWindow { lo: 0, hi: 63 },
+        _ => window,
+    };
     let top = match window.lo {
         0 => window.hi.min(63),
         _ => (window.hi + 1).min(63),
