@@ -130,12 +130,12 @@ mod tests {
         for who in [Who::Evaluator0, Who::Evaluator1] {
             let pooled = Labels::of(who, Kind::FromPool, &schedule).taken;
             assert_eq!(pooled.len(), 2 + schedule.rounds());
-            assert_eq!(pooled[1], "input -> relu begins");
+            assert_eq!(pooled[1], "input -> Relu begins");
             assert_eq!(pooled.last().unwrap().split(" -> ").last(), Some("output"));
             assert!(
                 pooled
                     .iter()
-                    .any(|label| label.ends_with("add, max begins")),
+                    .any(|label| label.ends_with("Add, Max begins")),
                 "{pooled:?}"
             );
             let whole = Labels::of(who, Kind::Whole, &schedule).taken;
