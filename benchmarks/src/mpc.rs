@@ -26,7 +26,6 @@ mod processes;
 mod report;
 mod rundir;
 mod seat;
-mod store;
 mod threads;
 mod timed;
 mod wan;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ai_link_mpc::pool::{DealAhead, Dispense, Pool, PoolId, SharedPool, StoreAhead};
+use ai_link_mpc::pool::{DealAhead, Dispense, Pool, PoolId, SharedPool, StoreAhead, VolatileStore};
 use ai_link_mpc::weights::{WeightMask, WeightShare};
 use ai_link_mpc::{
     Dealer, Evaluator, EvaluatorIndex, Machine, Party, Phase, Schedule, Secret32, SessionSpec,
@@ -16,7 +16,6 @@ use serde::{Deserialize, Serialize};
 
 use super::labels::Labels;
 use super::links::Wires;
-use super::store::MemoryStore;
 use super::timed::{Spent, Timed};
 use super::who::Who;
 use super::{DEADLINE, facts, random};
@@ -97,7 +96,7 @@ pub(super) struct Seat {
     who: Who,
     spec: SessionSpec,
     weights: Hosted,
-    pool: SharedPool<MemoryStore>,
+    pool: SharedPool<VolatileStore>,
     /// Where times are told apart.
     profile: Option<Schedule>,
 }
@@ -114,7 +113,13 @@ impl Seat {
         pool: PoolId,
     ) -> anyhow::Result<Self> {
         let node = Secret32::new(random()?);
-        let pool = Pool::open(MemoryStore::default(), pool, who.party(), &node, POOL_LIMIT)?;
+        let pool = Pool::open(
+            VolatileStore::default(),
+            pool,
+            who.party(),
+            &node,
+            POOL_LIMIT,
+        )?;
         Ok(Self {
             who,
             spec: SessionSpec::new(program, [0; 32], batch),

@@ -259,15 +259,8 @@ impl Shelf {
         if lock(&shelved.pool).level() <= shelved.claims {
             return None;
         }
-        shelved.claims += 1;
-        inner.book.used(name, now);
-        self.touch(name);
-        Some(Claim {
-            shelf: Arc::clone(self),
-            name: *name,
-            session: shelved.record.session,
-            pool: Arc::clone(&shelved.pool),
-        })
+        let name = *name;
+        self.promise(inner, name, now)
     }
 
     /// The evaluator's part of the pool that the group drew `session` for, if it is here and not empty. What the
@@ -287,13 +280,25 @@ impl Shelf {
         if lock(&shelved.pool).level() == 0 {
             return None;
         }
+        let name = *name;
+        self.promise(inner, name, now)
+    }
+
+    /// Counts a claim on a pool that is on the shelf.
+    fn promise(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        name: PoolName,
+        now: UnixMillis,
+    ) -> Option<Claim> {
+        let shelved = inner.pools.get_mut(&name)?;
         shelved.claims += 1;
-        inner.book.used(name, now);
-        self.touch(name);
+        inner.book.used(&name, now);
+        self.touch(&name);
         Some(Claim {
             shelf: Arc::clone(self),
-            name: *name,
-            session,
+            name,
+            session: shelved.record.session,
             pool: Arc::clone(&shelved.pool),
         })
     }

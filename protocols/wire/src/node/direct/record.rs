@@ -33,15 +33,35 @@ const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 /// Seals what this side sends.
 pub(super) struct Sealer {
     key: Box<dyn MessageEncrypter>,
-    next: u64,
-    limit: u64,
+    numbers: Numbers,
 }
 
 /// Opens what the peer sends.
 pub(super) struct Opener {
     key: Box<dyn MessageDecrypter>,
+    numbers: Numbers,
+}
+
+/// The numbers of the records of one direction, from which nonces are made.
+struct Numbers {
     next: u64,
+    /// The suite's confidentiality limit.
     limit: u64,
+}
+
+impl Numbers {
+    /// A number is used once: past the limit there is none, and an error does not give it back.
+    fn take(&mut self) -> io::Result<u64> {
+        if self.next >= self.limit {
+            return Err(io::Error::other("the key of this connection is used up"));
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    fn are_worn(&self) -> bool {
+        self.next >= self.limit / 2
+    }
 }
 
 /// What a record holds.
@@ -62,8 +82,10 @@ impl Sealer {
         let suite = suite.tls13().ok_or(Error::HandshakeNotComplete)?;
         Ok(Self {
             key: suite.aead_alg.encrypter(key, iv),
-            next,
-            limit: suite.common.confidentiality_limit,
+            numbers: Numbers {
+                next,
+                limit: suite.common.confidentiality_limit,
+            },
         })
     }
 
@@ -78,12 +100,7 @@ impl Sealer {
     }
 
     fn record(&mut self, typ: ContentType, content: &[&[u8]]) -> io::Result<Vec<u8>> {
-        // A number is used once: past the limit there is none, and an error does not give it back.
-        if self.next >= self.limit {
-            return Err(io::Error::other("the key of this connection is used up"));
-        }
-        let number = self.next;
-        self.next += 1;
+        let number = self.numbers.take()?;
         let plain = OutboundPlainMessage {
             typ,
             version: ProtocolVersion::TLSv1_2,
@@ -94,7 +111,7 @@ impl Sealer {
     }
 
     pub(super) fn is_worn(&self) -> bool {
-        self.next >= self.limit / 2
+        self.numbers.are_worn()
     }
 }
 
@@ -107,8 +124,10 @@ impl Opener {
         let suite = suite.tls13().ok_or(Error::HandshakeNotComplete)?;
         Ok(Self {
             key: suite.aead_alg.decrypter(key, iv),
-            next,
-            limit: suite.common.confidentiality_limit,
+            numbers: Numbers {
+                next,
+                limit: suite.common.confidentiality_limit,
+            },
         })
     }
 
@@ -117,11 +136,7 @@ impl Opener {
         let Some(body) = record.get_mut(HEADER..) else {
             return Err(malformed("a record without header"));
         };
-        if self.next >= self.limit {
-            return Err(io::Error::other("the key of this connection is used up"));
-        }
-        let number = self.next;
-        self.next += 1;
+        let number = self.numbers.take()?;
         let sealed =
             InboundOpaqueMessage::new(ContentType::ApplicationData, ProtocolVersion::TLSv1_2, body);
         let plain = self
@@ -137,7 +152,7 @@ impl Opener {
     }
 
     pub(super) fn is_worn(&self) -> bool {
-        self.next >= self.limit / 2
+        self.numbers.are_worn()
     }
 }
 
@@ -299,7 +314,7 @@ mod tests {
         let (client, server) = shaken();
         let (mut sealer, _) = split(client.into());
         let (_, mut opener) = split(server.into());
-        (sealer.limit, opener.limit) = (3, 2);
+        (sealer.numbers.limit, opener.numbers.limit) = (3, 2);
         let records: Vec<_> = (0..3).map(|_| sealer.seal(&[b"x"]).unwrap()).collect();
         assert!(sealer.is_worn() && sealer.seal(&[b"x"]).is_err());
         assert!(sealer.close().is_err());
