@@ -12,9 +12,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ai_link_mpc::buffers::{give_bytes, spare_bytes};
 use ai_link_mpc::pool::{Contents, Store, StoreError};
 
 use super::disk;
@@ -125,24 +126,33 @@ impl Store for PoolDir {
             .map_err(StoreError::new)
     }
 
-    fn append(&mut self, index: u64, sealed: &[u8]) -> Result<(), StoreError> {
+    fn append(&mut self, index: u64, sealed: Vec<u8>) -> Result<(), StoreError> {
         let next = index
             .checked_add(1)
             .ok_or_else(|| StoreError::new("the last index cannot be stored"))?;
-        self.raise(next)
-            .and_then(|()| disk::write(&self.path(index, ENTRY), sealed))
-            .and_then(|()| disk::sync(&self.dir))
-            .map_err(StoreError::new)
+        let written = self
+            .raise(next)
+            .and_then(|()| disk::write(&self.path(index, ENTRY), &sealed))
+            .and_then(|()| disk::sync(&self.dir));
+        // It is encrypted.
+        give_bytes(sealed);
+        written.map_err(StoreError::new)
     }
 
     fn read(&mut self, index: u64) -> Result<Vec<u8>, StoreError> {
-        let read = fs::read(self.path(index, ENTRY));
+        let open = fs::File::open(self.path(index, ENTRY));
         let missing = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
-        match read {
-            Err(error) if missing(&error) => fs::read(self.path(index, USED)),
+        let open = match open {
+            Err(error) if missing(&error) => fs::File::open(self.path(index, USED)),
             done => done,
-        }
-        .map_err(StoreError::new)
+        };
+        let read = |mut file: fs::File| {
+            let size = file.metadata()?.len();
+            let mut sealed = spare_bytes(usize::try_from(size).unwrap_or(usize::MAX));
+            file.read_to_end(&mut sealed)?;
+            Ok(sealed)
+        };
+        open.and_then(read).map_err(StoreError::new)
     }
 
     fn mark(&mut self, index: u64) -> Result<(), StoreError> {
@@ -185,9 +195,9 @@ mod tests {
         assert_eq!(pool.load().unwrap(), Contents::default());
         pool.reserve(3).unwrap();
         pool.reserve(2).unwrap();
-        pool.append(3, b"three").unwrap();
-        pool.append(5, b"number five").unwrap();
-        pool.append(6, b"six").unwrap();
+        pool.append(3, b"three".to_vec()).unwrap();
+        pool.append(5, b"number five".to_vec()).unwrap();
+        pool.append(6, b"six".to_vec()).unwrap();
         pool.mark(3).unwrap();
         pool.mark(5).unwrap();
         assert_eq!(pool.read(5).unwrap(), b"number five");
@@ -205,7 +215,7 @@ mod tests {
         assert_eq!(contents.next, 9);
         assert_eq!(contents.entries, [(6, 3)].into());
         assert!(contents.marked.is_empty());
-        assert!(open().append(u64::MAX, b"last").is_err());
+        assert!(open().append(u64::MAX, b"last".to_vec()).is_err());
     }
 
     /// Reserve, store, mark, read, remove; stop after any number of operations of the file system.
@@ -222,7 +232,7 @@ mod tests {
             let mut run = || -> Result<(), StoreError> {
                 for index in 0..3 {
                     pool.reserve(index + 1)?;
-                    pool.append(index, b"entry")?;
+                    pool.append(index, b"entry".to_vec())?;
                     stored.push(index);
                 }
                 for index in 0..2 {

@@ -9,6 +9,7 @@
 //! (openings, masked values) and wiped ones may be given back, and who takes one overwrites all of
 //! it; in tests buffers come filled with a pattern, so that a forgotten byte is noticed.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use crate::planes::for_chunks;
@@ -28,9 +29,28 @@ pub fn take_bytes(len: usize) -> Vec<u8> {
     take(&BYTES, len, 0xa5)
 }
 
+/// No bytes, with room for `len` of them if such a buffer lies here: for a message that is still to come.
+pub fn spare_bytes(len: usize) -> Vec<u8> {
+    let mut buffer = find(&BYTES, len).unwrap_or_default();
+    buffer.clear();
+    buffer
+}
+
 /// Gives back a message. It must hold nothing secret.
 pub fn give_bytes(buffer: Vec<u8>) {
     give(&BYTES, buffer);
+}
+
+/// A copy of a message.
+pub(crate) fn copied_bytes(message: &[u8]) -> Vec<u8> {
+    let mut copy = take_bytes(message.len());
+    let parts = copy.chunks_mut(SMALLEST).zip(message.chunks(SMALLEST));
+    for_chunks(
+        parts.collect(),
+        || (),
+        |(), _, (to, from)| to.copy_from_slice(from),
+    );
+    copy
 }
 
 /// A vector of `len` words that are all to be overwritten.
@@ -44,7 +64,7 @@ pub(crate) fn give_words(buffer: Vec<u64>) {
 }
 
 /// Wipes a message and gives it back.
-pub(crate) fn wipe_bytes(buffer: Vec<u8>) {
+pub fn wipe_bytes(buffer: Vec<u8>) {
     give_bytes(wiped(buffer));
 }
 
@@ -61,6 +81,43 @@ fn wiped<T: Copy + Default + Send>(mut buffer: Vec<T>) -> Vec<T> {
     // The zeros must not be left out because no one seems to read them.
     std::hint::black_box(buffer.as_mut_slice());
     buffer
+}
+
+/// Bytes that are wiped and given back when dropped.
+#[derive(Default)]
+pub(crate) struct Wiped(Vec<u8>);
+
+impl Wiped {
+    /// The bytes, for someone else to wipe.
+    pub(crate) fn into_inner(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl From<Vec<u8>> for Wiped {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Wiped {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe_bytes(std::mem::take(&mut self.0));
+    }
 }
 
 struct Pool<T> {

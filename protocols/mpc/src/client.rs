@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 
 use ai_link_program::OutputTensor;
-use zeroize::{Zeroize, Zeroizing};
+use ai_link_program::fixed::Port;
+use zeroize::Zeroizing;
 
+use crate::buffers::{
+    Wiped, copied_bytes, give_bytes, give_words, take_bytes, take_words, wipe_words,
+};
 use crate::dealer::{Dealer, mask_salt, salted_digest, seed_commitment};
 use crate::digest::digest;
 use crate::error::MpcError;
 use crate::keys::Secret32;
 use crate::party::{EvaluatorIndex, Party};
-use crate::planes::{from_bytes, to_bytes};
+use crate::planes::{CHUNK, for_chunks, write_words};
 use crate::pool::{GRANT_BYTES, PoolId};
 use crate::prg::Seed;
 use crate::schedule::Schedule;
@@ -39,7 +43,7 @@ pub struct Client {
     /// Input and pool, until the dealer says which of its entries masks it.
     waiting: Option<Waiting>,
     /// Masks of the output.
-    masks: Option<Zeroizing<Vec<u8>>>,
+    masks: Option<Wiped>,
     /// The masked output, and how many evaluators have sent it.
     output: Vec<u8>,
     outputs: u8,
@@ -150,18 +154,37 @@ impl Client {
 
     /// Masks the input with what `seed`, made of `secret`, expands to, and queues it.
     fn mask(&mut self, secret: &Secret32, seed: &Seed, mut words: Zeroizing<Vec<u64>>) {
-        let masks = seed.input_masks(words.len());
-        words
-            .iter_mut()
-            .zip(masks.iter())
-            .for_each(|(x, mask)| *x = x.wrapping_add(*mask));
-        let masked = to_bytes(&words);
+        let mut masks = seed.input_masks(words.len());
+        let mut masked = take_bytes(8 * words.len());
+        let chunks = masked
+            .chunks_mut(8 * CHUNK)
+            .zip(words.chunks_mut(CHUNK))
+            .zip(masks.chunks(CHUNK));
+        for_chunks(
+            chunks.collect(),
+            || (),
+            |(), _, ((bytes, words), masks)| {
+                for (x, mask) in words.iter_mut().zip(masks) {
+                    *x = x.wrapping_add(*mask);
+                }
+                write_words(words, bytes);
+            },
+        );
+        wipe_words(std::mem::take(&mut *masks));
+        // They are what is sent now, and no secret.
+        give_words(std::mem::take(&mut *words));
         self.salt = mask_salt(secret, &self.spec.session);
         self.seed_commitment = seed_commitment(secret, &self.spec.session);
         self.input_digest = digest(&masked);
         self.stats.input_digest = self.seed_commitment;
-        for index in self.spec.evaluator_indices() {
-            self.send(index.party(), Phase::Input, masked.clone());
+        let mut evaluators = self.spec.evaluator_indices();
+        // The last one gets the message itself.
+        let last = evaluators.next_back();
+        for index in evaluators {
+            self.send(index.party(), Phase::Input, copied_bytes(&masked));
+        }
+        if let Some(index) = last {
+            self.send(index.party(), Phase::Input, masked);
         }
     }
 
@@ -215,7 +238,7 @@ impl Client {
         }
         for Transmit { to, payload } in sent {
             match to {
-                Party::Client => self.masks = Some(Zeroizing::new(payload)),
+                Party::Client => self.masks = Some(Wiped::from(payload)),
                 to => self.send(to, Phase::Dealt, payload),
             }
         }
@@ -224,7 +247,7 @@ impl Client {
     /// What the receipt of `party` must say, once everything was received; `None` before, and for
     /// the client itself.
     pub fn digests_of(&self, party: Party) -> Option<PartyDigests> {
-        let (masks, output) = self.complete()?;
+        let (masks, _) = self.complete()?;
         match (party, self.spec.dealer) {
             (Party::Client, _) | (Party::Dealer, DealerSeat::Client) => None,
             (Party::Dealer, DealerSeat::Worker) => Some(PartyDigests {
@@ -235,7 +258,7 @@ impl Client {
             (Party::Evaluator(index), _) => {
                 (index.get() < self.spec.evaluators).then(|| PartyDigests {
                     input: self.input_digest,
-                    output: digest(output),
+                    output: self.stats.output_digest,
                 })
             }
         }
@@ -256,27 +279,44 @@ impl Client {
             let waiting_for = self.next_expected().map(|expected| expected.from);
             return Err(MpcError::NotFinished { waiting_for });
         };
-        let (masks, masked) = (Zeroizing::new(from_bytes(masks)), from_bytes(masked));
-        let mut words = masked
-            .iter()
-            .zip(masks.iter())
-            .map(|(m, mask)| m.wrapping_sub(*mask));
         let program = &self.spec.program;
-        let ports = program.outputs().iter();
-        let words_of = |value| program.value(value).elements() * self.spec.batch;
-        Ok(ports
-            .map(|port| words.by_ref().take(words_of(port.value)).collect())
-            .collect())
+        let (mut masks, mut masked) = (masks, masked);
+        let mut all = Vec::new();
+        for port in program.outputs() {
+            let mut words = take_words(program.value(port.value).elements() * self.spec.batch);
+            let bytes = 8 * words.len();
+            let this = (masks.split_off(..bytes), masked.split_off(..bytes));
+            let (Some(mask), Some(masked)) = this else {
+                unreachable!("sizes were checked when the messages came, qed");
+            };
+            let chunks = words.chunks_mut(CHUNK).zip(masked.chunks(8 * CHUNK));
+            let chunks = chunks.zip(mask.chunks(8 * CHUNK)).collect();
+            for_chunks(
+                chunks,
+                || (),
+                |(), _, ((words, masked), mask)| {
+                    let pairs = masked
+                        .as_chunks::<8>()
+                        .0
+                        .iter()
+                        .zip(mask.as_chunks::<8>().0);
+                    for (word, (m, mask)) in words.iter_mut().zip(pairs) {
+                        *word = u64::from_le_bytes(*m).wrapping_sub(u64::from_le_bytes(*mask));
+                    }
+                },
+            );
+            all.push(words);
+        }
+        Ok(all)
     }
 
     /// The outputs in the clear, one or more tensors per port, post-processed.
     pub fn into_outputs(self) -> Result<Vec<OutputTensor>, MpcError> {
         let mut tensors = Vec::new();
-        for (port, words) in self.ring_outputs()?.iter().enumerate() {
-            let decoded = self
-                .spec
-                .program
-                .decode_output(port, words, self.spec.batch);
+        for (port, words) in self.ring_outputs()?.into_iter().enumerate() {
+            let program = &self.spec.program;
+            let decoded = program.decode_output(port, &words, self.spec.batch);
+            wipe_words(words);
             let name = || self.spec.program.outputs()[port].name.clone();
             tensors.extend(decoded.map_err(|source| MpcError::Decode {
                 port: name(),
@@ -289,11 +329,15 @@ impl Client {
 
 impl Client {
     /// Takes the output of the next evaluator, which must be that of all before it.
-    fn compare(&mut self, payload: &[u8]) -> Result<(), MpcError> {
+    fn compare(&mut self, payload: Vec<u8>) -> Result<(), MpcError> {
         if self.outputs == 0 {
-            self.output = payload.to_vec();
-            self.stats.output_digest = digest(payload);
-        } else if let Some(byte) = self.output.iter().zip(payload).position(|(a, b)| a != b) {
+            self.stats.output_digest = digest(&payload);
+            self.output = payload;
+        } else if self.output == payload {
+            give_bytes(payload);
+        } else {
+            let mut pairs = self.output.iter().zip(&payload);
+            let byte = pairs.position(|(a, b)| a != b).unwrap_or_default();
             return Err(MpcError::EvaluatorsDisagree { index: byte / 8 });
         }
         self.outputs += 1;
@@ -309,26 +353,27 @@ fn encode(spec: &SessionSpec, inputs: Vec<Vec<f32>>) -> Result<Zeroizing<Vec<u64
         let (expected, found) = (program.inputs().len(), inputs.len());
         return Err(MpcError::InputCount { expected, found });
     }
-    let mut words = Zeroizing::new(Vec::new());
+    let count = |port: &Port| program.value(port.value).elements() * spec.batch;
+    let elements = program.inputs().iter().map(count).sum();
+    let mut words = Zeroizing::new(take_words(elements));
+    let mut rest = words.as_mut_slice();
     for (index, (port, values)) in program.inputs().iter().zip(inputs.iter()).enumerate() {
-        let expected = program.value(port.value).elements() * spec.batch;
-        if values.len() != expected {
-            let (port, found) = (port.name.clone(), values.len());
+        let (expected, found) = (count(port), values.len());
+        if found != expected {
+            let port = port.name.clone();
             return Err(MpcError::InputSize {
                 port,
                 expected,
                 found,
             });
         }
-        let mut encoded =
-            program
-                .encode_input(index, values)
-                .map_err(|source| MpcError::Encode {
-                    port: port.name.clone(),
-                    source,
-                })?;
-        words.extend_from_slice(&encoded);
-        encoded.zeroize();
+        let (this, after) = rest.split_at_mut(expected);
+        let encoded = program.encode_input_into(index, values, this);
+        encoded.map_err(|source| MpcError::Encode {
+            port: port.name.clone(),
+            source,
+        })?;
+        rest = after;
     }
     Ok(words)
 }
@@ -365,7 +410,7 @@ impl Machine for Client {
         if self.failed {
             return Err(MpcError::Failed);
         }
-        let payload = Zeroizing::new(payload);
+        let payload = Wiped::from(payload);
         let checked = check_message(Party::Client, self.next_expected(), from, payload.len());
         // Failed until the message is dealt with: an error leaves it at that.
         self.failed = true;
@@ -384,7 +429,7 @@ impl Machine for Client {
             if from == Party::Dealer {
                 self.masks = Some(payload);
             } else {
-                self.compare(&payload)?;
+                self.compare(payload.into_inner())?;
             }
         }
         self.failed = false;
@@ -426,5 +471,12 @@ impl Machine for Client {
 
     fn stats(&self) -> &Stats {
         &self.stats
+    }
+}
+
+/// A masked output is a message of the size of the output.
+impl Drop for Client {
+    fn drop(&mut self) {
+        give_bytes(std::mem::take(&mut self.output));
     }
 }

@@ -7,6 +7,7 @@ use ai_link_program::ops::ConstTerms;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::digest::digest;
 use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, SEED_BYTES, Secret32};
 use crate::memory::{Holds, Memory};
@@ -290,7 +291,7 @@ pub(crate) fn mask_salt(seed: &Secret32, session: &[u8; 32]) -> Secret32 {
 /// What the dealer puts on its receipt for the masks of the output.
 pub(crate) fn salted_digest(salt: &Secret32, masks: &[u8]) -> [u8; 32] {
     Sha256::new_with_prefix(salt.as_bytes())
-        .chain_update(masks)
+        .chain_update(digest(masks))
         .finalize()
         .into()
 }

@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ai_link_program::ops::ConstTerms;
-use zeroize::Zeroizing;
 
-use crate::buffers::give_bytes;
+use crate::buffers::{copied_bytes, give_bytes};
 use crate::digest::digest;
 use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, Secret32};
 use crate::memory::{Holds, Memory};
 use crate::party::{EvaluatorIndex, Party};
-use crate::pool::{Entry, INDEX_BYTES, PoolError, SharedPool, Source, Store};
+use crate::pool::{Body, Entry, INDEX_BYTES, PoolError, SharedPool, Source, Store};
 use crate::prg::Seed;
 use crate::schedule::{Plan, Schedule};
 use crate::session::{
@@ -77,7 +76,7 @@ enum State {
 
 /// Corrections of all steps of a session from a pool.
 struct Stored {
-    body: Zeroizing<Vec<u8>>,
+    body: Body,
     /// Bytes that earlier steps have taken.
     taken: usize,
 }
@@ -236,7 +235,7 @@ impl Evaluator {
         let stored = self.stored.as_mut()?;
         let from = stored.taken;
         stored.taken += bytes;
-        stored.body.get(from..stored.taken).map(<[u8]>::to_vec)
+        stored.body.get(from..stored.taken).map(copied_bytes)
     }
 
     fn dealt_bytes(&self, step: usize) -> usize {

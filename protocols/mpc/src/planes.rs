@@ -9,6 +9,8 @@ mod gfni;
 
 use rayon::prelude::*;
 
+use crate::buffers::take_bytes;
+
 /// Words of a plane.
 pub(crate) const WORDS: usize = 16;
 /// Elements handled together: the material of a chunk fits the second-level cache.
@@ -224,12 +226,18 @@ pub(crate) fn write_words(words: &[u64], out: &mut [u8]) {
 
 /// Words as a message.
 pub(crate) fn to_bytes(words: &[u64]) -> Vec<u8> {
-    let mut bytes = vec![0; 8 * words.len()];
-    write_words(words, &mut bytes);
+    let mut bytes = take_bytes(8 * words.len());
+    let chunks = bytes.chunks_mut(8 * CHUNK).zip(words.chunks(CHUNK));
+    for_chunks(
+        chunks.collect(),
+        || (),
+        |(), _, (out, words)| write_words(words, out),
+    );
     bytes
 }
 
 /// A message as words.
+#[cfg(test)]
 pub(crate) fn from_bytes(bytes: &[u8]) -> Vec<u64> {
     let mut words = vec![0; bytes.len() / 8];
     read_words(bytes, &mut words);

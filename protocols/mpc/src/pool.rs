@@ -23,10 +23,9 @@
 //! A test runs this with a crash before and after every operation on every party's store.
 //!
 //! # At rest
-//! XChaCha20-Poly1305 under a key of this pool and party, by HKDF-SHA256 from a secret of the node.
-//! The nonce is the index and 16 bytes derived from the entry's own fresh secret: an index whose
-//! first attempt was lost may be dealt again by a *new* pool on the same disk image without repeating
-//! a nonce. Who reads the disk learns how many entries there are and their size, and who can write
+//! AES-256-GCM under a key of this pool, party and entry, by HKDF-SHA256 from a secret of the node.
+//! 16 bytes derived from the entry's own fresh secret go into its key: an index whose first attempt
+//! was lost may be dealt again by a *new* pool on the same disk image without repeating a nonce. Who reads the disk learns how many entries there are and their size, and who can write
 //! it can lose entries but not bring one back: restoring an old image of the disk does, so keep
 //! pools out of backups.
 //!
@@ -47,8 +46,6 @@ mod volatile;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use zeroize::Zeroizing;
-
 use crate::error::MpcError;
 use crate::keys::Secret32;
 use crate::party::Party;
@@ -57,7 +54,7 @@ use crate::session::SessionSpec;
 pub use ahead::{DealAhead, StoreAhead};
 pub use dispense::Dispense;
 pub(crate) use dispense::{GRANT_BYTES, INDEX_BYTES, Source};
-pub(crate) use entry::Entry;
+pub(crate) use entry::{Body, Entry};
 pub use id::PoolId;
 pub use policy::{Load, refill};
 pub use store::{Contents, Store, StoreError};
@@ -207,12 +204,13 @@ impl<S: Store> Pool<S> {
 
     /// Stores an entry durably. The dealer's index was [reserved](Self::reserve), an evaluator's
     /// is [new](Self::check_new).
-    pub(crate) fn append(&mut self, index: u64, entry: &Entry) -> Result<(), PoolError> {
+    pub(crate) fn append(&mut self, index: u64, entry: Entry) -> Result<(), PoolError> {
         let sealed = entry.seal(&self.key, &self.id, self.owner, index);
         self.check_room(sealed.len() as u64)?;
         self.next = self.next.max(index + 1);
-        self.store.append(index, &sealed)?;
-        self.unused.insert(index, sealed.len() as u64);
+        let bytes = sealed.len() as u64;
+        self.store.append(index, sealed)?;
+        self.unused.insert(index, bytes);
         Ok(())
     }
 
@@ -228,7 +226,7 @@ impl<S: Store> Pool<S> {
             .remove(&index)
             .ok_or(PoolError::Gone { index })?;
         self.store.mark(index)?;
-        let sealed = Zeroizing::new(self.store.read(index)?);
+        let sealed = self.store.read(index)?;
         let entry = Entry::open(sealed, &self.key, &self.id, self.owner, index)?;
         self.store.remove(index)?;
         Ok(entry)

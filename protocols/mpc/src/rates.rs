@@ -21,7 +21,7 @@ use crate::dealer::Dealer;
 use crate::evaluator::Evaluator;
 use crate::keys::Secret32;
 use crate::party::{EvaluatorIndex, Party};
-use crate::pool::{Entry, Pool, VolatileStore};
+use crate::pool::{Body, Entry, Pool, VolatileStore};
 use crate::rehearsal::{Rehearsal, Rehearsed};
 use crate::session::{Machine, SessionSpec};
 use crate::timed::{Timed, Times};
@@ -243,10 +243,10 @@ fn stored() -> Vec<Equation> {
     for index in 0..REPEATS as u64 {
         let entry = Entry {
             secret: Secret32::new([2; 32]),
-            body: vec![3; BYTES].into(),
+            body: Body::from(&[3; BYTES][..]),
         };
         let began = Instant::now();
-        let stored = pool.append(index, &entry);
+        let stored = pool.append(index, entry);
         let storing = began.elapsed();
         let began = Instant::now();
         let taken = pool.take(index);

@@ -26,6 +26,8 @@ pub use error::{DecodeError, EncodeError, ProgramError, RunError, StepError};
 pub use op::{BitWindow, ConvGeometry, Op, PAD, PoolGeometry, Tactic};
 pub use parameters::{ParameterError, Parameters};
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -192,17 +194,30 @@ pub struct Parts {
 }
 
 /// A checked fixed-point program. See the [module](self).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Parts", into = "Parts")]
 pub struct Program {
     parts: Parts,
+    /// Made when it is first asked for: weights of a hundred megabytes take as long to hash as a session.
+    digest: OnceLock<[u8; 32]>,
 }
+
+impl PartialEq for Program {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts == other.parts
+    }
+}
+
+impl Eq for Program {}
 
 impl Program {
     /// Checks everything; see the [module](self).
     pub fn new(parts: Parts) -> Result<Self, ProgramError> {
         check::check(&parts)?;
-        Ok(Self { parts })
+        Ok(Self {
+            parts,
+            digest: OnceLock::new(),
+        })
     }
 
     /// Name of the model.
@@ -281,6 +296,10 @@ impl Program {
 
     /// SHA-256 of the canonical encoding: equal programs, equal digest.
     pub fn digest(&self) -> [u8; 32] {
+        *self.digest.get_or_init(|| self.hash())
+    }
+
+    fn hash(&self) -> [u8; 32] {
         let mut hash = HashWriter(Sha256::new_with_prefix(b"ai-link/program/v2"));
         // Encoding plain integers, strings and sequences into a hash cannot fail; should it ever, the error
         // itself goes into the digest, which then matches no other party's.

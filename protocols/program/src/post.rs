@@ -127,13 +127,17 @@ pub(crate) fn apply(
             dims = next;
         }
     }
-    let mut shape = vec![batch];
-    shape.extend(dims);
+    let shape = batched(batch, &dims);
     let data = match indices {
         Some(found) => OutputData::I64(found),
         None => OutputData::F32(values.into_iter().map(|x| x as f32).collect()),
     };
     (shape, data)
+}
+
+/// A shape with its batch.
+pub(crate) fn batched(batch: usize, dims: &[usize]) -> Vec<usize> {
+    [&[batch], dims].concat()
 }
 
 /// Calls `f` on every lane along `axis`, in row-major order of the remaining axes.

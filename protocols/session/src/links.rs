@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use ai_link_mpc::Party;
-use ai_link_mpc::{LinkError, Links};
+use ai_link_mpc::buffers::spare_bytes;
+use ai_link_mpc::{LinkError, Links, Party};
 use ai_link_wire::node::{BulkReader, BulkStream, FrameKind, StreamError};
 use ai_link_wire::{Abort, Limit, PeerKey, codec};
 use tokio::time::timeout;
@@ -130,8 +130,11 @@ impl Links for SessionLinks {
     async fn recv(&mut self, from: Party, bytes: usize) -> Result<Vec<u8>, LinkError> {
         let link = self.link(from).map_err(LinkError::new)?;
         let peer = link.peer;
-        let received = link.reader.recv_exact(FrameKind::Data, bytes).await;
-        received.map_err(|source| LinkError::new(SessionError::of(from, peer, source)))
+        let buffer = spare_bytes(bytes);
+        let receiving = link.reader.recv_exact_into(FrameKind::Data, bytes, buffer);
+        receiving
+            .await
+            .map_err(|source| LinkError::new(SessionError::of(from, peer, source)))
     }
 }
 

@@ -6,9 +6,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
-use super::{Entry, INDEX_BYTES, PoolError, SharedPool, Store, lock};
+use super::{Body, Entry, INDEX_BYTES, PoolError, SharedPool, Store, lock};
+use crate::buffers::Wiped;
 use crate::dealer::Dealer;
 use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, Secret32};
@@ -94,7 +93,7 @@ impl<S: Store> DealAhead<S> {
         self.stored += 1;
         if self.stored == self.evaluators {
             let entry = self.entry.take().expect("awaited after it was dealt, qed");
-            lock(&self.pool).append(self.index, &entry)?;
+            lock(&self.pool).append(self.index, entry)?;
             self.state = Progress::Done;
         }
         Ok(())
@@ -147,7 +146,7 @@ impl<S: Store> Machine for DealAhead<S> {
                 if let Some(dealt) = self.dealer.take_ahead() {
                     self.entry = Some(Entry {
                         secret: dealt.input,
-                        body: dealt.masks,
+                        body: Body::from(&dealt.masks[..]),
                     });
                 }
             }
@@ -192,7 +191,7 @@ enum State {
         entry: u64,
         secret: Secret32,
         step: usize,
-        body: Zeroizing<Vec<u8>>,
+        body: Body,
     },
     Done,
     Failed,
@@ -262,9 +261,7 @@ impl<S: Store> StoreAhead<S> {
         let theirs = self.key_message().parse(payload, Party::Dealer)?;
         let secret = key.agree(theirs, Party::Dealer, &self.spec.session, self.index)?;
         let size = self.schedule.dealt_bytes_to(self.index);
-        // Reserved in full: a buffer that grows leaves copies behind that nobody wipes.
-        let body = Zeroizing::new(Vec::with_capacity(size));
-        self.advance(entry, secret, 0, body)
+        self.advance(entry, secret, 0, Body::with_room(size))
     }
 
     fn dealt(&self, step: usize) -> usize {
@@ -277,7 +274,7 @@ impl<S: Store> StoreAhead<S> {
         entry: u64,
         secret: Secret32,
         step: usize,
-        body: Zeroizing<Vec<u8>>,
+        body: Body,
     ) -> Result<State, MpcError> {
         let steps = step..self.schedule.steps().len();
         if let Some(step) = steps.into_iter().find(|step| self.dealt(*step) > 0) {
@@ -289,7 +286,7 @@ impl<S: Store> StoreAhead<S> {
             });
         }
         let stored = Entry { secret, body };
-        lock(&self.pool).append(entry, &stored)?;
+        lock(&self.pool).append(entry, stored)?;
         self.send(entry.to_le_bytes().to_vec());
         Ok(State::Done)
     }
@@ -315,7 +312,7 @@ impl<S: Store> Machine for StoreAhead<S> {
         if matches!(self.state, State::Failed) {
             return Err(MpcError::Failed);
         }
-        let payload = Zeroizing::new(payload);
+        let payload = Wiped::from(payload);
         let checked = check_message(self.party(), self.next_expected(), from, payload.len());
         let state = std::mem::replace(&mut self.state, State::Failed);
         checked?;
@@ -329,7 +326,7 @@ impl<S: Store> Machine for StoreAhead<S> {
                 step,
                 mut body,
             } => {
-                body.extend_from_slice(&payload);
+                body.push(&payload);
                 self.advance(entry, secret, step + 1, body)?
             }
             State::Done | State::Failed => State::Failed,

@@ -26,7 +26,7 @@ pub struct PoolId {
 impl PoolId {
     /// A digest of everything above.
     pub fn digest(&self) -> [u8; 32] {
-        let mut hash = Sha256::new_with_prefix(b"ai-link/mpc/pool/v1");
+        let mut hash = Sha256::new_with_prefix(b"ai-link/mpc/pool/v2");
         hash.update(self.program);
         hash.update(self.batch.to_be_bytes());
         hash.update([u8::from(self.sharing.is_some())]);

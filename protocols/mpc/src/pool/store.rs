@@ -15,7 +15,7 @@ pub trait Store: Send {
     fn reserve(&mut self, next: u64) -> Result<(), StoreError>;
 
     /// Stores an entry, and raises [`Contents::next`] above its index. Durable.
-    fn append(&mut self, index: u64, sealed: &[u8]) -> Result<(), StoreError>;
+    fn append(&mut self, index: u64, sealed: Vec<u8>) -> Result<(), StoreError>;
 
     /// The bytes of an entry that is there.
     fn read(&mut self, index: u64) -> Result<Vec<u8>, StoreError>;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Contents, Store, StoreError};
+use crate::buffers::{copied_bytes, give_bytes};
 
 /// A store for sessions that are rehearsed or dealt for in one run of a process.
 ///
@@ -29,14 +30,14 @@ impl Store for VolatileStore {
         Ok(())
     }
 
-    fn append(&mut self, index: u64, sealed: &[u8]) -> Result<(), StoreError> {
+    fn append(&mut self, index: u64, sealed: Vec<u8>) -> Result<(), StoreError> {
         self.next = self.next.max(index + 1);
-        self.entries.insert(index, sealed.to_vec());
+        self.entries.insert(index, sealed);
         Ok(())
     }
 
     fn read(&mut self, index: u64) -> Result<Vec<u8>, StoreError> {
-        let entry = self.entries.get(&index).cloned();
+        let entry = self.entries.get(&index).map(|entry| copied_bytes(entry));
         entry.ok_or_else(|| StoreError::new(format!("there is no entry {index}")))
     }
 
@@ -46,7 +47,8 @@ impl Store for VolatileStore {
     }
 
     fn remove(&mut self, index: u64) -> Result<(), StoreError> {
-        self.entries.remove(&index);
+        // It is encrypted.
+        self.entries.remove(&index).map(give_bytes);
         self.marked.remove(&index);
         Ok(())
     }
@@ -60,8 +62,8 @@ mod tests {
     fn it_keeps_the_contract_within_a_process() {
         let mut store = VolatileStore::default();
         store.reserve(1).unwrap();
-        store.append(0, b"zero").unwrap();
-        store.append(4, b"four").unwrap();
+        store.append(0, b"zero".to_vec()).unwrap();
+        store.append(4, b"four".to_vec()).unwrap();
         store.mark(0).unwrap();
         let contents = store.load().unwrap();
         assert_eq!(contents.next, 5);

@@ -516,7 +516,7 @@ fn a_damaged_entry_is_refused_and_gone() {
     let node = &group.evaluators[1];
     let mut bytes = node.disk.store().read(0).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
-    node.disk.store().append(0, &bytes).unwrap();
+    node.disk.store().append(0, bytes).unwrap();
     for expected in ["does not open", "used before"] {
         let pool = node.pool.clone();
         let mut machine =

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ai_link_mpc::buffers::wipe_bytes;
 use ai_link_wire::node::{BulkWriter, FrameKind, SentNow, StreamError};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
@@ -58,8 +59,14 @@ impl Outgoing {
     /// Sends a frame, or queues it. Waits only while the queue is full.
     pub(super) async fn send(&mut self, kind: FrameKind, payload: Vec<u8>) -> Result<(), Unsent> {
         let job = match self.send_now(kind, &payload).map_err(Unsent::Broken)? {
-            SentNow::All => return Ok(()),
-            SentNow::Part => Job::Rest,
+            SentNow::All => {
+                wipe_bytes(payload);
+                return Ok(());
+            }
+            SentNow::Part => {
+                wipe_bytes(payload);
+                Job::Rest
+            }
             SentNow::Nothing => Job::Frame(kind, payload),
         };
         self.behind.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +101,10 @@ async fn work(
     while let Some(job) = jobs.recv().await {
         let mut writer = writer.lock().await;
         match job {
-            Job::Frame(kind, payload) => writer.send(kind, &payload).await?,
+            Job::Frame(kind, payload) => {
+                writer.send(kind, &payload).await?;
+                wipe_bytes(payload);
+            }
             Job::Rest => writer.flush().await?,
         }
         drop(writer);

@@ -198,7 +198,21 @@ impl BulkReader {
         kind: FrameKind,
         bytes: usize,
     ) -> Result<Vec<u8>, StreamError> {
-        let (_, payload) = self.recv(&[(kind, Room::Exactly(bytes))]).await?;
+        self.recv_exact_into(kind, bytes, Vec::new()).await
+    }
+
+    /// As [`recv_exact`](Self::recv_exact), into the room that `buffer`, which is emptied, has already.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    pub async fn recv_exact_into(
+        &mut self,
+        kind: FrameKind,
+        bytes: usize,
+        buffer: Vec<u8>,
+    ) -> Result<Vec<u8>, StreamError> {
+        let wanted = [(kind, Room::Exactly(bytes))];
+        let (_, payload) = self.recv(&wanted, buffer).await?;
         Ok(payload)
     }
 
@@ -211,7 +225,7 @@ impl BulkReader {
         kind: FrameKind,
         max: usize,
     ) -> Result<Vec<u8>, StreamError> {
-        let (_, payload) = self.recv(&[(kind, Room::AtMost(max))]).await?;
+        let (_, payload) = self.recv(&[(kind, Room::AtMost(max))], Vec::new()).await?;
         Ok(payload)
     }
 
@@ -227,12 +241,13 @@ impl BulkReader {
             .iter()
             .map(|&(kind, max)| (kind, Room::AtMost(max)))
             .collect();
-        self.recv(&wanted).await
+        self.recv(&wanted, Vec::new()).await
     }
 
     async fn recv(
         &mut self,
         wanted: &[(FrameKind, Room)],
+        buffer: Vec<u8>,
     ) -> Result<(FrameKind, Vec<u8>), StreamError> {
         self.io.begin_frame();
         let header = self.recv_header().await?;
@@ -244,7 +259,7 @@ impl BulkReader {
             Room::Exactly(_) => EXACT_STEP,
             Room::AtMost(_) => STEP,
         };
-        let payload = self.recv_payload(header, step).await?;
+        let payload = self.recv_payload(header, step, buffer).await?;
         Ok((header.kind, payload))
     }
 
@@ -263,7 +278,7 @@ impl BulkReader {
         if let Err(error) = frame::admit(header, &[(FrameKind::Abort, Room::AtMost(ABORT.get()))]) {
             return StreamError::Frame(error);
         }
-        let payload = match self.recv_payload(header, STEP).await {
+        let payload = match self.recv_payload(header, STEP, Vec::new()).await {
             Ok(payload) => payload,
             Err(error) => return error,
         };
@@ -276,18 +291,20 @@ impl BulkReader {
         }
     }
 
-    /// Reads the payload of an admitted header. A buffer never has more room than the bytes that have
+    /// Reads the payload of an admitted header. A buffer never gets more room than the bytes that have
     /// arrived and `first`, doubled.
     async fn recv_payload(
         &mut self,
         header: FrameHeader,
         first: usize,
+        mut payload: Vec<u8>,
     ) -> Result<Vec<u8>, StreamError> {
         let length = header.length as usize;
-        let mut payload = Vec::new();
+        payload.clear();
         while payload.len() < length {
             let have = payload.len();
-            let step = (length - have).min(have.max(first));
+            let room = payload.capacity() - have;
+            let step = (length - have).min(room.max(have).max(first));
             payload.reserve_exact(step);
             self.fill(&mut payload, have + step).await?;
         }
