@@ -1,0 +1,5 @@
+//! Ciphertext arithmetic: thin, batched layers over `tfhe::core_crypto`.
+
+pub(crate) mod bootstrap;
+pub(crate) mod keyswitch;
+pub(crate) mod sum;
