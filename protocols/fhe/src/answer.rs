@@ -1,18 +1,18 @@
 //! An encrypted result, made small.
 //!
-//! Up to two outputs are sent as LWE ciphertexts of dimension `k N`. More are packed, sixteen to a GLWE ciphertext of the
+//! Sums of inputs alone are coefficients of one product of polynomials and share its mask. Otherwise up to two outputs are sent as LWE ciphertexts of dimension `k N`. More are packed, sixteen to a GLWE ciphertext of the
 //! same total dimension (Chillotti et al., *Improving TFHE: Faster Packed Homomorphic Operations*, 2017, section 3, with
 //! the public key switch of tfhe). Then every word is rounded to a few bits, which is all that its noise leaves of it.
 
 use tfhe::core_crypto::prelude::*;
 
+use crate::engine::packing::pack;
 use crate::error::FheError;
 use crate::header;
 use crate::ids::{KeyId, ProgramId};
 use crate::keys::{ClientKey, EvaluationKey};
 use crate::parameters::PACKED;
-use crate::program::Program;
-use crate::program::round;
+use crate::program::{Layout, Program, round};
 
 /// First bytes of an answer; the last is the version of the format.
 pub(crate) const MAGIC: [u8; 4] = *b"AFA\x01";
@@ -37,26 +37,9 @@ pub(crate) fn encode(
     key: &EvaluationKey,
 ) -> Vec<u8> {
     let set = program.set();
-    let words = if program.packs() {
-        let size = set.dimension() + 1;
-        let native = CiphertextModulus::new_native();
-        let mut packed = Vec::with_capacity(program.answer_words());
-        for group in lwes.chunks(PACKED * size) {
-            let list = LweCiphertextList::from_container(group, LweSize(size), native);
-            let mut glwe = GlweCiphertext::new(
-                0u64,
-                GlweDimension(set.packing_rank()).to_glwe_size(),
-                PolynomialSize(PACKED),
-                native,
-            );
-            par_keyswitch_lwe_ciphertext_list_and_pack_in_glwe_ciphertext(
-                &key.packing,
-                &list,
-                &mut glwe,
-            );
-            packed.extend(glwe.into_container());
-        }
-        packed
+    let words = if program.layout() == Layout::Packed {
+        let groups = lwes.chunks(PACKED * (set.dimension() + 1));
+        groups.flat_map(|group| pack(&key.packing, group)).collect()
     } else {
         lwes
     };
@@ -76,21 +59,39 @@ pub(crate) fn decrypt(
     let body = header::read(bytes, MAGIC, WHAT, key.id(), program.id(), body)?;
     let words = read_bits(body, program.answer_words(), u32::from(program.answer_bits));
     let native = CiphertextModulus::new_native();
-    let phases: Vec<u64> = if program.packs() {
-        let size = (set.packing_rank() + 1) * PACKED;
-        let phases = words.chunks(size).flat_map(|c| {
-            let glwe = GlweCiphertext::from_container(c, PolynomialSize(PACKED), native);
-            let mut plain = PlaintextList::new(0, PlaintextCount(PACKED));
-            decrypt_glwe_ciphertext(&key.packing(), &glwe, &mut plain);
-            plain.into_container()
-        });
-        phases.collect()
-    } else {
-        let phases = words.chunks(set.dimension() + 1).map(|c| {
-            let lwe = LweCiphertext::from_container(c, native);
-            decrypt_lwe_ciphertext(&key.big(), &lwe).0
-        });
-        phases.collect()
+    let phases: Vec<u64> = match program.layout() {
+        Layout::Packed => {
+            let size = (set.packing_rank() + 1) * PACKED;
+            let phases = words.chunks(size).flat_map(|c| {
+                let glwe = GlweCiphertext::from_container(c, PolynomialSize(PACKED), native);
+                let mut plain = PlaintextList::new(0, PlaintextCount(PACKED));
+                decrypt_glwe_ciphertext(&key.packing(), &glwe, &mut plain);
+                plain.into_container()
+            });
+            phases.collect()
+        }
+        Layout::Shared => {
+            let (mask, bodies) = words.split_at(set.dimension());
+            let mut glwe = mask.to_vec();
+            glwe.resize(set.dimension() + set.degree(), 0);
+            for (i, body) in bodies.iter().enumerate() {
+                glwe[set.dimension() + program.shared_place(i)] = *body;
+            }
+            let glwe = GlweCiphertext::from_container(glwe, PolynomialSize(set.degree()), native);
+            let mut plain = PlaintextList::new(0, PlaintextCount(set.degree()));
+            decrypt_glwe_ciphertext(&key.ring(), &glwe, &mut plain);
+            let plain = plain.into_container();
+            (0..bodies.len())
+                .map(|i| plain[program.shared_place(i)])
+                .collect()
+        }
+        Layout::Separate => {
+            let phases = words.chunks(set.dimension() + 1).map(|c| {
+                let lwe = LweCiphertext::from_container(c, native);
+                decrypt_lwe_ciphertext(&key.big(), &lwe).0
+            });
+            phases.collect()
+        }
     };
     Ok(program
         .outputs

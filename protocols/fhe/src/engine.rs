@@ -2,4 +2,5 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod keyswitch;
+pub(crate) mod packing;
 pub(crate) mod sum;

@@ -12,7 +12,7 @@ use crate::engine::sum::Summation;
 use crate::error::FheError;
 use crate::ids::ProgramId;
 use crate::keys::EvaluationKey;
-use crate::program::{Bootstrap, Program, Table};
+use crate::program::{Bootstrap, Layout, Program, Table};
 use crate::request;
 
 /// Bootstraps that share a pass over the key, at most: more gain nothing, and cancellation waits for a batch.
@@ -96,8 +96,14 @@ impl Evaluator {
             batches.into_iter().for_each(|lwes| sums.extend(lwes));
         }
         let outputs = &self.program.outputs;
-        let lwes: Vec<Vec<u64>> = outputs.par_iter().map(|o| sums.eval(&o.form)).collect();
-        Ok(answer::encode(lwes.concat(), &self.program, self.id, key))
+        let words = match self.program.layout() {
+            Layout::Shared => sums.shared(&self.program),
+            Layout::Separate | Layout::Packed => {
+                let lwes: Vec<Vec<u64>> = outputs.par_iter().map(|o| sums.eval(&o.form)).collect();
+                lwes.concat()
+            }
+        };
+        Ok(answer::encode(words, &self.program, self.id, key))
     }
 
     /// The results of `bootstraps` as LWE ciphertexts of dimension `k N`, end to end.

@@ -28,7 +28,7 @@ pub enum ParameterSet {
 /// Outputs that one packed answer holds.
 pub(crate) const PACKED: usize = 16;
 /// Decomposition of the packing key switch: one level is enough, since answers are coarse.
-pub(crate) const PACKING_BASE: DecompositionBaseLog = DecompositionBaseLog(24);
+pub(crate) const PACKING_BASE: DecompositionBaseLog = DecompositionBaseLog(23);
 pub(crate) const PACKING_LEVELS: DecompositionLevelCount = DecompositionLevelCount(1);
 
 impl ParameterSet {

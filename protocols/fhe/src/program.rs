@@ -60,6 +60,18 @@ pub struct Program {
     pub(crate) answer_bits: u8,
 }
 
+/// How the results of a program are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Each as an LWE ciphertext.
+    Separate,
+    /// Sums of inputs alone: coefficients of one product of polynomials, with one mask for all. Only those coefficients'
+    /// bodies are sent, so that the others, which mix weights in other ways, cannot be decrypted.
+    Shared,
+    /// Packed by a key switch, sixteen to a ciphertext.
+    Packed,
+}
+
 /// A sum of sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Form {
@@ -131,19 +143,39 @@ impl Program {
         self.inputs().div_ceil(self.set.degree())
     }
 
-    /// Whether results are packed into GLWE ciphertexts, or each is sent as an LWE ciphertext.
-    pub(crate) fn packs(&self) -> bool {
-        self.outputs.len() > 2
+    /// How results are laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        let outputs = self.outputs.len();
+        let fits = self.inputs().saturating_mul(outputs) <= self.set.degree();
+        match outputs {
+            1 => Layout::Separate,
+            _ if self.layers.is_empty() && fits => Layout::Shared,
+            2 => Layout::Separate,
+            _ => Layout::Packed,
+        }
     }
 
     /// Words of an answer.
     pub(crate) fn answer_words(&self) -> usize {
-        if self.packs() {
-            let bodies = (self.set.packing_rank() + 1) * PACKED;
-            self.outputs.len().div_ceil(PACKED) * bodies
-        } else {
-            self.outputs.len() * (self.set.dimension() + 1)
+        let outputs = self.outputs.len();
+        match self.layout() {
+            Layout::Separate => outputs * (self.set.dimension() + 1),
+            Layout::Shared => self.set.dimension() + outputs,
+            Layout::Packed => outputs.div_ceil(PACKED) * (self.set.packing_rank() + 1) * PACKED,
         }
+    }
+
+    /// Body words of a request: those that hold inputs, or all if results share one product.
+    pub(crate) fn request_words(&self) -> usize {
+        match self.layout() {
+            Layout::Shared => self.set.degree(),
+            Layout::Separate | Layout::Packed => self.inputs(),
+        }
+    }
+
+    /// The coefficient that holds an output of [`Layout::Shared`].
+    pub(crate) fn shared_place(&self, output: usize) -> usize {
+        self.inputs() * output + self.inputs() - 1
     }
 
     /// The program as bytes.

@@ -1,7 +1,7 @@
 //! An encrypted record: the packed inputs as seeded GLWE ciphertexts.
 //!
 //! Header, a 128-bit seed of the masks, then the bodies: `N` words of 64 bits for every `N` inputs, of which those that
-//! hold no input are cut off the last.
+//! hold no input are cut off the last (unless results share one product).
 
 use tfhe::core_crypto::commons::math::random::Seed;
 use tfhe::core_crypto::prelude::*;
@@ -20,7 +20,7 @@ const WHAT: &str = "request";
 impl Program {
     /// Bytes of a request.
     pub fn request_bytes(&self) -> usize {
-        header::HEADER + 16 + 8 * self.inputs()
+        header::HEADER + 16 + 8 * self.request_words()
     }
 }
 
@@ -51,10 +51,10 @@ pub(crate) fn encrypt(
         set.tfhe().glwe_noise_distribution,
         &mut entropy.seeder(b"request noise"),
     );
-    let body = 16 + 8 * program.inputs();
+    let body = 16 + 8 * program.request_words();
     let mut bytes = header::write(MAGIC, key.id(), program.id(), body);
     bytes.extend(seed.0.to_le_bytes());
-    let words = list.as_ref()[..program.inputs()].iter();
+    let words = list.as_ref()[..program.request_words()].iter();
     bytes.extend(words.flat_map(|w: &u64| w.to_le_bytes()));
     bytes
 }
@@ -67,7 +67,7 @@ pub(crate) fn decode(
     key: KeyId,
 ) -> Result<GlweCiphertextListOwned<u64>, FheError> {
     let set = program.set();
-    let size = 16 + 8 * program.inputs();
+    let size = 16 + 8 * program.request_words();
     let body = header::read(bytes, MAGIC, WHAT, key, id, size)?;
     let (seed, words) = body
         .split_first_chunk::<16>()

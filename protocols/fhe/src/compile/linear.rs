@@ -8,7 +8,7 @@ use crate::package::Package;
 use crate::parameters::ParameterSet;
 use crate::program::{Exactness, Form, INPUT_SHIFT, Output, Program};
 
-/// How many bits inputs and sums have. Packing adds noise, so many outputs are coarser than few.
+/// How many bits inputs and sums have. Packing adds noise, so sums that must be packed are coarser.
 struct Width {
     input_bits: u8,
     sum_bits: u32,
@@ -21,8 +21,8 @@ const FEW: Width = Width {
     answer_bits: 36,
 };
 const MANY: Width = Width {
-    input_bits: 8,
-    sum_bits: 15,
+    input_bits: 5,
+    sum_bits: 12,
     answer_bits: 26,
 };
 
@@ -33,7 +33,9 @@ pub(super) fn compile(
     options: &Options,
 ) -> Result<Package, CompileError> {
     let outputs = model.bias.len();
-    let width = if outputs > 2 { MANY } else { FEW };
+    let set = options.set.unwrap_or(ParameterSet::Ring1024);
+    let is_shared = pipeline.features * outputs <= set.degree();
+    let width = if outputs > 2 && !is_shared { MANY } else { FEW };
     let limit = (1i64 << (width.input_bits - 1)) - 1;
     let (offset, step) = grid(pipeline.features, prepared, limit);
     // In units of the grid, weights differ by orders of magnitude; the largest sum decides how fine they may be.
@@ -60,7 +62,7 @@ pub(super) fn compile(
         f64::from(1u32 << (width.sum_bits - 1))
     };
     let scale = largest / fine;
-    let shift = 63 - width.sum_bits - 1;
+    let shift = 62 - width.sum_bits;
     let form = |row: &Vec<f64>| Form {
         terms: row
             .iter()
@@ -75,6 +77,18 @@ pub(super) fn compile(
             .collect(),
         constant: 0,
     };
+    // No record that the encoder makes reaches half of the torus.
+    let reach =
+        |row: &Vec<f64>| row.iter().map(|w| (w / scale).round().abs()).sum::<f64>() * limit as f64;
+    let have = float.iter().map(reach).fold(0.0, f64::max);
+    let most = f64::from(1u32 << (width.sum_bits + 1)) - 1.0;
+    if have > most {
+        return Err(CompileError::TooLarge {
+            what: "steps of a sum",
+            have: have as usize,
+            limit: most as usize,
+        });
+    }
     let outputs: Vec<Output> = float
         .iter()
         .map(|row| Output {
@@ -83,7 +97,7 @@ pub(super) fn compile(
         })
         .collect();
     let program = Program {
-        set: options.set.unwrap_or(ParameterSet::Ring1024),
+        set,
         exactness: Exactness::Exact,
         inputs: pipeline.features as u32,
         input_bits: width.input_bits,

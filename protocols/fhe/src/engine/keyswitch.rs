@@ -51,18 +51,20 @@ impl RoundedKeyswitchKey {
                 start
             })
             .collect();
-        for (i, block) in self.rows.chunks_exact(size * levels).enumerate() {
-            for (c, out) in inputs.iter().zip(&mut out) {
-                // tfhe yields the least significant level first, and stores rows in that order too.
-                let digits = self.decomposer.decompose(c[i]);
-                for (row, digit) in block.chunks_exact(size).zip(digits) {
-                    let digit = digit.value() as u32;
-                    for (o, r) in out.iter_mut().zip(row) {
-                        *o = o.wrapping_sub(r.wrapping_mul(digit));
+        pulp::Arch::new().dispatch(|| {
+            for (i, block) in self.rows.chunks_exact(size * levels).enumerate() {
+                for (c, out) in inputs.iter().zip(&mut out) {
+                    // tfhe yields the least significant level first, and stores rows in that order too.
+                    let digits = self.decomposer.decompose(c[i]);
+                    for (row, digit) in block.chunks_exact(size).zip(digits) {
+                        let digit = digit.value() as u32;
+                        for (o, r) in out.iter_mut().zip(row) {
+                            *o = o.wrapping_sub(r.wrapping_mul(digit));
+                        }
                     }
                 }
             }
-        }
+        });
         let modulus = CiphertextModulus::new_native();
         out.into_iter()
             .map(|c| LweCiphertext::from_container(c, modulus))

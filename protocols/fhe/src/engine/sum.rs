@@ -9,7 +9,7 @@ use tfhe::core_crypto::fft_impl::fft64::math::polynomial::FourierPolynomial;
 use tfhe::core_crypto::prelude::*;
 
 use crate::parameters::ParameterSet;
-use crate::program::{DENSE, Form};
+use crate::program::{DENSE, Form, Program};
 
 /// The sources of a run so far.
 pub(crate) struct Summation<'a> {
@@ -81,6 +81,43 @@ impl<'a> Summation<'a> {
             }
         }
         out
+    }
+
+    /// All outputs of a program without tables, as coefficients of one product: its mask, then their bodies.
+    ///
+    /// With `W(X) = sum_j sum_i w_ji X^(F j + F - 1 - i)` for `F` inputs, coefficient `F j + F - 1` of the product is the sum
+    /// of output `j`: of other blocks, only coefficients without an input fall there.
+    pub(crate) fn shared(&self, program: &Program) -> Vec<u64> {
+        let (degree, features) = (self.set.degree(), self.inputs);
+        let (_, body) = self.glwes[0].split_at(self.set.rank() * degree);
+        let mut weights = vec![0u64; degree];
+        for (j, output) in program.outputs.iter().enumerate() {
+            for (source, weight) in &output.form.terms {
+                weights[features * j + features - 1 - *source as usize] = *weight as u64;
+            }
+        }
+        let transformed = forward(&weights, Kind::Integer);
+        let mut words: Vec<u64> = Vec::with_capacity(self.set.dimension() + program.outputs.len());
+        for a in &self.masks[0] {
+            words.extend(backward(a, &transformed, degree));
+        }
+        for (j, output) in program.outputs.iter().enumerate() {
+            let place = program.shared_place(j);
+            let sum = weights
+                .iter()
+                .enumerate()
+                .fold(output.form.constant, |sum, (e, w)| {
+                    if *w == 0 {
+                        sum
+                    } else if e <= place {
+                        sum.wrapping_add(w.wrapping_mul(body[place - e]))
+                    } else {
+                        sum.wrapping_sub(w.wrapping_mul(body[degree + place - e]))
+                    }
+                });
+            words.push(sum);
+        }
+        words
     }
 
     fn sparse(&self, block: usize, terms: &[(u32, i64)], out: &mut [u64]) {

@@ -1,6 +1,6 @@
 //! Noise of every step, and the probability that any goes wrong.
 
-use super::{Exactness, Form, Program, Table};
+use super::{Exactness, Form, Layout, Program, Table};
 use crate::error::CompileError;
 use crate::noise;
 
@@ -86,11 +86,19 @@ impl Program {
             sources.extend(moved);
         }
         let mut answer = noise::answer_rounding(set, u32::from(self.answer_bits));
-        if self.packs() {
+        if self.layout() == Layout::Packed {
             answer += noise::packing(set);
         }
         for (i, o) in self.outputs.iter().enumerate() {
-            let variance = self.variance(&o.form, &sources) + answer;
+            let own = match self.layout() {
+                // The product's mask is that of all sums.
+                Layout::Shared => {
+                    let all = self.outputs.iter();
+                    all.map(|o| self.variance(&o.form, &sources)).sum()
+                }
+                Layout::Separate | Layout::Packed => self.variance(&o.form, &sources),
+            };
+            let variance = own + answer;
             let step = o.step as f64 * (-64f64).exp2();
             proof.output_deviation = proof.output_deviation.max(variance.sqrt() / step);
             if self.exactness == Exactness::Exact {
