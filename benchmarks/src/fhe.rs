@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ai_link_fhe::{
-    ClientKey, Control, Encoder, Entropy, EvaluationKey, Evaluator, Exactness, GeneratedKey,
-    Options as Compile, ParameterSet, Program, compile, run_float,
+    Activations, ClientKey, Control, Encoder, Entropy, EvaluationKey, Evaluator, Exactness,
+    GeneratedKey, Options as Compile, ParameterSet, Program, compile, run_float,
 };
 use anyhow::Context as _;
 use clap::Args;
@@ -46,6 +46,9 @@ pub(crate) struct Options {
     /// Share of calibration records that may change class when the model becomes integers.
     #[arg(long, default_value_t = 0.005)]
     tolerance: f64,
+    /// Lets activations that the tolerance does not need become lines.
+    #[arg(long)]
+    linearise: bool,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -60,6 +63,8 @@ fn parameter_set(text: &str) -> Result<ParameterSet, String> {
 #[derive(Debug, Serialize)]
 struct Report {
     model: String,
+    /// Whether activations were allowed to become lines.
+    linearised: bool,
     /// Whether decrypted results equal the reference by design.
     exact: bool,
     parameters: String,
@@ -128,6 +133,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let settings = Compile {
         set: options.set,
         tolerance: options.tolerance,
+        activations: if options.linearise {
+            Activations::Necessary
+        } else {
+            Activations::All
+        },
         ..Compile::default()
     };
     let package = compile(&workload.onnx, &workload.calibration, settings)?;
@@ -198,6 +208,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let ours = program.bootstraps() as f64 / server_s;
     let report = Report {
         model: options.model.clone(),
+        linearised: options.linearise,
         exact: program.exactness() == Exactness::Exact,
         parameters: program.set().to_string(),
         encrypt_s,

@@ -28,6 +28,18 @@ pub struct Options {
     /// Share of calibration records that may change class when the model becomes integers; for a regression, the error
     /// relative to the spread of its values, both root mean squares.
     pub tolerance: f64,
+    /// Which activations of a network keep their table.
+    pub activations: Activations,
+}
+
+/// Which activations of a network are evaluated by table look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activations {
+    /// All of them.
+    All,
+    /// Those that the tolerance needs; the rest become lines. That is another, simpler model, close to the one given on
+    /// the calibration records: look at its accuracy on held-out ones.
+    Necessary,
 }
 
 impl Default for Options {
@@ -36,6 +48,7 @@ impl Default for Options {
             limits: ImportLimits::default(),
             set: None,
             tolerance: 0.005,
+            activations: Activations::All,
         }
     }
 }

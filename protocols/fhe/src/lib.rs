@@ -79,7 +79,7 @@ mod program;
 mod request;
 
 pub use answer::key_of;
-pub use compile::{Options, compile, run_float};
+pub use compile::{Activations, Options, compile, run_float};
 pub use decrypted::{AnyDecrypted, Approximate, Decrypted, Exact};
 pub use encoder::{Decoder, Encoder, Reading};
 pub use entropy::Entropy;

@@ -14,6 +14,8 @@ mod check;
 mod clear;
 mod prove;
 
+use std::sync::OnceLock;
+
 use bincode::config::{Configuration, Limit, standard};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +60,24 @@ pub struct Program {
     pub(crate) outputs: Vec<Output>,
     /// Bits that each word of an answer is rounded to.
     pub(crate) answer_bits: u8,
+    #[serde(skip)]
+    pub(crate) id: CachedId,
+}
+
+/// The name of a program, once it was asked for. No part of it: all are equal, and a clone finds it anew.
+#[derive(Debug, Default)]
+pub(crate) struct CachedId(OnceLock<ProgramId>);
+
+impl Clone for CachedId {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for CachedId {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How the results of a program are sent.
@@ -232,6 +252,7 @@ impl Program {
                 step: 1 << 60,
             }],
             answer_bits: 16,
+            id: CachedId::default(),
         };
         debug_assert_eq!(program.check(), Ok(()));
         program
@@ -270,7 +291,7 @@ impl Program {
 
     /// The name of the program.
     pub fn id(&self) -> ProgramId {
-        ProgramId::of(&self.encode())
+        *self.id.0.get_or_init(|| ProgramId::of(&self.encode()))
     }
 }
 

@@ -2,16 +2,16 @@
 
 mod common;
 
-use ai_link_fhe::{AnyDecrypted, Evaluator, run_float};
+use ai_link_fhe::{Activations, AnyDecrypted, Evaluator, Options, compile, run_float};
 use common::{Case, case, run};
 
-fn check(model: &str, count: usize) {
+fn check(case: Case, model: &str, count: usize) {
     let Case {
         onnx,
         package,
         records,
         labels,
-    } = case(model, "digits");
+    } = case;
     let proof = package.program.prove().unwrap();
     let float = run_float(&onnx, &records, Default::default()).unwrap();
     let evaluator = Evaluator::new(package.program.clone());
@@ -50,10 +50,24 @@ fn check(model: &str, count: usize) {
 
 #[test]
 fn relu() {
-    check("mlp_relu", 40);
+    check(case("mlp_relu", "digits"), "mlp_relu", 25);
 }
 
 #[test]
 fn tanh() {
-    check("mlp_tanh", 30);
+    check(case("mlp_tanh", "digits"), "mlp_tanh", 15);
+}
+
+#[test]
+fn fewer_activations() {
+    let mut case = case("mlp_relu", "digits");
+    let all = case.package.program.bootstraps();
+    let calibration = common::rows("digits-calibration.npy");
+    let options = Options {
+        activations: Activations::Necessary,
+        ..Options::default()
+    };
+    case.package = compile(&case.onnx, &calibration, options).unwrap();
+    assert!(case.package.program.bootstraps() < all);
+    check(case, "mlp_relu, fewer activations", 25);
 }

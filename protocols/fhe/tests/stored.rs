@@ -7,7 +7,7 @@ use common::{case, entropy, file, keys};
 
 /// The evaluation key made from fixed entropy. Should a new tfhe draw or lay out its words in another way, keys that
 /// clients and workers hold would no longer fit together.
-const KEY: &str = "STORED_KEY_ID";
+const KEY: &str = "75140e6922282d95c858bee2aacf6a5b1b49c6274e993616c879b6cd46fe1a71";
 
 #[test]
 fn version_1_is_read() {

@@ -6,7 +6,7 @@ use crate::error::CompileError;
 use crate::model::{Linear, Pipeline};
 use crate::package::Package;
 use crate::parameters::ParameterSet;
-use crate::program::{Exactness, Form, INPUT_SHIFT, Output, Program};
+use crate::program::{CachedId, Exactness, Form, INPUT_SHIFT, Output, Program};
 
 /// How many bits inputs and sums have. Packing adds noise, so sums that must be packed are coarser.
 struct Width {
@@ -105,6 +105,7 @@ pub(super) fn compile(
         layers: Vec::new(),
         outputs,
         answer_bits: width.answer_bits,
+        id: CachedId::default(),
     };
     program
         .check()

@@ -8,7 +8,7 @@
 //! * **Kinks at zero** (`Relu`, `LeakyRelu`) of sums of inputs are `a z + b |z|`. The first term is a sum of inputs again and
 //!   moves on into the next rows. `|z| - R/2` over `[-R, R]` is antiperiodic, so the table serves all of the torus: twice the
 //!   resolution of one that serves the half, at no cost.
-//! * **Linear enough** units of sums of inputs lose their table: the line through what they gave on calibration records takes
+//! * **Linear enough** units of sums of inputs, if asked for ([`Activations::Necessary`]), lose their table: the line through what they gave on calibration records takes
 //!   its place, for those whose results change least, as long as the whole stays within the tolerance.
 //! * **Weights after a table** are small integers, since they multiply the table's noise; each unit's table is scaled so
 //!   that its largest weight is the largest integer, and the integer's size is chosen to balance rounding and noise.
@@ -19,14 +19,14 @@ mod rows;
 
 use ai_link_program::Graph;
 
-use super::{Options, fidelity, linear};
+use super::{Activations, Options, fidelity, linear};
 use crate::encoder::{Code, Decoder, Encoder};
 use crate::error::CompileError;
 use crate::model::{Decision, Head};
 use crate::noise;
 use crate::package::Package;
 use crate::parameters::ParameterSet;
-use crate::program::{Bootstrap, Exactness, Form, INPUT_SHIFT, Output, Program, Table};
+use crate::program::{Bootstrap, CachedId, Exactness, Form, INPUT_SHIFT, Output, Program, Table};
 use expr::Expr;
 use lower::Lowered;
 use rows::Row;
@@ -131,6 +131,9 @@ pub(super) fn compile(
         step,
     };
     let all = setting.build(&units)?;
+    if options.activations == Activations::All {
+        return Ok(all);
+    }
     // The least important units become linear, as many as the tolerance allows.
     let order = setting.by_importance(&units);
     let within = |package: &Package| {
@@ -285,6 +288,7 @@ impl Setting<'_> {
                 })
                 .collect(),
             answer_bits: ANSWER_BITS,
+            id: CachedId::default(),
         };
         program
             .check()

@@ -23,7 +23,7 @@ use crate::model::{Ensemble, Pipeline};
 use crate::noise;
 use crate::package::Package;
 use crate::parameters::ParameterSet;
-use crate::program::{Bootstrap, Exactness, Form, INPUT_SHIFT, Output, Program, Table};
+use crate::program::{Bootstrap, CachedId, Exactness, Form, INPUT_SHIFT, Output, Program, Table};
 use grid::Grid;
 use groups::{Group, Plan};
 use quantise::Quantised;
@@ -221,6 +221,7 @@ fn assemble(
         },
         outputs,
         answer_bits: ANSWER_BITS,
+        id: CachedId::default(),
     };
     program
         .check()
