@@ -130,6 +130,7 @@ pub(super) fn compile(
         offset,
         step,
     };
+    let units = setting.audible(&units);
     let all = setting.build(&units)?;
     if options.activations == Activations::All {
         return Ok(all);
@@ -171,6 +172,42 @@ struct Setting<'a> {
 }
 
 impl Setting<'_> {
+    /// Torus per real unit of outputs.
+    fn output_slope(&self) -> f64 {
+        let outputs = &self.lowered.outputs;
+        let largest = self
+            .traces
+            .iter()
+            .flat_map(|t| outputs.iter().map(|row| row.eval(t)))
+            .fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
+        0.5 / (HEADROOM * largest)
+    }
+
+    /// Units without those that say less than their own noise would: dead ones, above all.
+    fn audible(&self, units: &[Unit]) -> Vec<Unit> {
+        let inputs = self.lowered.inputs;
+        let slope = self.output_slope();
+        let rows = self.lowered.units.iter().map(|(row, _)| row);
+        let readers: Vec<(&Row, f64)> = rows
+            .zip(units.iter().map(|u| u.slope))
+            .chain(self.lowered.outputs.iter().map(|row| (row, slope)))
+            .collect();
+        let all: Vec<usize> = (0..units.len()).collect();
+        let loudest = scales(&all, &readers, units, inputs, 1);
+        let noise = noise::bootstrapped(self.set).sqrt();
+        let keep = |(u, unit): (usize, &Unit)| {
+            if loudest[u] * unit.variance.sqrt() > noise {
+                return unit.clone();
+            }
+            Unit {
+                zero: unit.zero + unit.amplitude * unit.mean,
+                amplitude: 0.0,
+                ..unit.clone()
+            }
+        };
+        units.iter().enumerate().map(keep).collect()
+    }
+
     /// Units of sums of inputs, those first whose results change least when they become linear (selective
     /// linearisation: Cho, Joshi, Garg, Reagen, Hegde, *Selective Network Linearization for Efficient Private Inference*,
     /// ICML 2022, by least squares instead of training).
@@ -217,11 +254,7 @@ impl Setting<'_> {
             .iter()
             .map(|row| resolve(row, lowered, units))
             .collect();
-        let largest = traces
-            .iter()
-            .flat_map(|t| lowered.outputs.iter().map(|row| row.eval(t)))
-            .fold(f64::MIN_POSITIVE, |m, v| m.max(v.abs()));
-        let output_slope = 0.5 / (HEADROOM * largest);
+        let output_slope = self.output_slope();
         let slopes: Vec<f64> = units.iter().map(|u| u.slope).collect();
         let readers: Vec<(&Row, f64)> = resolved
             .iter()
