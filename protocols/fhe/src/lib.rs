@@ -91,4 +91,4 @@ pub use model::{Decision, Head, Norm, Step};
 pub use noise::FAILURE_LOG2;
 pub use package::{Fidelity, Package};
 pub use parameters::ParameterSet;
-pub use program::{ClearRun, Exactness, Program, Proof};
+pub use program::{BootstrapRate, ClearRun, Exactness, Program, Proof};

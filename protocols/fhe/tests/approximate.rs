@@ -1,4 +1,5 @@
 //! Networks: what is decrypted differs from the integer reference by as much noise as was predicted, and classes hold.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test failing")]
 
 mod common;
 

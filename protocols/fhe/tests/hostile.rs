@@ -1,4 +1,5 @@
 //! Bytes from outside: whatever they are, a value or a typed error.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test failing")]
 
 mod common;
 

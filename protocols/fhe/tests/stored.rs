@@ -1,4 +1,5 @@
 //! Formats of version 1, as they were first written: they stay readable, or their version changes.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is the test failing")]
 
 mod common;
 

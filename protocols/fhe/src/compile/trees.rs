@@ -135,7 +135,7 @@ fn assemble(
     let mut sent: HashMap<(usize, usize), u32> = HashMap::new();
     let used = plans.iter().flat_map(|p| {
         let groups = p.groups.iter().flat_map(|g| g.bits.iter().map(|(b, _)| *b));
-        groups.chain(p.linear.iter().map(|(b, _)| *b))
+        groups.chain(p.linear.keys().copied())
     });
     let mut used: Vec<(usize, usize)> = used.collect();
     used.sort_unstable();

@@ -114,8 +114,7 @@ impl EvaluationKey {
 
     /// Bytes of memory that the expanded key takes.
     pub fn memory(&self) -> usize {
-        let fourier = self.bootstrap.as_view().data().len()
-            * size_of::<tfhe::core_crypto::fft_impl::fft64::c64>();
+        let fourier = size_of_val(self.bootstrap.as_view().data());
         fourier + self.keyswitch.bytes() + 8 * self.packing.as_ref().len()
     }
 }

@@ -30,13 +30,9 @@ struct Value {
 }
 
 pub(super) fn lower(graph: &Graph) -> Result<Lowered, CompileError> {
-    let (input, output) = match (graph.inputs(), graph.outputs()) {
-        ([i], [o]) => (i, o),
-        _ => {
-            return Err(CompileError::Model(
-                "it needs exactly one input and one output".into(),
-            ));
-        }
+    let ([input], [output]) = (graph.inputs(), graph.outputs()) else {
+        let problem = "it needs exactly one input and one output";
+        return Err(CompileError::Model(problem.into()));
     };
     let inputs = elements(graph, input.value);
     let mut made = Lowered {
@@ -243,12 +239,12 @@ fn linear(node: &Node, operands: &[Value], dims: &[&[usize]], out: &[usize]) -> 
             let [height, width] = [dims[0][1], dims[0][2]];
             let mut rows = Vec::new();
             for plane in 0..dims[0][0] {
-                for at in 0..window.output[0] * window.output[1] {
+                for (at, count) in counts.iter().enumerate() {
                     let (oy, ox) = (at / window.output[1], at % window.output[1]);
                     let taps = window.elements([height, width], oy, ox);
                     let taps: Vec<usize> =
                         taps.iter().map(|i| plane * height * width + i).collect();
-                    rows.push(pick(&taps, 1.0 / f64::from(counts[at])));
+                    rows.push(pick(&taps, 1.0 / f64::from(*count)));
                 }
             }
             rows
