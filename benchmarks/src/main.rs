@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod export;
+mod fhe;
 mod mpc;
 
 use std::io;
@@ -24,6 +25,8 @@ struct Cli {
 enum Command {
     /// Masked evaluation by a client, a dealer and two evaluators.
     Mpc(mpc::Options),
+    /// Inference on encrypted records by one worker.
+    Fhe(fhe::Options),
     /// Writes a model of the zoo as an ONNX file.
     Onnx(export::Options),
     /// One party of it: started by `mpc`.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         .init();
     let done = match cli.command {
         Command::Mpc(options) => mpc::run(&options),
+        Command::Fhe(options) => fhe::run(&options),
         Command::Onnx(options) => export::run(&options),
         Command::MpcParty(options) => mpc::run_party(&options),
     };

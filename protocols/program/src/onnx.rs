@@ -15,6 +15,7 @@ mod tensor;
 mod value;
 
 pub use error::{ImportError, ImportLimits, OPSETS, TensorProblem, Unsupported, Why};
+pub use import::decode;
 
 /// What the fuzzer calls: whatever the bytes, an error or a graph that runs.
 #[doc(hidden)]

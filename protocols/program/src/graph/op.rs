@@ -140,7 +140,7 @@ pub struct Window {
 
 impl Window {
     /// Input coordinate of tap `tap` of window `at` along `axis`, if it is not padding.
-    pub(crate) fn source(&self, axis: usize, at: usize, tap: usize, size: usize) -> Option<usize> {
+    pub fn source(&self, axis: usize, at: usize, tap: usize, size: usize) -> Option<usize> {
         let padded = at * self.strides[axis] + tap * self.dilations[axis];
         padded.checked_sub(self.pads[axis]).filter(|i| *i < size)
     }
@@ -154,7 +154,7 @@ impl Window {
     }
 
     /// Input elements of each window of one plane of `input` size, in order of output elements.
-    pub(crate) fn elements(&self, input: [usize; 2], oy: usize, ox: usize) -> Vec<usize> {
+    pub fn elements(&self, input: [usize; 2], oy: usize, ox: usize) -> Vec<usize> {
         let mut found = Vec::new();
         for ky in 0..self.kernel[0] {
             for kx in 0..self.kernel[1] {

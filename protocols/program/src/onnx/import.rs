@@ -14,12 +14,21 @@ use crate::fixed::limits;
 use crate::graph::{Graph, GraphInput, GraphOutput, Node, NodeOp};
 use crate::tensor::elements;
 
+/// Decodes a file within `limits`, without looking at what is in it: for models that are no tensor programs, such as
+/// tree ensembles of the `ai.onnx.ml` domain.
+pub fn decode(bytes: &[u8], limits: ImportLimits) -> Result<ModelProto, ImportError> {
+    within("size in bytes", bytes.len(), limits.bytes)?;
+    scan::check_entries(bytes, &limits)?;
+    let model = ModelProto::decode(bytes).map_err(ImportError::Decode)?;
+    let nodes = model.graph.as_ref().map_or(0, |g| g.node.len());
+    within("number of nodes", nodes, limits.nodes)?;
+    Ok(model)
+}
+
 impl Graph {
     /// Imports an ONNX model. See the [`onnx`](crate::onnx) module for what is supported.
     pub fn from_onnx(bytes: &[u8], limits: ImportLimits) -> Result<Self, ImportError> {
-        within("size in bytes", bytes.len(), limits.bytes)?;
-        scan::check_entries(bytes, &limits)?;
-        let model = ModelProto::decode(bytes).map_err(ImportError::Decode)?;
+        let model = decode(bytes, limits)?;
         let opset = model
             .opset_import
             .iter()
@@ -29,7 +38,6 @@ impl Graph {
             return Err(ImportError::Opset { have: opset });
         }
         let graph = model.graph.ok_or(ImportError::Missing { what: "graph" })?;
-        within("number of nodes", graph.node.len(), limits.nodes)?;
         let mut import = Import {
             limits,
             fixed_batch: FixedBatch::One,

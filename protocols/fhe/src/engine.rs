@@ -1,0 +1,6 @@
+//! Ciphertext arithmetic: thin, batched layers over `tfhe::core_crypto`.
+
+pub(crate) mod bootstrap;
+pub(crate) mod keyswitch;
+pub(crate) mod packing;
+pub(crate) mod sum;

@@ -1,0 +1,70 @@
+//! The file that a model owner publishes: a program, how the client encodes and decodes, and how well it follows the
+//! float model.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoder::{Decoder, Encoder};
+use crate::error::FormatError;
+use crate::program::{MAX_BYTES, Program, decode_body, strip_magic};
+
+/// First bytes of a package; the last is the version of the format.
+pub(crate) const MAGIC: [u8; 4] = *b"AFM\x01";
+
+/// A compiled model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Package {
+    /// What workers run.
+    pub program: Program,
+    /// What the client does first.
+    pub encoder: Encoder,
+    /// What the client does last.
+    pub decoder: Decoder,
+    /// How it compares with the float model on the calibration records.
+    pub fidelity: Fidelity,
+}
+
+/// How a program compares with the float model, on records in the clear.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fidelity {
+    /// Records compared.
+    pub records: u32,
+    /// Records of which both say the same class; all, for a regression.
+    pub same_class: u32,
+    /// Root mean square of score differences.
+    pub rms_error: f64,
+    /// Root mean square of float scores around their mean.
+    pub rms_score: f64,
+}
+
+impl Package {
+    /// The package as bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        let body = bincode::serde::encode_to_vec(self, bincode::config::standard())
+            .expect("plain data encodes to memory, qed");
+        bytes.extend(body);
+        bytes
+    }
+
+    /// Reads a package and checks all of it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        const WHAT: &str = "package";
+        if bytes.len() > MAX_BYTES {
+            return Err(FormatError::TooLarge {
+                what: WHAT,
+                have: bytes.len(),
+                limit: MAX_BYTES,
+            });
+        }
+        let package: Self = decode_body(strip_magic(bytes, MAGIC, WHAT)?, WHAT)?;
+        package.program.check()?;
+        let fits = package.encoder.integers() == package.program.inputs()
+            && package.encoder.check()
+            && package.decoder.check(package.program.outputs());
+        if !fits {
+            let problem = "encoder, program and decoder do not fit together";
+            return Err(FormatError::Program(problem.into()));
+        }
+        Ok(package)
+    }
+}
