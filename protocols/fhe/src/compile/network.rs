@@ -15,6 +15,7 @@
 
 mod expr;
 mod lower;
+mod quantiser;
 mod rows;
 
 use ai_link_program::Graph;
@@ -26,9 +27,10 @@ use crate::model::{Decision, Head};
 use crate::noise;
 use crate::package::Package;
 use crate::parameters::ParameterSet;
-use crate::program::{Bootstrap, CachedId, Exactness, Form, INPUT_SHIFT, Output, Program, Table};
+use crate::program::{Bootstrap, CachedId, Exactness, Output, Program, Table};
 use expr::Expr;
 use lower::Lowered;
+use quantiser::Quantiser;
 use rows::Row;
 
 /// Inputs are within `±INPUT_LIMIT`.
@@ -559,62 +561,4 @@ fn order(depth: &[usize], units: &[Unit]) -> Vec<usize> {
     let mut order = vec![0; depth.len()];
     sequence.iter().enumerate().for_each(|(i, u)| order[*u] = i);
     order
-}
-
-/// Turns rows into forms.
-struct Quantiser<'a> {
-    inputs: usize,
-    offset: &'a [f32],
-    step: &'a [f32],
-    units: &'a [Unit],
-    gains: &'a [f64],
-    order: Vec<usize>,
-}
-
-impl Quantiser<'_> {
-    fn sequence(&self) -> Vec<usize> {
-        let mut sequence: Vec<usize> = (0..self.order.len())
-            .filter(|u| self.units[*u].amplitude != 0.0)
-            .collect();
-        sequence.sort_by_key(|u| self.order[*u]);
-        sequence
-    }
-
-    /// `row` in torus units, `slope` per real unit.
-    fn form(&self, row: &Row, slope: f64) -> Form {
-        let input_unit = TORUS / (1u64 << INPUT_SHIFT) as f64;
-        let mut constant = row.constant * slope;
-        let mut terms: Vec<(u32, i64)> = Vec::new();
-        for (source, weight) in &row.terms {
-            let (source, integer) = match source.checked_sub(self.inputs) {
-                None => {
-                    constant += weight * f64::from(self.offset[*source]) * slope;
-                    let exact = weight * f64::from(self.step[*source]) * slope * input_unit;
-                    (*source, exact.round())
-                }
-                Some(u) if self.units[u].amplitude == 0.0 => {
-                    constant += weight * self.units[u].zero * slope;
-                    continue;
-                }
-                Some(u) => {
-                    let unit = &self.units[u];
-                    let exact = weight * unit.amplitude * slope;
-                    let integer = (exact / self.gains[u]).round();
-                    constant += weight * unit.zero * slope;
-                    // What rounding leaves on average.
-                    constant += (exact - integer * self.gains[u]) * unit.mean;
-                    (self.inputs + self.order[u], integer)
-                }
-            };
-            if integer != 0.0 {
-                terms.push((source as u32, integer as i64));
-            }
-        }
-        terms.sort_unstable();
-        let fraction = constant.rem_euclid(1.0);
-        Form {
-            terms,
-            constant: (fraction * TORUS) as u64,
-        }
-    }
 }
