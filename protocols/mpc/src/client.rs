@@ -256,7 +256,7 @@ impl Client {
             }),
             // All outputs are equal, or the machine had failed.
             (Party::Evaluator(index), _) => {
-                (index.get() < self.spec.evaluators).then(|| PartyDigests {
+                (index.get() < self.spec.evaluators).then_some(PartyDigests {
                     input: self.input_digest,
                     output: self.stats.output_digest,
                 })

@@ -48,7 +48,9 @@ impl Store for VolatileStore {
 
     fn remove(&mut self, index: u64) -> Result<(), StoreError> {
         // It is encrypted.
-        self.entries.remove(&index).map(give_bytes);
+        if let Some(entry) = self.entries.remove(&index) {
+            give_bytes(entry);
+        }
         self.marked.remove(&index);
         Ok(())
     }
