@@ -41,6 +41,16 @@ fn receipt(net: &Net, answer: &Value) -> Signed<JobReceipt> {
     ai_link_client::receipts::load(&path).unwrap()
 }
 
+/// A worker of the group that gave `answer`.
+fn serving(net: &Net, answer: &Value) -> String {
+    let receipt = receipt(net, answer);
+    let peer = JobReceipt::check(&receipt).unwrap().ticket().group[0].peer;
+    let mut workers = (0..4).map(|i| format!("worker-{i}"));
+    workers
+        .find(|worker| net.key(worker).peer_key() == peer)
+        .unwrap()
+}
+
 /// What every account must have been paid, by the receipts.
 fn earned(net: &Net) -> BTreeMap<AccountId, u128> {
     let mut earned = BTreeMap::new();
@@ -80,25 +90,26 @@ async fn while_stopped<F: Future<Output = ()>>(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_in_the_middle_costs_an_attempt_and_is_not_paid() {
     let net = Net::up(4, &[]);
-    infer(&net, 0).await;
-    let mut answer = None;
-    for at in 1..20 {
-        answer = while_stopped(&net, "worker-0", at, async || {
-            net.signal("worker-0", "KILL")
-        })
-        .await;
-        if answer.is_some() {
+    let mut killed = None;
+    for at in 0..10 {
+        // One that served just now: matching avoids a worker that was found standing still.
+        let worker = serving(&net, &infer(&net, 2 * at).await);
+        let answer = while_stopped(&net, &worker, 2 * at + 1, async || {
+            net.signal(&worker, "KILL")
+        });
+        if let Some(answer) = answer.await {
+            killed = Some((worker, answer));
             break;
         }
     }
-    let answer = answer.expect("worker-0 was in none of twenty groups of three of four");
+    let (worker, answer) = killed.expect("one of ten groups has a worker of the group before it");
     assert!(
         answer["parameters"]["attempts"].as_u64().unwrap() >= 2,
         "{answer}"
     );
     let receipt = receipt(&net, &answer);
     let verified = JobReceipt::check(&receipt).unwrap();
-    let dead = net.key("worker-0").peer_key();
+    let dead = net.key(&worker).peer_key();
     assert!(verified.ticket().group.iter().all(|m| m.peer != dead));
 
     // Three are left, and still serve.

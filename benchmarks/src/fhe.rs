@@ -80,7 +80,8 @@ struct Report {
     key_load_s: f64,
     key_memory_bytes: usize,
     compile_s: f64,
-    accuracy: Accuracy,
+    /// Absent without labels, and for a regression.
+    accuracy: Option<Accuracy>,
     /// Records run encrypted.
     records: usize,
     /// Of those, how many decrypt to the class of the integer reference; for an exact program, to the same integers.
@@ -223,12 +224,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         key_load_s,
         key_memory_bytes: key.memory(),
         compile_s,
-        accuracy: Accuracy {
-            float: float as f64 / held_out as f64,
-            integer: integer as f64 / held_out as f64,
-            encrypted: right as f64 / count as f64,
-            held_out,
-        },
+        accuracy: (workload.is_labelled() && !package.decoder.labels().is_empty()).then_some(
+            Accuracy {
+                float: float as f64 / held_out as f64,
+                integer: integer as f64 / held_out as f64,
+                encrypted: right as f64 / count as f64,
+                held_out,
+            },
+        ),
         records: count,
         agree,
         error: summary(errors, proof.output_deviation, program.exactness()),

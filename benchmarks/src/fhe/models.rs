@@ -66,12 +66,22 @@ impl Workload {
         };
         let records = rows(&read(records)?)?;
         ensure!(!records.is_empty(), "there are no held-out records");
+        ensure!(
+            labels.is_empty() || labels.len() == records.len(),
+            "{} labels for {} held-out records",
+            labels.len(),
+            records.len()
+        );
         Ok(Self {
             onnx: read(path)?,
             calibration: rows(&read(calibration)?)?,
             records,
             labels,
         })
+    }
+
+    pub(super) fn is_labelled(&self) -> bool {
+        !self.labels.is_empty()
     }
 
     /// Class of a held-out record; `None` where there are no labels.

@@ -1,10 +1,12 @@
 //! An encrypted result, made small.
 //!
-//! Sums of inputs alone are coefficients of one product of polynomials and share its mask. Otherwise up to two outputs are sent as LWE ciphertexts of dimension `k N`. More are packed, sixteen to a GLWE ciphertext of the
-//! same total dimension (Chillotti et al., *Improving TFHE: Faster Packed Homomorphic Operations*, 2017, section 3, with
-//! the public key switch of tfhe). Then every word is rounded to a few bits, which is all that its noise leaves of it.
+//! Sums of inputs alone are coefficients of one product of polynomials and share its mask. Otherwise up to two outputs
+//! are sent as LWE ciphertexts of dimension `k N`. More are packed, sixteen to a GLWE ciphertext of the same total
+//! dimension (Chillotti et al., *Improving TFHE: Faster Packed Homomorphic Operations*, 2017, section 3, with the public
+//! key switch of tfhe). Then every word is rounded to a few bits, which is all that its noise leaves of it.
 
 use tfhe::core_crypto::prelude::*;
+use zeroize::Zeroizing;
 
 use crate::engine::packing::pack;
 use crate::error::FheError;
@@ -59,7 +61,7 @@ pub(crate) fn decrypt(
     let body = header::read(bytes, MAGIC, WHAT, key.id(), program.id(), body)?;
     let words = read_bits(body, program.answer_words(), u32::from(program.answer_bits));
     let native = CiphertextModulus::new_native();
-    let phases: Vec<u64> = match program.layout() {
+    let phases = Zeroizing::new(match program.layout() {
         Layout::Packed => {
             let size = (set.packing_rank() + 1) * PACKED;
             let phases = words.chunks(size).flat_map(|c| {
@@ -68,7 +70,7 @@ pub(crate) fn decrypt(
                 decrypt_glwe_ciphertext(&key.packing(), &glwe, &mut plain);
                 plain.into_container()
             });
-            phases.collect()
+            phases.collect::<Vec<u64>>()
         }
         Layout::Shared => {
             let (mask, bodies) = words.split_at(set.dimension());
@@ -92,13 +94,9 @@ pub(crate) fn decrypt(
             });
             phases.collect()
         }
-    };
-    Ok(program
-        .outputs
-        .iter()
-        .zip(phases)
-        .map(|(o, phase)| round(phase, o.step))
-        .collect())
+    });
+    let outputs = program.outputs.iter().zip(phases.iter());
+    Ok(outputs.map(|(o, phase)| round(*phase, o.step)).collect())
 }
 
 /// The top `bits` of each word, rounded, one after the other, the least significant first.

@@ -26,7 +26,8 @@ pub struct Options {
     /// The parameter set, or whichever is fastest.
     pub set: Option<ParameterSet>,
     /// Share of calibration records that may change class when the model becomes integers; for a regression, the error
-    /// relative to the spread of its values, both root mean squares.
+    /// relative to the spread of its values, both root mean squares. Where no setting keeps to it, the closest is taken:
+    /// [`Package::fidelity`] says how close.
     pub tolerance: f64,
     /// Which activations of a network keep their table.
     pub activations: Activations,
@@ -66,7 +67,7 @@ pub fn compile(
 }
 
 fn graph(onnx: &[u8], limits: ImportLimits) -> Result<Graph, CompileError> {
-    Graph::from_onnx(onnx, limits).map_err(|e| CompileError::Model(e.to_string()))
+    Ok(Graph::from_onnx(onnx, limits)?)
 }
 
 /// Scores of an ONNX file in the clear, in floats: what its program is compared with.
@@ -163,7 +164,7 @@ fn scores(
     decoder: &Decoder,
     prepared: &[Vec<f32>],
 ) -> Result<Vec<Vec<f64>>, CompileError> {
-    let clear = |e: crate::FheError| CompileError::Clear(e.to_string());
+    let clear = CompileError::Clear;
     let bare = Encoder {
         features: encoder.features,
         steps: Vec::new(),

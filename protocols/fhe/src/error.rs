@@ -1,5 +1,6 @@
 //! What can go wrong, with the values that matter.
 
+use ai_link_program::ImportError;
 use thiserror::Error;
 
 use crate::ids::{KeyId, ProgramId};
@@ -115,9 +116,12 @@ pub enum FheError {
 }
 
 /// Why a model does not become a program.
-#[derive(Clone, Debug, Error, PartialEq)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CompileError {
+    /// The file is no ONNX model, or one of a network that is not understood.
+    #[error("the model cannot be read")]
+    Import(#[from] ImportError),
     /// The file is not a model that is understood.
     #[error("the model is not understood: {0}")]
     Model(String),
@@ -169,6 +173,9 @@ pub enum CompileError {
         log2: f64,
     },
     /// The model ran into an error in the clear.
-    #[error("the model does not run in the clear: {0}")]
-    Clear(String),
+    #[error("the model does not run in the clear")]
+    Clear(#[source] FheError),
+    /// The compiler made a program that contradicts itself: a defect here, or a model larger than a program may be.
+    #[error("the model does not become a valid program")]
+    Program(#[from] FormatError),
 }

@@ -1,8 +1,8 @@
 //! The header that requests and answers share.
 
 use crate::error::{FheError, FormatError};
+use crate::format::strip_magic;
 use crate::ids::{KeyId, ProgramId};
-use crate::program::strip_magic;
 
 /// Magic, key, program.
 pub(crate) const HEADER: usize = 4 + 32 + 32;

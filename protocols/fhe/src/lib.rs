@@ -65,6 +65,7 @@ mod engine;
 mod entropy;
 mod error;
 mod evaluator;
+mod format;
 #[doc(hidden)]
 pub mod fuzz;
 mod header;

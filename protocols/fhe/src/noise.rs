@@ -44,25 +44,30 @@ pub(crate) fn bootstrapped(set: ParameterSet) -> f64 {
     .0
 }
 
-/// What key switch and modulus switch add in front of a table.
-pub(crate) fn before_table(set: ParameterSet) -> f64 {
+/// What a key switch adds, with a key that is not rounded.
+fn key_switch(set: ParameterSet) -> f64 {
     let p = set.tfhe();
-    let switch = keyswitch_variance(
-        p.polynomial_size_dimension(),
+    keyswitch_variance(
+        LweDimension(set.dimension()),
         p.lwe_dimension,
         p.ks_base_log,
         p.ks_level,
         MODULUS,
         MODULUS,
     )
-    .0;
+    .0
+}
+
+/// What key switch and modulus switch add in front of a table.
+pub(crate) fn before_table(set: ParameterSet) -> f64 {
+    let p = set.tfhe();
     let n = set.small_dimension() as f64;
     // Each of `k N l` digits (variance B^2 / 12) meets a row whose words are off by up to 2^-33, under n / 2 ones of the key.
     let base = f64::from(1u32 << p.ks_base_log.0);
     let words = (set.dimension() * p.ks_level.0) as f64 * (base * base / 12.0 + 1.0 / 6.0);
     let rounded = (words + 1.0) * (n / 2.0 + 1.0) / 12.0 * (-64f64).exp2();
     let two_n = 2.0 * set.degree() as f64;
-    switch + rounded + switched_variance(p.lwe_dimension, (32f64).exp2(), two_n).0
+    key_switch(set) + rounded + switched_variance(p.lwe_dimension, (32f64).exp2(), two_n).0
 }
 
 /// What the FFT adds to a sum with weights of squared norm `norm2`: 53-bit words in, `log2 N` butterflies each way and
@@ -129,17 +134,6 @@ pub(crate) fn cells(set: ParameterSet, input: f64) -> f64 {
     0.25 / margin(before_table(set) + input)
 }
 
-trait BigDimension {
-    fn polynomial_size_dimension(&self) -> LweDimension;
-}
-
-impl BigDimension for tfhe::shortint::parameters::ClassicPBSParameters {
-    fn polynomial_size_dimension(&self) -> LweDimension {
-        self.glwe_dimension
-            .to_equivalent_lwe_dimension(self.polynomial_size)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,16 +154,8 @@ mod tests {
     fn rounding_the_key_is_harmless() {
         for set in ParameterSet::ALL {
             let p = set.tfhe();
-            let unrounded =
-                keyswitch_variance(
-                    p.polynomial_size_dimension(),
-                    p.lwe_dimension,
-                    p.ks_base_log,
-                    p.ks_level,
-                    MODULUS,
-                    MODULUS,
-                )
-                .0 + switched_variance(p.lwe_dimension, MODULUS, 2.0 * set.degree() as f64).0;
+            let switched = switched_variance(p.lwe_dimension, MODULUS, 2.0 * set.degree() as f64).0;
+            let unrounded = key_switch(set) + switched;
             assert!(before_table(set) < 1.0001 * unrounded);
         }
     }

@@ -18,8 +18,7 @@ use attributes::Attributes;
 /// The model, if there is one of the `ai.onnx.ml` domain in the file.
 pub(crate) fn read(bytes: &[u8], limits: ImportLimits) -> Result<Option<Pipeline>, CompileError> {
     let bad = |problem: &str| CompileError::Model(problem.into());
-    let model = ai_link_program::onnx::decode(bytes, limits)
-        .map_err(|e| CompileError::Model(e.to_string()))?;
+    let model = ai_link_program::onnx::decode(bytes, limits)?;
     let graph = model.graph.ok_or_else(|| bad("it has no graph"))?;
     let is_core = |n: &&NodeProto| {
         let op = n.op_type.as_deref().unwrap_or("");

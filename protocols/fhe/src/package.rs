@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::encoder::{Decoder, Encoder};
 use crate::error::FormatError;
-use crate::program::{MAX_BYTES, Program, decode_body, strip_magic};
+use crate::format;
+use crate::program::Program;
 
 /// First bytes of a package; the last is the version of the format.
 pub(crate) const MAGIC: [u8; 4] = *b"AFM\x01";
@@ -39,24 +40,12 @@ pub struct Fidelity {
 impl Package {
     /// The package as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        let body = bincode::serde::encode_to_vec(self, bincode::config::standard())
-            .expect("plain data encodes to memory, qed");
-        bytes.extend(body);
-        bytes
+        format::encode(MAGIC, self)
     }
 
     /// Reads a package and checks all of it.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        const WHAT: &str = "package";
-        if bytes.len() > MAX_BYTES {
-            return Err(FormatError::TooLarge {
-                what: WHAT,
-                have: bytes.len(),
-                limit: MAX_BYTES,
-            });
-        }
-        let package: Self = decode_body(strip_magic(bytes, MAGIC, WHAT)?, WHAT)?;
+        let package: Self = format::decode(bytes, MAGIC, "package")?;
         package.program.check()?;
         let fits = package.encoder.integers() == package.program.inputs()
             && package.encoder.check()

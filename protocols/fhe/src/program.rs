@@ -16,7 +16,6 @@ mod prove;
 
 use std::sync::OnceLock;
 
-use bincode::config::{Configuration, Limit, standard};
 use serde::{Deserialize, Serialize};
 
 pub use clear::ClearRun;
@@ -25,13 +24,12 @@ pub(crate) use prove::DENSE;
 pub use prove::Proof;
 
 use crate::error::FormatError;
+use crate::format;
 use crate::ids::ProgramId;
 use crate::parameters::{PACKED, ParameterSet};
 
 /// First bytes of an encoded program; the last is the version of the format.
 pub(crate) const MAGIC: [u8; 4] = *b"AFP\x01";
-/// Bytes of the largest program that is decoded.
-pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 /// Bits that an input is shifted by when it is encrypted.
 pub(crate) const INPUT_SHIFT: u32 = 40;
@@ -221,25 +219,12 @@ impl Program {
 
     /// The program as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        let body = bincode::serde::encode_to_vec(self, standard())
-            .expect("plain data encodes to memory, qed");
-        bytes.extend(body);
-        bytes
+        format::encode(MAGIC, self)
     }
 
     /// Reads a program and checks all of it.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        const WHAT: &str = "program";
-        if bytes.len() > MAX_BYTES {
-            return Err(FormatError::TooLarge {
-                what: WHAT,
-                have: bytes.len(),
-                limit: MAX_BYTES,
-            });
-        }
-        let body = strip_magic(bytes, MAGIC, WHAT)?;
-        let program: Self = decode_body(body, WHAT)?;
+        let program: Self = format::decode(bytes, MAGIC, "program")?;
         program.check()?;
         Ok(program)
     }
@@ -314,37 +299,4 @@ impl Program {
     pub fn id(&self) -> ProgramId {
         *self.id.0.get_or_init(|| ProgramId::of(&self.encode()))
     }
-}
-
-pub(crate) fn strip_magic<'a>(
-    bytes: &'a [u8],
-    magic: [u8; 4],
-    what: &'static str,
-) -> Result<&'a [u8], FormatError> {
-    bytes
-        .strip_prefix(&magic)
-        .ok_or_else(|| FormatError::Magic {
-            what,
-            version: magic[3],
-            have: bytes.iter().copied().take(4).collect(),
-        })
-}
-
-/// Decodes all of `body`; nothing is allocated beyond a constant times its length.
-pub(crate) fn decode_body<T: for<'de> Deserialize<'de>>(
-    body: &[u8],
-    what: &'static str,
-) -> Result<T, FormatError> {
-    let config: Configuration<_, _, Limit<{ 4 * MAX_BYTES }>> =
-        standard().with_limit::<{ 4 * MAX_BYTES }>();
-    let problem = |problem: String| FormatError::Body { what, problem };
-    let (value, read) =
-        bincode::serde::decode_from_slice(body, config).map_err(|e| problem(e.to_string()))?;
-    if read != body.len() {
-        return Err(problem(format!(
-            "{} bytes are left over",
-            body.len() - read
-        )));
-    }
-    Ok(value)
 }

@@ -5,6 +5,7 @@
 
 use tfhe::core_crypto::commons::math::random::Seed;
 use tfhe::core_crypto::prelude::*;
+use zeroize::Zeroizing;
 
 use crate::entropy::Entropy;
 use crate::error::FheError;
@@ -42,12 +43,15 @@ pub(crate) fn encrypt(
         seed.into(),
         CiphertextModulus::new_native(),
     );
-    let mut plain: Vec<u64> = record.iter().map(|x| (*x as u64) << INPUT_SHIFT).collect();
-    plain.resize(count * set.degree(), 0);
+    // Of its full size from the start: a buffer that grows leaves copies behind that nobody wipes.
+    let mut plain = Zeroizing::new(vec![0; count * set.degree()]);
+    for (word, x) in plain.iter_mut().zip(record) {
+        *word = (*x as u64) << INPUT_SHIFT;
+    }
     encrypt_seeded_glwe_ciphertext_list(
         &key.ring(),
         &mut list,
-        &PlaintextList::from_container(zeroize::Zeroizing::new(plain).as_slice()),
+        &PlaintextList::from_container(plain.as_slice()),
         set.tfhe().glwe_noise_distribution,
         &mut entropy.seeder(b"request noise"),
     );

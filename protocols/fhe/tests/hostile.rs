@@ -220,7 +220,7 @@ fn models_that_do_not_fit_are_refused_with_a_reason() {
     let calibration = rows("breast-cancer-calibration.npy");
     let garbage = compile(b"not a model", &calibration, Options::default());
     assert!(
-        matches!(garbage, Err(CompileError::Model(_))),
+        matches!(garbage, Err(CompileError::Import(_))),
         "{garbage:?}"
     );
     let none = compile(&file("tree.onnx"), &[], Options::default());

@@ -10,12 +10,17 @@ use common::{case, entropy, file, keys};
 /// clients and workers hold would no longer fit together.
 const KEY: &str = "75140e6922282d95c858bee2aacf6a5b1b49c6274e993616c879b6cd46fe1a71";
 
+/// The integers of the record that the samples are of.
+fn integers(package: &Package) -> Vec<i64> {
+    let record = &common::rows("breast-cancer-records.npy")[0];
+    package.encoder.encode(record).unwrap()
+}
+
 #[test]
 fn version_1_is_read() {
     let client = ClientKey::from_secret_bytes(&file("v1.client")).unwrap();
     let package = Package::decode(&file("v1.package")).unwrap();
-    let record = &common::rows("breast-cancer-records.npy")[0];
-    let integers = package.encoder.encode(record).unwrap();
+    let integers = integers(&package);
     assert_eq!(file("v1.request").len(), package.program.request_bytes());
     let found = client
         .decrypt(&package.program, &file("v1.answer"))
@@ -34,8 +39,7 @@ fn the_same_entropy_makes_the_same_key_and_request() {
     let client = ClientKey::from_secret_bytes(&file("v1.client")).unwrap();
     assert_eq!(client.id(), keys.client.id());
     let package = Package::decode(&file("v1.package")).unwrap();
-    let record = &common::rows("breast-cancer-records.npy")[0];
-    let integers = package.encoder.encode(record).unwrap();
+    let integers = integers(&package);
     let request = keys
         .client
         .encrypt(&package.program, &integers, entropy(99))
@@ -52,8 +56,7 @@ fn the_same_entropy_makes_the_same_key_and_request() {
 fn write() {
     let package = case("tree", "breast-cancer").package;
     let keys = keys(package.program.set());
-    let record = &common::rows("breast-cancer-records.npy")[0];
-    let integers = package.encoder.encode(record).unwrap();
+    let integers = integers(&package);
     let request = keys
         .client
         .encrypt(&package.program, &integers, entropy(99))

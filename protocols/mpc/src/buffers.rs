@@ -31,9 +31,7 @@ pub fn take_bytes(len: usize) -> Vec<u8> {
 
 /// No bytes, with room for `len` of them if such a buffer lies here: for a message that is still to come.
 pub fn spare_bytes(len: usize) -> Vec<u8> {
-    let mut buffer = find(&BYTES, len).unwrap_or_default();
-    buffer.clear();
-    buffer
+    spare(&BYTES, len)
 }
 
 /// Gives back a message. It must hold nothing secret.
@@ -151,6 +149,12 @@ fn take<T: Copy + Default>(pool: &Mutex<Pool<T>>, len: usize, pattern: T) -> Vec
     buffer
 }
 
+fn spare<T>(pool: &Mutex<Pool<T>>, len: usize) -> Vec<T> {
+    let mut buffer = find(pool, len).unwrap_or_default();
+    buffer.clear();
+    buffer
+}
+
 /// The smallest buffer that is large enough, unless most of it would lie idle.
 fn find<T>(pool: &Mutex<Pool<T>>, len: usize) -> Option<Vec<T>> {
     if len * size_of::<T>() < SMALLEST {
@@ -204,6 +208,38 @@ mod tests {
             give(&pool, Vec::with_capacity(LIMIT / 16));
         }
         assert_eq!(pool.lock().unwrap().bytes, LIMIT);
+    }
+
+    #[test]
+    fn spare_buffers_are_empty_and_have_the_room() {
+        let pool = Mutex::new(Pool::<u8>::new());
+        give(&pool, vec![7; SMALLEST]);
+        let found = spare(&pool, SMALLEST - 1);
+        assert_eq!(found.capacity(), 0, "too small to be kept");
+        let found = spare(&pool, SMALLEST);
+        assert!(found.is_empty() && found.capacity() >= SMALLEST);
+        // Nothing is allocated for a message that may never come.
+        assert_eq!(spare(&pool, SMALLEST).capacity(), 0);
+    }
+
+    #[test]
+    fn what_is_wiped_on_drop_is_not_what_was_taken_out() {
+        let secret = Wiped::from(vec![7u8; SMALLEST]);
+        let kept = secret.into_inner();
+        assert!(kept.iter().all(|byte| *byte == 7));
+        let secret = Wiped::from(kept);
+        let at = secret.as_ptr();
+        drop(secret);
+        let pool = BYTES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = pool.free.iter().find(|buffer| buffer.as_ptr() == at) {
+            assert!(found.iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn copies_are_equal() {
+        let message: Vec<u8> = (0..20 * SMALLEST + 3).map(|i| (i % 251) as u8).collect();
+        assert!(copied_bytes(&message) == message);
     }
 
     #[test]

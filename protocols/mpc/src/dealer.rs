@@ -285,7 +285,7 @@ pub(crate) fn seed_commitment(seed: &Secret32, session: &[u8; 32]) -> [u8; 32] {
 /// A salt that only client and dealer know: a receipt is public, and an unsalted digest of few
 /// masks could be searched.
 pub(crate) fn mask_salt(seed: &Secret32, session: &[u8; 32]) -> Secret32 {
-    seed.derive(session, &[b"ai-link/mpc/mask-digest/v1"])
+    seed.derive(session, &[b"ai-link/mpc/mask-digest/v2"])
 }
 
 /// What the dealer puts on its receipt for the masks of the output.

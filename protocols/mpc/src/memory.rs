@@ -8,7 +8,7 @@ use ai_link_program::ops::{ConstTerms, apply_linear};
 
 use crate::buffers::{give_words, take_bytes, take_words, wipe_words};
 use crate::kernels::VectorKernels;
-use crate::planes::{CHUNK, for_chunks, read_words, write_words};
+use crate::planes::{CHUNK, for_chunks, read_words, write_message};
 
 /// What a memory holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,12 +173,7 @@ impl Memory {
         for port in program.outputs() {
             let words = self.value(port.value);
             let (this, after) = rest.split_at_mut(8 * words.len());
-            let pairs = words.chunks(CHUNK).zip(this.chunks_mut(8 * CHUNK));
-            for_chunks(
-                pairs.collect(),
-                || (),
-                |(), _, (words, out)| write_words(words, out),
-            );
+            write_message(words, this);
             rest = after;
         }
         bytes

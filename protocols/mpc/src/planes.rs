@@ -227,13 +227,18 @@ pub(crate) fn write_words(words: &[u64], out: &mut [u8]) {
 /// Words as a message.
 pub(crate) fn to_bytes(words: &[u64]) -> Vec<u8> {
     let mut bytes = take_bytes(8 * words.len());
-    let chunks = bytes.chunks_mut(8 * CHUNK).zip(words.chunks(CHUNK));
+    write_message(words, &mut bytes);
+    bytes
+}
+
+/// Writes the words of a message, by all cores if it is long.
+pub(crate) fn write_message(words: &[u64], out: &mut [u8]) {
+    let chunks = out.chunks_mut(8 * CHUNK).zip(words.chunks(CHUNK));
     for_chunks(
         chunks.collect(),
         || (),
         |(), _, (out, words)| write_words(words, out),
     );
-    bytes
 }
 
 /// A message as words.

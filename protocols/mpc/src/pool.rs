@@ -25,9 +25,10 @@
 //! # At rest
 //! AES-256-GCM under a key of this pool, party and entry, by HKDF-SHA256 from a secret of the node.
 //! 16 bytes derived from the entry's own fresh secret go into its key: an index whose first attempt
-//! was lost may be dealt again by a *new* pool on the same disk image without repeating a nonce. Who reads the disk learns how many entries there are and their size, and who can write
-//! it can lose entries but not bring one back: restoring an old image of the disk does, so keep
-//! pools out of backups.
+//! was lost may be dealt again by a *new* pool on the same disk image without repeating a nonce.
+//! Who reads the disk learns how many entries there are and their size, and who can write it can
+//! lose entries but not bring one back: restoring an old image of the disk does, so keep pools out
+//! of backups.
 //!
 //! # Bounds
 //! A pool has a limit in bytes. When it is reached, dealing stops; nothing unused is ever dropped to

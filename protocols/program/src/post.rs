@@ -85,10 +85,18 @@ pub(crate) fn apply(
     post: &[ClientOp],
     batch: usize,
     dims: &[usize],
-    values: Vec<f64>,
+    values: impl Iterator<Item = f64>,
 ) -> (Vec<usize>, OutputData) {
+    let as_f32 = |x: f64| x as f32;
+    if post.is_empty() {
+        // Without a vector of doubles on the way.
+        return (
+            batched(batch, dims),
+            OutputData::F32(values.map(as_f32).collect()),
+        );
+    }
     let mut dims = dims.to_vec();
-    let mut values = values;
+    let mut values: Vec<f64> = values.collect();
     let mut indices = None;
     for op in post {
         match *op {
@@ -130,13 +138,13 @@ pub(crate) fn apply(
     let shape = batched(batch, &dims);
     let data = match indices {
         Some(found) => OutputData::I64(found),
-        None => OutputData::F32(values.into_iter().map(|x| x as f32).collect()),
+        None => OutputData::F32(values.into_iter().map(as_f32).collect()),
     };
     (shape, data)
 }
 
 /// A shape with its batch.
-pub(crate) fn batched(batch: usize, dims: &[usize]) -> Vec<usize> {
+fn batched(batch: usize, dims: &[usize]) -> Vec<usize> {
     [&[batch], dims].concat()
 }
 
@@ -175,7 +183,7 @@ mod tests {
         ];
         assert!(post_is_valid(&post, &dims));
         assert_eq!(
-            apply(&post, 1, &dims, values),
+            apply(&post, 1, &dims, values.into_iter()),
             // Ties go to the first index, as in ONNX.
             (vec![1, 3], OutputData::I64(vec![1, 0, 0]))
         );
@@ -184,8 +192,20 @@ mod tests {
     #[test]
     fn log_softmax_is_the_log_of_softmax() {
         let values = vec![1.0, -2.0, 0.5];
-        let soft = apply(&[ClientOp::Softmax { axis: 0 }], 1, &[3], values.clone()).1;
-        let log = apply(&[ClientOp::LogSoftmax { axis: 0 }], 1, &[3], values).1;
+        let soft = apply(
+            &[ClientOp::Softmax { axis: 0 }],
+            1,
+            &[3],
+            values.iter().copied(),
+        )
+        .1;
+        let log = apply(
+            &[ClientOp::LogSoftmax { axis: 0 }],
+            1,
+            &[3],
+            values.into_iter(),
+        )
+        .1;
         let (OutputData::F32(soft), OutputData::F32(log)) = (soft, log) else {
             panic!("both are floats");
         };

@@ -107,9 +107,7 @@ pub(super) fn compile(
         answer_bits: width.answer_bits,
         id: CachedId::default(),
     };
-    program
-        .check()
-        .map_err(|e| CompileError::Model(e.to_string()))?;
+    program.check()?;
     program.prove()?;
     let at_offset = |(row, b): (&Vec<f64>, &f64)| {
         b + row

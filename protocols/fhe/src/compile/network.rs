@@ -8,8 +8,9 @@
 //! * **Kinks at zero** (`Relu`, `LeakyRelu`) of sums of inputs are `a z + b |z|`. The first term is a sum of inputs again and
 //!   moves on into the next rows. `|z| - R/2` over `[-R, R]` is antiperiodic, so the table serves all of the torus: twice the
 //!   resolution of one that serves the half, at no cost.
-//! * **Linear enough** units of sums of inputs, if asked for ([`Activations::Necessary`]), lose their table: the line through what they gave on calibration records takes
-//!   its place, for those whose results change least, as long as the whole stays within the tolerance.
+//! * **Linear enough** units of sums of inputs, if asked for ([`Activations::Necessary`]), lose their table: the line
+//!   through what they gave on calibration records takes its place, for those whose results change least, as long as the
+//!   whole stays within the tolerance.
 //! * **Weights after a table** are small integers, since they multiply the table's noise; each unit's table is scaled so
 //!   that its largest weight is the largest integer, and the integer's size is chosen to balance rounding and noise.
 
@@ -325,9 +326,7 @@ impl Setting<'_> {
             answer_bits: ANSWER_BITS,
             id: CachedId::default(),
         };
-        program
-            .check()
-            .map_err(|e| CompileError::Model(e.to_string()))?;
+        program.check()?;
         program.prove()?;
         let head = head(self.graph, outputs.len());
         let decoder = Decoder {

@@ -223,9 +223,7 @@ fn assemble(
         answer_bits: ANSWER_BITS,
         id: CachedId::default(),
     };
-    program
-        .check()
-        .map_err(|e| CompileError::Model(e.to_string()))?;
+    program.check()?;
     let encoder = Encoder {
         features: pipeline.features as u32,
         steps: pipeline.steps.clone(),

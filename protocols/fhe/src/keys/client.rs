@@ -8,9 +8,10 @@ use crate::answer;
 use crate::decrypted::{AnyDecrypted, Decrypted};
 use crate::entropy::Entropy;
 use crate::error::{FheError, FormatError};
+use crate::format::strip_magic;
 use crate::ids::KeyId;
 use crate::parameters::{PACKED, ParameterSet};
-use crate::program::{Exactness, Program, strip_magic};
+use crate::program::{Exactness, Program};
 use crate::request;
 
 /// First bytes of a stored client key; the last is the version of the format.

@@ -14,9 +14,9 @@ use super::client::ClientKey;
 use crate::engine::keyswitch::RoundedKeyswitchKey;
 use crate::entropy::Entropy;
 use crate::error::FormatError;
+use crate::format::strip_magic;
 use crate::ids::KeyId;
 use crate::parameters::{PACKED, PACKING_BASE, PACKING_LEVELS, ParameterSet};
-use crate::program::strip_magic;
 
 /// First bytes of an evaluation key; the last is the version of the format.
 pub(crate) const MAGIC: [u8; 4] = *b"AFE\x01";

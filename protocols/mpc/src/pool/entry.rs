@@ -256,7 +256,7 @@ mod tests {
         }
         let other_node = key(&Secret32::new([8; 32]), &id(), owner);
         assert!(Entry::open(sealed.clone(), &other_node, &id(), owner, 7).is_err());
-        // Another attempt at the same index has another nonce.
+        // Another attempt at the same index has another tail, and with it another key.
         let again = entry(2).seal(&of(&id(), owner), &id(), owner, 7);
         assert_ne!(again[..TAIL], sealed[..TAIL]);
     }

@@ -151,7 +151,7 @@ impl Store for FaultyStore {
     fn append(&mut self, index: u64, sealed: Vec<u8>) -> Result<(), StoreError> {
         self.0.durably(|image| {
             image.next = image.next.max(index + 1);
-            image.entries.insert(index, sealed.to_vec());
+            image.entries.insert(index, sealed);
         })
     }
 

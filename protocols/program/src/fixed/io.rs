@@ -2,7 +2,7 @@
 
 use super::{DecodeError, EncodeError, Program};
 use crate::post;
-use crate::tensor::{OutputData, OutputTensor};
+use crate::tensor::OutputTensor;
 
 impl Program {
     /// Encodes records for input `port`: `round(value * 2^fraction)`, ties to even.
@@ -96,14 +96,7 @@ impl Program {
         }
         let scale = 2f64.powi(-i32::from(info.fraction));
         let values = ring.iter().map(|z| *z as i64 as f64 * scale);
-        let (dims, data) = match output.post.is_empty() {
-            // Without a vector of doubles on the way.
-            true => {
-                let dims = post::batched(batch, &info.dims);
-                (dims, OutputData::F32(values.map(|v| v as f32).collect()))
-            }
-            false => post::apply(&output.post, batch, &info.dims, values.collect()),
-        };
+        let (dims, data) = post::apply(&output.post, batch, &info.dims, values);
         Ok(vec![OutputTensor {
             name: output.name.clone(),
             dims,

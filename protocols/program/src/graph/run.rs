@@ -45,7 +45,7 @@ impl Graph {
         let batch = inputs.first().map_or(1, Tensor::batch);
         let values = self.trace(inputs)?;
         let output = |o: &super::GraphOutput| {
-            let logits = values[o.value].iter().map(|v| f64::from(*v)).collect();
+            let logits = values[o.value].iter().map(|v| f64::from(*v));
             let (dims, data) = post::apply(&o.post, batch, &self.values[o.value], logits);
             OutputTensor {
                 name: o.name.clone(),
