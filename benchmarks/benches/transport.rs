@@ -25,8 +25,10 @@ use std::hint::black_box;
 use std::io::IoSlice;
 use std::time::{Duration, Instant};
 
+use ai_link_mpc::buffers::{give_bytes, take_bytes};
 use ai_link_mpc::{Expected, Machine, MpcError, Party, Stats, Transmit, Work, drive};
 use ai_link_session::links::SessionLinks;
+use ai_link_wire::node::{BulkReader, BulkWriter};
 use ai_link_wire::{BulkStream, FrameKind, Identity, Incoming, Multiaddr, Node, NodeConfig};
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,15 +89,34 @@ trait Link: Send + 'static {
     fn recv(&mut self, bytes: usize) -> impl Future<Output = ()> + Send;
 }
 
-impl Link for BulkStream {
+/// A bulk stream, with a buffer for what comes in.
+struct Bulk {
+    reader: BulkReader,
+    writer: BulkWriter,
+    incoming: Vec<u8>,
+}
+
+impl From<BulkStream> for Bulk {
+    fn from(stream: BulkStream) -> Self {
+        let (reader, writer) = stream.split();
+        Self {
+            reader,
+            writer,
+            incoming: Vec::new(),
+        }
+    }
+}
+
+impl Link for Bulk {
     async fn send(&mut self, payload: &[u8]) {
-        BulkStream::send(self, FrameKind::Data, payload)
-            .await
-            .unwrap();
+        let sent = self.writer.send(FrameKind::Data, payload);
+        sent.await.unwrap();
     }
 
     async fn recv(&mut self, bytes: usize) {
-        black_box(self.recv_exact(FrameKind::Data, bytes).await.unwrap());
+        let (kind, room) = (FrameKind::Data, std::mem::take(&mut self.incoming));
+        let received = self.reader.recv_exact_into(kind, bytes, room);
+        self.incoming = black_box(received.await.unwrap());
     }
 }
 
@@ -135,6 +156,12 @@ impl Link for Plain {
 
 /// Two ends, each a link.
 struct Pair<L>(Option<(L, L)>);
+
+impl Pair<Bulk> {
+    fn bulk((near, far): (BulkStream, BulkStream)) -> Self {
+        Self(Some((near.into(), far.into())))
+    }
+}
 
 impl<L: Link> Bench for Pair<L> {
     fn take(&mut self, runtime: &Runtime, script: Script, turns: u64) -> Duration {
@@ -231,7 +258,7 @@ impl Talker {
     fn ask(&mut self, spare: Option<Vec<u8>>) {
         match self.script {
             Script::RoundTrip(bytes) => self.outbox.push(spare.unwrap_or_else(|| vec![7; bytes])),
-            Script::OneWay => self.outbox.extend((0..BURST).map(|_| vec![7; MIB])),
+            Script::OneWay => self.outbox.extend((0..BURST).map(|_| take_bytes(MIB))),
         }
     }
 }
@@ -258,6 +285,7 @@ impl Machine for Talker {
             _ => 1,
         };
         if self.came < all {
+            give_bytes(payload);
             return Ok(());
         }
         (self.came, self.turns) = (0, self.turns - 1);
@@ -265,7 +293,10 @@ impl Machine for Talker {
             (true, _) if self.turns > 0 => self.ask(Some(payload)),
             (true, _) => {}
             (false, Script::RoundTrip(_)) => self.outbox.push(payload),
-            (false, Script::OneWay) => self.outbox.push(vec![1]),
+            (false, Script::OneWay) => {
+                give_bytes(payload);
+                self.outbox.push(vec![1]);
+            }
         }
         Ok(())
     }
@@ -433,13 +464,13 @@ fn main() {
         ("plain", Box::new(bed.plain())),
         (
             "direct",
-            Box::new(Pair(Some(bed.stream(&clients[0], is_direct)))),
+            Box::new(Pair::bulk(bed.stream(&clients[0], is_direct))),
         ),
         ("session", Box::new(session)),
-        ("tcp", Box::new(Pair(Some(bed.stream(&clients[2], is_tcp))))),
+        ("tcp", Box::new(Pair::bulk(bed.stream(&clients[2], is_tcp)))),
         (
             "quic",
-            Box::new(Pair(Some(bed.stream(&clients[3], is_quic)))),
+            Box::new(Pair::bulk(bed.stream(&clients[3], is_quic))),
         ),
         ("aes", Box::new(Aes::new())),
     ];

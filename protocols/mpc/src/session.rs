@@ -214,7 +214,7 @@ pub struct Stats {
     pub bytes_sent: PhaseBytes,
     /// Payload bytes taken in.
     pub bytes_received: PhaseBytes,
-    /// Digest of the masked input (evaluators; SHA-256 over the digests of its parts), a commitment to the seed (dealer, client).
+    /// Digest of the masked input (evaluators; BLAKE3), a commitment to the seed (dealer, client).
     pub input_digest: [u8; 32],
     /// Digest of the masked output (evaluators, client), likewise; a salted digest of its mask (dealer).
     pub output_digest: [u8; 32],

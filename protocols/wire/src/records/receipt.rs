@@ -17,9 +17,9 @@ pub struct WorkerReceipt {
     pub role: Role,
     /// The model package that it loaded.
     pub commitment: Commitment,
-    /// SHA-256 of the masked input, or of the seed commitment, that it saw.
+    /// Digest of the masked input that it saw, or the commitment to the seed.
     pub input: Digest,
-    /// SHA-256 of what it returned.
+    /// Digest of what it returned.
     pub output: Digest,
     /// Payload bytes that it sent to all other parties.
     pub bytes_sent: Bytes,

@@ -24,9 +24,10 @@ const OPENING: u8 = 1;
 /// whatever is left of another.
 const ROOM: usize = 2 * LONGEST;
 /// Room once the peer sends faster than this side reads.
-const MOST_ROOM: usize = 256 << 10;
-/// Records that are sealed before they are written: a frame of 64 KiB and its header.
-const BATCH: usize = 5;
+const MOST_ROOM: usize = 512 << 10;
+/// Records that are sealed before they are written: as much as stays in a core's cache, since every
+/// write wakes the reader.
+const BATCH: usize = 17;
 
 /// Both halves of a connection.
 pub(super) struct Line {
