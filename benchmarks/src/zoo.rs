@@ -14,7 +14,7 @@ mod onnx;
 use std::fmt;
 
 pub use draw::Draw;
-use onnx::{Padding, Writer};
+use onnx::{Order, Padding, Transformer, Writer};
 
 /// A model of the zoo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +31,14 @@ pub enum Model {
     Relu1m,
     /// A matrix of 1024x1024 times weights of the same size.
     Mm1024,
+    /// Two layers of 128 values, two heads, over 128 positions.
+    BertTiny,
+    /// Twelve layers of 768 values, twelve heads, over 128 positions.
+    BertBase,
+    /// The first of these layers.
+    BertBaseLayer,
+    /// GPT-2 small over 32 positions: scores of the next of 50257 words.
+    Gpt2At32,
 }
 
 /// How inputs are distributed.
@@ -50,13 +58,17 @@ const WEIGHTS: u64 = 0;
 
 impl Model {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::Mlp,
         Self::Lenet,
         Self::Resnet18Cifar,
         Self::Resnet50At224,
         Self::Relu1m,
         Self::Mm1024,
+        Self::BertTiny,
+        Self::BertBase,
+        Self::BertBaseLayer,
+        Self::Gpt2At32,
     ];
 
     /// Its name on the command line.
@@ -68,6 +80,10 @@ impl Model {
             Self::Resnet50At224 => "resnet50_224",
             Self::Relu1m => "relu1m",
             Self::Mm1024 => "mm1024",
+            Self::BertTiny => "bert_tiny",
+            Self::BertBase => "bert_base",
+            Self::BertBaseLayer => "bert_base1l",
+            Self::Gpt2At32 => "gpt2_s32",
         }
     }
 
@@ -85,6 +101,9 @@ impl Model {
             Self::Resnet50At224 => &[3, 224, 224],
             Self::Relu1m => &[1_000_000],
             Self::Mm1024 => &[1024, 1024],
+            Self::BertTiny => &[128, 128],
+            Self::BertBase | Self::BertBaseLayer => &[128, 768],
+            Self::Gpt2At32 => &[32, 768],
         }
     }
 
@@ -94,16 +113,23 @@ impl Model {
             Self::Mlp | Self::Lenet => Inputs::Uniform(0.0, 1.0),
             Self::Resnet18Cifar | Self::Resnet50At224 => Inputs::Uniform(-1.0, 1.0),
             Self::Relu1m => Inputs::Normal(4.0),
-            Self::Mm1024 => Inputs::Normal(1.0),
+            Self::Mm1024
+            | Self::BertTiny
+            | Self::BertBase
+            | Self::BertBaseLayer
+            | Self::Gpt2At32 => Inputs::Normal(1.0),
         }
     }
 
     /// Whether its outputs are scores of classes, of which the largest counts.
     pub fn classifies(self) -> bool {
-        !matches!(self, Self::Relu1m | Self::Mm1024)
+        matches!(
+            self,
+            Self::Mlp | Self::Lenet | Self::Resnet18Cifar | Self::Resnet50At224 | Self::Gpt2At32
+        )
     }
 
-    /// The ONNX file: operator set 17, one input [`INPUT`] of `[n, record...]`, one output.
+    /// The ONNX file: operator set 20, one input [`INPUT`] of `[n, record...]`, one output.
     pub fn onnx(self) -> Vec<u8> {
         let mut w = Writer::new(self.name(), self.record(), WEIGHTS);
         match self {
@@ -113,6 +139,10 @@ impl Model {
             Self::Resnet50At224 => resnet50(&mut w),
             Self::Relu1m => w.relu(),
             Self::Mm1024 => w.matmul(1024, 1024),
+            Self::BertTiny => encoder(&mut w, 2, 128, 2),
+            Self::BertBase => encoder(&mut w, 12, 768, 12),
+            Self::BertBaseLayer => encoder(&mut w, 1, 768, 12),
+            Self::Gpt2At32 => gpt2(&mut w),
         }
         w.finish()
     }
@@ -214,6 +244,34 @@ fn resnet50(w: &mut Writer) {
     w.dense(2048, 1000, 0.0);
 }
 
+/// Positions of the encoders.
+const POSITIONS: usize = 128;
+
+/// An encoder without embeddings and pooler: what costs time. Weights have variance 1 / fan-in.
+fn encoder(w: &mut Writer, layers: usize, width: usize, heads: usize) {
+    for _ in 0..layers {
+        w.transformer(&Transformer {
+            positions: POSITIONS,
+            width,
+            heads,
+            order: Order::NormLast,
+        });
+    }
+}
+
+/// GPT-2 small behind its embeddings.
+fn gpt2(w: &mut Writer) {
+    for _ in 0..12 {
+        w.transformer(&Transformer {
+            positions: 32,
+            width: 768,
+            heads: 12,
+            order: Order::NormFirst,
+        });
+    }
+    w.language_head(32, 768, 50257);
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -236,6 +294,8 @@ mod tests {
             (Model::Resnet50At224, 25_530_472),
             (Model::Relu1m, 0),
             (Model::Mm1024, 1 << 20),
+            (Model::BertTiny, 2 * (12 * 128 * 128 + 13 * 128) + 2 * 1),
+            (Model::BertBaseLayer, 12 * 768 * 768 + 13 * 768 + 1),
         ] {
             assert_eq!(onnx::parameters(&model.onnx()), parameters, "{model}");
         }

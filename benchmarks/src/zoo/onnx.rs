@@ -34,6 +34,24 @@ pub(super) enum Padding {
     Same,
 }
 
+/// A layer of attention and two dense layers, the first four times as wide.
+#[derive(Clone, Copy)]
+pub(super) struct Transformer {
+    pub(super) positions: usize,
+    pub(super) width: usize,
+    pub(super) heads: usize,
+    pub(super) order: Order,
+}
+
+/// Where a layer normalises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Sums, as encoders like BERT do, where every position sees every other.
+    NormLast,
+    /// What goes into attention and dense layers, as decoders like GPT-2 do, where a position sees those before it.
+    NormFirst,
+}
+
 impl Writer {
     pub(super) fn new(name: &str, record: &[usize], seed: u64) -> Self {
         let mut dims = vec![None];
@@ -80,6 +98,130 @@ impl Writer {
             dims: dims.iter().map(|d| *d as i64).collect(),
             data_type: Some(data_type::FLOAT),
             raw_data: Some(data.iter().flat_map(|v| v.to_le_bytes()).collect()),
+            ..TensorProto::default()
+        });
+        name
+    }
+
+    /// One layer of an encoder or decoder, after Vaswani et al., *Attention is all you need* (NeurIPS 2017).
+    pub(super) fn transformer(&mut self, t: &Transformer) {
+        let Transformer {
+            positions,
+            width,
+            heads,
+            order,
+        } = *t;
+        let head = width / heads;
+        let x = self.here();
+        if order == Order::NormFirst {
+            self.layer_norm(width);
+        }
+        self.matmul(width, 3 * width);
+        self.bias(3 * width);
+        self.reshape(&[0, positions, 3, heads, head]);
+        self.transpose(&[0, 2, 3, 1, 4]);
+        let all = self.here();
+        let [query, key, value] = [0, 1, 2].map(|part| {
+            self.go(all.clone());
+            self.pick(part);
+            self.here()
+        });
+        self.go(key);
+        self.transpose(&[0, 1, 3, 2]);
+        let key = self.here();
+        self.go(query);
+        self.node("MatMul", &[key.name], Vec::new(), 1);
+        let root = self.constant(&[1], vec![1.0 / (head as f32).sqrt()]);
+        self.node("Mul", &[root], Vec::new(), 1);
+        if order == Order::NormFirst {
+            // A position sees those before it.
+            let hidden = |i: usize| {
+                if i % positions > i / positions {
+                    -100.0
+                } else {
+                    0.0
+                }
+            };
+            let mask = (0..positions * positions).map(hidden).collect();
+            let mask = self.constant(&[positions, positions], mask);
+            self.node("Add", &[mask], Vec::new(), 1);
+        }
+        self.node("Softmax", &[], vec![int("axis", -1)], 1);
+        self.node("MatMul", &[value.name], Vec::new(), 1);
+        self.transpose(&[0, 2, 1, 3]);
+        self.reshape(&[0, positions, width]);
+        self.matmul(width, width);
+        self.bias(width);
+        self.add(x);
+        if order == Order::NormLast {
+            self.layer_norm(width);
+        }
+        let x = self.here();
+        if order == Order::NormFirst {
+            self.layer_norm(width);
+        }
+        self.matmul(width, 4 * width);
+        self.bias(4 * width);
+        self.node("Gelu", &[], Vec::new(), 1);
+        self.matmul(4 * width, width);
+        self.bias(width);
+        self.add(x);
+        if order == Order::NormLast {
+            self.layer_norm(width);
+        }
+    }
+
+    /// The values at the last position, times a matrix: a score for every word.
+    pub(super) fn language_head(&mut self, positions: usize, width: usize, words: usize) {
+        let last = self.index(positions - 1);
+        self.node("Gather", &[last], vec![int("axis", 1)], 1);
+        self.layer_norm(width);
+        let weights = self.he(&[width, words], 2 * width, 0.02 * (width as f32).sqrt());
+        self.node("MatMul", &[weights], Vec::new(), 1);
+    }
+
+    fn layer_norm(&mut self, width: usize) {
+        let scale = self.constant(&[width], vec![1.0; width]);
+        let bias = self.constant(&[width], vec![0.0; width]);
+        self.node(
+            "LayerNormalization",
+            &[scale, bias],
+            vec![int("axis", -1)],
+            1,
+        );
+    }
+
+    fn bias(&mut self, width: usize) {
+        let bias = self.constant(&[width], vec![0.0; width]);
+        self.node("Add", &[bias], Vec::new(), 1);
+    }
+
+    fn reshape(&mut self, dims: &[usize]) {
+        let shape = self.indices(&[dims.len()], dims);
+        self.node("Reshape", &[shape], Vec::new(), 1);
+    }
+
+    fn transpose(&mut self, order: &[usize]) {
+        self.node("Transpose", &[], vec![ints("perm", order)], 1);
+    }
+
+    /// One part of the first axis behind the batch, which goes.
+    fn pick(&mut self, part: usize) {
+        let part = self.index(part);
+        self.node("Gather", &[part], vec![int("axis", 1)], 1);
+    }
+
+    fn index(&mut self, at: usize) -> String {
+        self.indices(&[], &[at])
+    }
+
+    fn indices(&mut self, dims: &[usize], values: &[usize]) -> String {
+        let name = format!("w{}", self.graph.initializer.len());
+        self.graph.initializer.push(TensorProto {
+            name: Some(name.clone()),
+            dims: dims.iter().map(|d| *d as i64).collect(),
+            data_type: Some(data_type::INT64),
+            int64_data: values.iter().map(|v| *v as i64).collect(),
             ..TensorProto::default()
         });
         name
@@ -192,10 +334,19 @@ impl Writer {
             graph: Some(self.graph),
             opset_import: vec![OperatorSetIdProto {
                 domain: None,
-                version: Some(17),
+                version: Some(20),
             }],
         };
         model.encode_to_vec()
+    }
+}
+
+fn int(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        i: Some(value),
+        r#type: Some(attribute_type::INT),
+        ..AttributeProto::default()
     }
 }
 
@@ -234,6 +385,7 @@ pub(super) fn parameters(onnx: &[u8]) -> usize {
     #![allow(clippy::unwrap_used)]
     let model = ModelProto::decode(onnx).unwrap();
     let tensors = model.graph.unwrap().initializer;
+    let tensors = tensors.iter().filter(|t| t.int64_data.is_empty());
     let elements = |t: &TensorProto| t.dims.iter().map(|d| *d as usize).product::<usize>();
-    tensors.iter().map(elements).sum()
+    tensors.map(elements).sum()
 }

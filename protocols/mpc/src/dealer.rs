@@ -228,6 +228,7 @@ impl Dealer {
             let dealt = match plan {
                 Plan::Step(plan) => plan.deal(&operands, seeds_of),
                 Plan::Mul(plan) => plan.deal(&operands, seeds_of),
+                Plan::MatMul(plan) => plan.deal(&operands, seeds_of),
                 Plan::Product(plan) => {
                     let weights = self.weights.as_ref().expect("checked when made, qed");
                     plan.deal(operands[0], seeds_of, weights, self.memory.kernels())

@@ -274,6 +274,7 @@ impl Evaluator {
         let (run, opening) = match plan {
             Plan::Step(plan) => plan.start(seat, prg, dealt, operands),
             Plan::Mul(plan) => plan.start(seat, prg, dealt, operands),
+            Plan::MatMul(plan) => plan.start(seat, prg, dealt, operands),
             Plan::Product(plan) => {
                 let weights = self.weights.as_ref().expect("checked when made, qed");
                 let operand = operands.pop().expect("a product has an operand, qed");

@@ -10,7 +10,7 @@ use ai_link_program::fixed::{Op, Program, Step};
 use crate::error::MpcError;
 use crate::keys::{KeyMessage, SEED_BYTES};
 use crate::party::{EvaluatorIndex, MAX_EVALUATORS};
-use crate::step::product::{Factors, Mul, Product};
+use crate::step::product::{Factors, MatMul, Mul, Product};
 use crate::step::{Protocol as _, Seat, StepPlan};
 use crate::work;
 
@@ -39,6 +39,8 @@ pub(crate) enum Plan {
     Step(StepPlan),
     /// Of two masked values.
     Mul(Mul),
+    /// Of two masked matrices.
+    MatMul(MatMul),
     /// With private weights.
     Product(Product),
 }
@@ -48,6 +50,7 @@ impl Plan {
         match self {
             Self::Step(plan) => plan.rounds(),
             Self::Mul(plan) => plan.rounds(),
+            Self::MatMul(plan) => plan.rounds(),
             Self::Product(plan) => plan.rounds(),
         }
     }
@@ -56,6 +59,7 @@ impl Plan {
         match self {
             Self::Step(plan) => plan.dealt_bytes(seat),
             Self::Mul(plan) => plan.dealt_bytes(seat),
+            Self::MatMul(plan) => plan.dealt_bytes(seat),
             Self::Product(plan) => plan.dealt_bytes(seat),
         }
     }
@@ -64,6 +68,7 @@ impl Plan {
         match self {
             Self::Step(plan) => plan.opened_bytes(round),
             Self::Mul(plan) => plan.opened_bytes(round),
+            Self::MatMul(plan) => plan.opened_bytes(round),
             Self::Product(plan) => plan.opened_bytes(),
         }
     }
@@ -272,6 +277,9 @@ fn plan_of(
 ) -> Result<Option<Plan>, MpcError> {
     if let Some(product) = Product::new(program, index, step, batch) {
         return Ok(Some(Plan::Product(product)));
+    }
+    if let Some(product) = MatMul::new(program, step, batch) {
+        return Ok(Some(Plan::MatMul(product)));
     }
     let elements = program.value(step.output).elements() * batch;
     if let (Op::Mul, [x, y]) = (&step.op, step.inputs.as_slice()) {

@@ -139,6 +139,9 @@ fn rest(b: &mut ProgramBuilder, x: ValueId, z: ValueId, bits: u8) {
     let m = b.max(h, x);
     let t = b.trunc(m, 3);
     let (square, product) = (b.mul(x, x), b.mul(x, t));
+    let (left, right) = (b.reshape(x, &[2, 3]), b.reshape(t, &[3, 2]));
+    let matrix = b.matmul(left, right);
+    b.output("matrix", matrix);
     b.output("t", t);
     b.output("m", m);
     b.output("product", product);

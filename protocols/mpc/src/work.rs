@@ -6,6 +6,7 @@
 //! sizes in its schedule: what is light takes some hundred microseconds at most.
 
 use ai_link_program::fixed::{Op, Program, Step};
+use ai_link_program::ops::matmul_shape;
 
 /// What a machine's next call costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +57,7 @@ pub(crate) fn operations(program: &Program, step: &Step, batch: usize) -> u64 {
             let dims = &program.parameter(*weights).dims;
             output * taps(dims, dims.first().copied().unwrap_or(1))
         }
+        Op::MatMul => output * matmul_shape(program, step).inner as u64,
         _ => 0,
     };
     // Interactive steps expand randomness and go through tables, some dozen bytes an element.

@@ -135,6 +135,7 @@ pub fn apply_linear(
         | Op::LinearShared { .. }
         | Op::ConvShared { .. }
         | Op::Mul
+        | Op::MatMul
         | Op::Positive { .. }
         | Op::Table { .. } => {
             panic!("step {:?} is interactive, not linear", step.name)
@@ -143,8 +144,8 @@ pub fn apply_linear(
     out
 }
 
-/// The bilinear part of a `LinearShared`, `ConvShared` or `Mul`: the plain product of `x [batch, dims...]` and `w`,
-/// neither doubled nor with a bias. For `Mul`, `w` is the other operand. Evaluators apply it to their shares.
+/// The bilinear part of a `LinearShared`, `ConvShared`, `Mul` or `MatMul`: the plain product of `x [batch, dims...]` and `w`,
+/// neither doubled nor with a bias. For `Mul` and `MatMul`, `w` is the other operand. Evaluators apply it to their shares.
 ///
 /// # Panics
 /// If `step` is another operator or not of `program`, or the sizes do not fit, as for [`apply_linear`].
@@ -180,6 +181,20 @@ pub fn apply_product(
             kernels.conv(&shape, x, weights, &mut out);
         }
         Op::Mul => zip(x, w, &mut out, u64::wrapping_mul),
+        Op::MatMul => {
+            let shape = matmul_shape(program, step);
+            let rights = w.chunks_exact(shape.inner * shape.columns);
+            let lefts = x.chunks_exact(shape.rows * shape.inner).zip(rights);
+            let groups = out.chunks_exact_mut(shape.rows * shape.columns);
+            for (out, (x, w)) in groups.zip(lefts) {
+                let signed: Vec<i64> = w.iter().map(|w| *w as i64).collect();
+                let weights = Weights {
+                    id: ConstId(u32::MAX),
+                    data: &signed,
+                };
+                kernels.gemm(shape, x, weights, out);
+            }
+        }
         op => panic!("{} is not a product of two masked operands", op.kind()),
     }
     out
@@ -195,6 +210,22 @@ pub fn gemm_shape(weights: &[usize], elements: usize) -> GemmShape {
         rows: elements / inner,
         inner,
         columns,
+    }
+}
+
+/// One of the matrix products that `step` does.
+///
+/// # Panics
+/// If `step` is not a [`MatMul`](Op::MatMul) of `program`.
+pub fn matmul_shape(program: &Program, step: &Step) -> GemmShape {
+    let [.., rows, inner] = *program.value(step.inputs[0]).dims else {
+        panic!("a checked product takes matrices, qed");
+    };
+    let columns = program.value(step.output).dims.last();
+    GemmShape {
+        rows,
+        inner,
+        columns: columns.copied().unwrap_or(1),
     }
 }
 

@@ -60,6 +60,7 @@
 //! | `AveragePool`, `Mean` | window or axis sum, times `1 / count`; for a count of `2^k` that is only a fraction of `k` more bits |
 //! | `Transpose`, `Slice`, `Pad`, `Expand` | `Rearrange` |
 //! | `Mul` of two values | `Mul`, doubled |
+//! | `MatMul` of two values | `MatMul`, doubled |
 //! | `a >= b` | `Positive(a - b)`, exact; `a > b` is its complement with the operands swapped |
 //! | sigmoid, tanh, exp, ... | clamp by two comparisons where that is cheaper than a longer table, then `Table` |
 //! | `ReduceMax` | a tree of `Max` |
@@ -76,7 +77,10 @@
 //! | sigmoid, tanh, erf | all | 2^-10 |
 //! | exp | up to the largest operand of calibration and one more | 2^-10 of the largest result |
 //! | log, sqrt, power | half the smallest to twice the largest operand of calibration, all positive | 2^-10 of the largest result |
-//! | reciprocal | half the smallest to twice the largest magnitude of calibration, on one side of zero; refused where the two are too far apart, a factor of about 30 in calibration | 2^-10 of the largest result |
+//! | reciprocal, 1 / sqrt(x) | half the smallest to twice the largest magnitude of calibration, on one side of zero | 2^-10 of the largest result |
+//! | the same and sqrt, where calibration has operands more than a factor of 20 apart | a quarter of the smallest to four times the largest: a coarse table and Newton's iterations | 2^-10 of each result |
+//! | softmax | all, along the last axis: a maximum to 1/8, squares of powers to 2^-14, the reciprocal of their sum | 2^-10 |
+//! | layer normalisation | as 1 / sqrt(x) of the variance | 2^-10 of the largest result |
 //! | elu, selu, softplus, gelu | all: `relu` and a table of the rest | 2^-10, times `alpha` and `gamma` |
 //! | hard sigmoid, hard swish, leaky relu, abs, sign, min, max | all | exact but for rounding |
 //! | a / b | as the reciprocal of b | that of the reciprocal times the largest a |
@@ -89,6 +93,7 @@ mod along;
 mod compare;
 mod cost;
 mod function;
+mod inverse;
 mod link;
 mod lower;
 mod options;
@@ -97,6 +102,7 @@ mod predict;
 mod product;
 mod quantise;
 mod rates;
+mod softmax;
 mod table;
 
 use thiserror::Error;

@@ -25,10 +25,17 @@
 //! are dealt (16 bytes an element; 8 for a square), pads are added and the rest opened; the last
 //! term goes into the mask of the result, so nothing is dealt for it. One round, 8 bytes each way.
 //! Elementwise, so the second product of an evaluator costs next to nothing.
+//!
+//! # Two masked matrices
+//! Among two evaluators as with weights, with a `delta` for each factor: `X_0 Y_0 + X_1 Y_1 = 2 x y +
+//! 2 delta_x delta_y`, one product for each party; 8 bytes per element of both operands dealt. Among
+//! more of them as for two values, which is two products for each evaluator.
 
 mod elementwise;
+mod matmul;
 
 pub(crate) use elementwise::{Factors, Mul};
+pub(crate) use matmul::MatMul;
 
 use ai_link_program::fixed::{Op, ParamId, Program, Step};
 use ai_link_program::kernels::{ConvShape, GemmShape};

@@ -332,6 +332,12 @@ impl ProgramBuilder {
         self.wide(Op::Mul, &[x, y], None, grow)
     }
 
+    /// `2 x y`, matrix products.
+    pub fn matmul(&mut self, x: ValueId, y: ValueId) -> ValueId {
+        let grow = self.info(y).map_or(0, |v| i16::from(v.fraction)) + 1;
+        self.wide(Op::MatMul, &[x, y], None, grow)
+    }
+
     /// 1 where `x >= 0`, exact.
     pub fn positive(&mut self, x: ValueId) -> ValueId {
         let window = BitWindow { lo: 0, hi: 63 };

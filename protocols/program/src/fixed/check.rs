@@ -230,7 +230,7 @@ fn check_fraction(
             let sum = of(*weights).map(|w| w + u16::from(first));
             sum.map(|s| s + 1) == Some(output.fraction.into()) && bias.is_none_or(|b| of(b) == sum)
         }
-        Op::Mul => {
+        Op::Mul | Op::MatMul => {
             let sum: u16 = inputs.iter().map(|v| u16::from(v.fraction)).sum();
             u16::from(output.fraction) == sum + 1
         }

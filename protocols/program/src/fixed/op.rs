@@ -104,6 +104,9 @@ pub enum Op {
     },
     /// `2 x y` elementwise for two values of the same shape. The fractions add up, and one more.
     Mul,
+    /// `2 x y`, matrix products of two values: `x [b, g.., m, k]`, `y [b, g.., k, n] -> [b, g.., m, n]`. The fractions
+    /// add up, and one more.
+    MatMul,
     /// 1 where `z >= 0`, else 0, with fraction 0.
     Positive {
         /// Which bits of `z` decide its sign.
@@ -146,6 +149,7 @@ impl Op {
             | Op::LinearShared { .. }
             | Op::ConvShared { .. }
             | Op::Mul
+            | Op::MatMul
             | Op::Positive { .. }
             | Op::Table { .. } => true,
         }
@@ -190,6 +194,7 @@ impl Op {
             Op::LinearShared { .. } => "LinearShared",
             Op::ConvShared { .. } => "ConvShared",
             Op::Mul => "Mul",
+            Op::MatMul => "MatMul",
             Op::Positive { .. } => "Positive",
             Op::Table { .. } => "Table",
         }

@@ -146,6 +146,12 @@ impl Program {
                     .map(|(x, y)| x.wrapping_mul(*y).wrapping_mul(2))
                     .collect()
             }
+            Op::MatMul => {
+                let mut out =
+                    apply_product(self, step, inputs[0], inputs[1], batch, &PortableKernels);
+                out.iter_mut().for_each(|z| *z = z.wrapping_mul(2));
+                out
+            }
             Op::Table {
                 segment_bits,
                 index_bits,

@@ -23,7 +23,7 @@ pub(crate) fn made(op: &Op, inputs: &[&[usize]], parts: &Parts) -> Result<Made, 
         }),
     };
     match op {
-        Op::Add | Op::Sub | Op::Mul | Op::Max { .. } => operands(2)?,
+        Op::Add | Op::Sub | Op::Mul | Op::MatMul | Op::Max { .. } => operands(2)?,
         Op::Concat { .. } if inputs.is_empty() => operands(1)?,
         Op::Concat { .. } => {}
         _ => operands(1)?,
@@ -87,6 +87,10 @@ pub(crate) fn made(op: &Op, inputs: &[&[usize]], parts: &Parts) -> Result<Made, 
                 why: "both operands must have the same shape",
             }),
         },
+        Op::MatMul => match inputs {
+            [x, y] => matmul(x, y),
+            _ => operands(2).map(|()| Made::Elements(0)),
+        },
         Op::AddConst { constant: id } => {
             let c = constant(constants, *id)?;
             match c.dims == x {
@@ -137,6 +141,22 @@ fn linear(w: &[usize], bias: Option<&[usize]>, x: &[usize]) -> Result<Made, Step
         *last = n;
     }
     Ok(Made::Dims(dims))
+}
+
+fn matmul(x: &[usize], y: &[usize]) -> Result<Made, StepError> {
+    let ([groups @ .., m, k], [others @ .., inner, n]) = (x, y) else {
+        return Err(StepError::OperandShape {
+            have: x.to_vec(),
+            why: "a matrix product takes matrices",
+        });
+    };
+    if groups != others || k != inner {
+        return Err(StepError::OperandShape {
+            have: y.to_vec(),
+            why: "matrices of a product agree in the contracted axis and in all axes before the last two",
+        });
+    }
+    Ok(Made::Dims([groups, &[*m, *n]].concat()))
 }
 
 fn conv(

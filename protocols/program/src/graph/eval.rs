@@ -72,6 +72,11 @@ pub(super) fn eval(
             .map(|(a, b)| a.max(*b))
             .collect(),
         NodeOp::Mul => x.iter().zip(inputs[1].data).map(|(a, b)| a * b).collect(),
+        NodeOp::MatMul => matmul(dims, x, out_dims, inputs[1].data),
+        NodeOp::Softmax => {
+            let lanes = x.chunks_exact(dims.last().copied().unwrap_or(1));
+            lanes.flat_map(softmax).collect()
+        }
         NodeOp::Affine { scale, shift } => x.iter().map(|v| v * scale + shift).collect(),
         NodeOp::Positive => x.iter().map(|v| f32::from(u8::from(*v >= 0.0))).collect(),
         NodeOp::Function(f) => x.iter().map(|v| f.eval(f64::from(*v)) as f32).collect(),
@@ -223,4 +228,33 @@ fn reduce(
         out[at] = f(out[at], f64::from(*v));
     }
     out
+}
+/// `[g.., m, k]` times `[g.., k, n]`.
+fn matmul(dims: &[usize], x: &[f32], out_dims: &[usize], y: &[f32]) -> Vec<f32> {
+    let [k, n] = [dims, out_dims].map(|dims| dims.last().copied().unwrap_or(1));
+    let m = out_dims.iter().rev().nth(1).copied().unwrap_or(1);
+    let mut out = Vec::with_capacity(x.len() / k * n);
+    for (x, y) in x.chunks_exact(m * k).zip(y.chunks_exact(k * n)) {
+        for row in x.chunks_exact(k) {
+            let mut sums = vec![0f64; n];
+            for (a, line) in row.iter().zip(y.chunks_exact(n)) {
+                for (sum, b) in sums.iter_mut().zip(line) {
+                    *sum += f64::from(*a) * f64::from(*b);
+                }
+            }
+            out.extend(sums.into_iter().map(|sum| sum as f32));
+        }
+    }
+    out
+}
+
+fn softmax(lane: &[f32]) -> Vec<f32> {
+    let largest = lane.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers = lane.iter().map(|v| f64::from(v - largest).exp());
+    let powers: Vec<f64> = powers.collect();
+    let sum: f64 = powers.iter().sum();
+    powers
+        .into_iter()
+        .map(|power| (power / sum) as f32)
+        .collect()
 }

@@ -14,6 +14,8 @@ pub enum Function {
     Erf,
     /// `exp(x)`.
     Exp,
+    /// `exp(x)` for `x <= 1/4`: of what is not, or hardly, above zero.
+    Decay,
     /// `exp(x) - 1` for `x <= 0`.
     ExpM1,
     /// `ln(1 + exp(-x))` for `x >= 0`.
@@ -45,13 +47,16 @@ pub(crate) enum End {
 }
 
 impl Function {
+    /// `1 / sqrt(x)`.
+    pub(crate) const INVERSE_ROOT: Self = Self::Power { exponent: -0.5 };
+
     /// The value, in f64.
     pub fn eval(self, x: f64) -> f64 {
         match self {
             Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Function::Tanh => x.tanh(),
             Function::Erf => erf(x),
-            Function::Exp => x.exp(),
+            Function::Exp | Function::Decay => x.exp(),
             Function::ExpM1 => x.exp_m1(),
             Function::SoftplusTail => (-x).exp().ln_1p(),
             Function::GeluTail => x * 0.5 * (1.0 - erf(x * std::f64::consts::FRAC_1_SQRT_2)),
@@ -68,7 +73,7 @@ impl Function {
             Function::Sigmoid => "sigmoid",
             Function::Tanh => "tanh",
             Function::Erf => "erf",
-            Function::Exp => "exp",
+            Function::Exp | Function::Decay => "exp",
             Function::ExpM1 => "expm1",
             Function::SoftplusTail => "softplus",
             Function::GeluTail => "gelu",
@@ -86,6 +91,7 @@ impl Function {
             Function::Sigmoid => [Saturates(0.0), Saturates(1.0)],
             Function::Tanh | Function::Erf => [Saturates(-1.0), Saturates(1.0)],
             Function::Exp => [Saturates(0.0), Calibrated],
+            Function::Decay => [Saturates(0.0), At(0.25)],
             Function::ExpM1 => [Saturates(-1.0), At(0.0)],
             Function::SoftplusTail | Function::GeluTail => [At(0.0), Saturates(0.0)],
             Function::Log | Function::Sqrt | Function::Reciprocal | Function::Power { .. } => {
@@ -117,6 +123,7 @@ impl Function {
             | Function::Tanh
             | Function::Erf
             | Function::Exp
+            | Function::Decay
             | Function::ExpM1
             | Function::Log
             | Function::Sqrt => true,

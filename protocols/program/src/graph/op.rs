@@ -73,6 +73,10 @@ pub enum NodeOp {
     Max,
     /// Elementwise product of two values of equal shape.
     Mul,
+    /// Matrix products of two values: `[g.., m, k]` times `[g.., k, n]`.
+    MatMul,
+    /// `exp(x - max) / sum` along the last axis.
+    Softmax,
     /// `scale x + shift`: part of how an operator is composed, or one of its attributes. Unlike the constants of
     /// `MulConst` and `AddConst`, these are no weights and stay public.
     Affine {

@@ -144,9 +144,6 @@ pub enum Why {
     /// The result would mix records of a batch.
     #[error("it mixes the records of a batch: {0}")]
     MixesBatch(&'static str),
-    /// Matrix product of two secret values and the like.
-    #[error("both operands depend on the input; only a constant is supported for one of them")]
-    TwoSecrets,
     /// Something other than DequantizeLinear works on a quantised value.
     #[error("it works on the result of QuantizeLinear; only the matching DequantizeLinear may")]
     Quantised,

@@ -11,7 +11,7 @@ use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type}
 use super::value::{Const, Secret, Value};
 use super::{ops, scan, tensor};
 use crate::fixed::limits;
-use crate::graph::{Graph, GraphInput, GraphOutput, Node, NodeOp};
+use crate::graph::{Function, Graph, GraphInput, GraphOutput, Node, NodeOp};
 use crate::tensor::elements;
 
 /// Decodes a file within `limits`, without looking at what is in it: for models that are no tensor programs, such as
@@ -45,7 +45,7 @@ impl Graph {
             names: HashMap::new(),
             values: Vec::new(),
             nodes: Vec::new(),
-            sigmoids: HashMap::new(),
+            settled: HashMap::new(),
         };
         import.initializers(&graph)?;
         let inputs = import.inputs(&graph)?;
@@ -79,8 +79,8 @@ pub(super) struct Import {
     names: HashMap<String, Value>,
     values: Vec<Vec<usize>>,
     nodes: Vec<Node>,
-    /// Sigmoids that turned out to be in the middle: value and result.
-    pub(super) sigmoids: HashMap<usize, Secret>,
+    /// Sigmoids (`false`) and softmaxes of a value that turned out to be in the middle.
+    pub(super) settled: HashMap<(usize, bool), Secret>,
 }
 
 impl Import {
@@ -131,6 +131,22 @@ impl Import {
             dims,
             post: Vec::new(),
             grid: None,
+        })
+    }
+
+    /// What `x` is the square root of, if it is one.
+    pub(super) fn root_of(&self, x: &Secret) -> Option<Secret> {
+        let made = self
+            .nodes
+            .iter()
+            .rev()
+            .find(|node| node.output == x.value)?;
+        let (NodeOp::Function(Function::Sqrt), [value]) = (&made.op, made.inputs.as_slice()) else {
+            return None;
+        };
+        Some(Secret {
+            value: *value,
+            ..x.clone()
         })
     }
 
@@ -257,7 +273,7 @@ impl Import {
             operands,
         };
         ops::settle(self, &mut node)?;
-        Ok(vec![ops::import(self, &node)?])
+        ops::import_all(self, &node)
     }
 
     fn outputs(&self, graph: &GraphProto) -> Result<Vec<GraphOutput>, ImportError> {

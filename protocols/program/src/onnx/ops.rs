@@ -9,6 +9,7 @@ mod elementwise;
 mod function;
 mod layout;
 mod linear;
+mod normalise;
 mod pool;
 mod quantise;
 mod reduce;
@@ -20,31 +21,42 @@ use super::value::Value;
 use crate::graph::{Function, NodeOp};
 use crate::post::ClientOp;
 
-/// Prepares operands: a sigmoid that something other than the end of the model follows is computed after all.
+/// Prepares operands: a sigmoid or softmax that something other than the end of the model follows is computed after all.
 pub(super) fn settle(cx: &mut Import, node: &mut OnnxNode<'_>) -> Result<(), Why> {
     if client::may_follow(node.op()) {
         return Ok(());
     }
+    // Scores that are made probabilities in the middle of a model are not the client's either.
     for i in 0..node.operands.len() {
         let Some(Some(Value::Secret(s))) = node.operands.get(i) else {
             continue;
         };
-        if s.post != [ClientOp::Sigmoid] {
-            continue;
-        }
-        let made = match cx.sigmoids.get(&s.value) {
+        let op = match *s.post.as_slice() {
+            [ClientOp::Sigmoid] => NodeOp::Function(Function::Sigmoid),
+            [ClientOp::Softmax { axis }] if axis + 1 == s.dims.len() => NodeOp::Softmax,
+            _ => continue,
+        };
+        let key = (s.value, matches!(op, NodeOp::Softmax));
+        let made = match cx.settled.get(&key) {
             Some(made) => made.clone(),
             None => {
                 let (value, dims) = (s.value, s.dims.clone());
-                let op = NodeOp::Function(Function::Sigmoid);
                 let made = cx.emit(&node.name, op, &[value], dims)?;
-                cx.sigmoids.insert(value, made.clone());
+                cx.settled.insert(key, made.clone());
                 made
             }
         };
         node.operands[i] = Some(Value::Secret(made));
     }
     Ok(())
+}
+
+/// All results of a node that has several.
+pub(super) fn import_all(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Vec<Value>, Why> {
+    match node.op() {
+        "Split" => layout::split(cx, node),
+        _ => Ok(vec![import(cx, node)?]),
+    }
 }
 
 /// Imports one node: its first result.
@@ -91,6 +103,7 @@ pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
         "And" | "Or" | "Xor" => compare::logic(cx, node),
         "Not" => compare::not(cx, node),
         "Where" => compare::select(cx, node),
+        "LayerNormalization" => normalise::layer(cx, node),
         "QuantizeLinear" => quantise::quantise(cx, node),
         "DequantizeLinear" => quantise::dequantise(cx, node),
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => reduce::reduce(cx, node),

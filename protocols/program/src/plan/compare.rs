@@ -26,8 +26,8 @@ impl Lowering<'_> {
         Held::new(id, 0, 1.0)
     }
 
-    /// Elementwise product, which comes out doubled. Operands lose pending bits only where the result would not fit.
-    pub(super) fn mul(&mut self, x: usize, y: usize, range: f64) -> Held {
+    /// Elementwise or matrix product, which comes out doubled. Operands lose pending bits only where the result would not fit.
+    pub(super) fn mul(&mut self, op: Op, x: usize, y: usize, range: f64) -> Held {
         let pending = [self.held(x), self.held(y)];
         let fits = |l: &Self, fx: u8, fy: u8| {
             let fraction = u16::from(fx) + u16::from(fy) + 1;
@@ -44,12 +44,16 @@ impl Lowering<'_> {
         } else {
             [self.narrow(x), self.narrow(y)]
         };
-        self.mul_held(a, b, range)
+        self.doubled(op, a, b, range)
     }
 
-    fn mul_held(&mut self, a: Held, b: Held, range: f64) -> Held {
-        let fraction = a.fraction + b.fraction + 1;
-        let id = self.step(Op::Mul, &[a.id, b.id], fraction, range);
+    pub(super) fn mul_held(&mut self, a: Held, b: Held, range: f64) -> Held {
+        self.doubled(Op::Mul, a, b, range)
+    }
+
+    fn doubled(&mut self, op: Op, a: Held, b: Held, range: f64) -> Held {
+        let fraction = a.fraction.saturating_add(b.fraction).saturating_add(1);
+        let id = self.step(op, &[a.id, b.id], fraction, range);
         Held::new(id, fraction, range)
     }
 

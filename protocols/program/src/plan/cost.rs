@@ -16,7 +16,7 @@
 //! | `Mul` | 1 | 8 | 16; 8 for a square |
 
 use crate::fixed::{BitWindow, Op, Program, Step, Tactic};
-use crate::ops::conv_shape;
+use crate::ops::{conv_shape, matmul_shape};
 
 use super::rates::{Role, Unit, Work};
 use super::{FssPolicy, LinkProfile, Rates};
@@ -286,6 +286,14 @@ impl Program {
                 let dealt = [if square { 8 } else { 16 } * elements, 0];
                 let work = Work::of(Unit::Multiplied, elements);
                 StepCost::once(elements, dealt, Unit::Multiplied, work)
+            }
+            Op::MatMul => {
+                let shape = matmul_shape(self, step);
+                let groups = elements / (shape.rows * shape.columns) as u64;
+                let one = (shape.rows * shape.inner) as u64;
+                let (work, pieces) = gemm(&[shape.inner, shape.columns], one, Class::Full);
+                let operands = operand + step.inputs.last().map_or(0, |id| size(*id));
+                shared((work.times(groups), pieces), operands, elements)
             }
             Op::Trunc { bits } => {
                 let dealt = [elements * wrap_bytes(*bits), 0];

@@ -141,7 +141,9 @@ impl Lowering<'_> {
             NodeOp::Add => self.pair(node, Op::Add, range),
             NodeOp::Sub => self.pair(node, Op::Sub, range),
             NodeOp::Max => self.maximum(node),
-            NodeOp::Mul => self.mul(x, node.inputs[1], range),
+            NodeOp::Mul => self.mul(Op::Mul, x, node.inputs[1], range),
+            NodeOp::MatMul => self.mul(Op::MatMul, x, node.inputs[1], range),
+            NodeOp::Softmax => self.softmax(x),
             NodeOp::Affine { scale, shift } => self.affine(x, *scale, *shift, range),
             NodeOp::Positive => {
                 let x = self.held(x);
@@ -198,6 +200,23 @@ impl Lowering<'_> {
         Held::new(id, self.target, x.range)
     }
 
+    /// The value with at most `fraction` fraction bits.
+    pub(super) fn truncated(&mut self, x: Held, fraction: u8) -> Held {
+        match x.fraction.saturating_sub(fraction) {
+            0 => x,
+            bits => {
+                let id = self.step(Op::Trunc { bits }, &[x.id], fraction, x.range);
+                Held::new(id, fraction, x.range)
+            }
+        }
+    }
+
+    /// Shape of a lowered value.
+    pub(super) fn dims(&self, x: Held) -> Vec<usize> {
+        let info = self.builder.info(x.id);
+        info.map(|info| info.dims.clone()).unwrap_or_default()
+    }
+
     /// Elementwise product with constants; one constant for all if they are equal.
     fn scale(&mut self, x: usize, factors: &[f32], range: f64) -> Held {
         let dims = &self.graph.values[x];
@@ -228,7 +247,11 @@ impl Lowering<'_> {
     }
 
     fn sum_axes(&mut self, x: usize, axes: &[usize], range: f64) -> Held {
-        let x = self.held(x);
+        // Pending bits go where the sum would not fit.
+        let x = match self.fits(range, self.held(x).fraction) {
+            true => self.held(x),
+            false => self.narrow(x),
+        };
         let id = self.step(
             Op::SumAxes {
                 axes: axes.to_vec(),
@@ -241,29 +264,37 @@ impl Lowering<'_> {
     }
 
     fn pair(&mut self, node: &Node, op: Op, range: f64) -> Held {
-        let (ids, fraction) = self.align(&node.inputs);
+        let (ids, fraction) = self.align_for(&node.inputs, range);
         let id = self.step(op, &ids, fraction, range);
         Held::new(id, fraction, range)
     }
 
     fn local(&mut self, x: usize, op: Op, output: usize, range: f64) -> Held {
-        let x = self.held(x);
         let dims = &self.graph.values[output];
+        // What is repeated is cheaper truncated before.
+        let repeats = dims.iter().product::<usize>() > self.graph.values[x].iter().product();
+        let x = match repeats {
+            true => self.narrow(x),
+            false => self.held(x),
+        };
         let id = self.step_shaped(op, &[x.id], Some(dims), x.fraction, range);
         Held::new(id, x.fraction, range)
     }
 
     /// Brings values to one fraction: the largest among them if all fit there, else the target.
     pub(super) fn align(&mut self, values: &[usize]) -> (Vec<ValueId>, u8) {
+        self.align_for(values, 1.0)
+    }
+
+    /// The same, where a result of that range must fit too.
+    fn align_for(&mut self, values: &[usize], range: f64) -> (Vec<ValueId>, u8) {
         let helds: Vec<Held> = values.iter().map(|v| self.held(*v)).collect();
         let largest = helds
             .iter()
             .map(|h| h.fraction)
             .max()
             .unwrap_or(self.target);
-        let fits = helds
-            .iter()
-            .all(|h| self.need(h.range, largest) <= u16::from(limits::BOUND_BITS));
+        let fits = helds.iter().all(|h| self.fits(h.range.max(range), largest));
         if !fits {
             let target = self.target;
             let narrow: Vec<Held> = values.iter().map(|v| self.narrow(*v)).collect();
@@ -318,6 +349,10 @@ impl Lowering<'_> {
     pub(super) fn need(&self, range: f64, fraction: u8) -> u16 {
         let ring = range * 2f64.powi(fraction.into()) + 1.0;
         bits(ring).at_least_zero() + u16::from(self.options.headroom_bits)
+    }
+
+    fn fits(&self, range: f64, fraction: u8) -> bool {
+        self.need(range, fraction) <= u16::from(limits::BOUND_BITS)
     }
 
     /// Same as [`need`](Self::need), noted as a misfit when it is too much.

@@ -17,11 +17,33 @@ impl Lowering<'_> {
     }
 
     /// The elementwise maximum of views of `x`, each of shape `out`.
-    pub(super) fn max_tree(&mut self, x: Held, mut stack: Vec<Vec<u32>>, out: &[usize]) -> Held {
+    pub(super) fn max_tree(&mut self, x: Held, stack: Vec<Vec<u32>>, out: &[usize]) -> Held {
+        let window = self.max_window(x, levels(&stack), self.target);
+        self.max_tree_within(x, stack, out, window)
+    }
+
+    /// The same, where the result may be less than the maximum by almost `2^-bits`: it is one of the elements.
+    pub(super) fn max_tree_near(
+        &mut self,
+        x: Held,
+        stack: Vec<Vec<u32>>,
+        out: &[usize],
+        bits: u8,
+    ) -> Held {
+        let window = self.max_window(x, levels(&stack), bits);
+        self.max_tree_within(x, stack, out, window)
+    }
+
+    fn max_tree_within(
+        &mut self,
+        x: Held,
+        mut stack: Vec<Vec<u32>>,
+        out: &[usize],
+        bits: BitWindow,
+    ) -> Held {
         let elements: usize = out.iter().product();
         // Views of `source`, which for the first level is the operand itself.
         let mut source = x.id;
-        let bits = self.max_window(x, stack.len().next_power_of_two().trailing_zeros());
         while stack.len() > 1 {
             let pairs = stack.len() / 2;
             let dims = if stack.len() == 2 {
@@ -90,14 +112,11 @@ impl Lowering<'_> {
     }
 
     /// Window for a tree of `levels` comparisons. Each may be off by less than `2^lo`, together by less than
-    /// `levels 2^lo`, which must stay within one unit of the target.
-    fn max_window(&self, x: Held, levels: u32) -> BitWindow {
+    /// `levels 2^lo`, which must stay within one unit of `bits` fraction bits.
+    fn max_window(&self, x: Held, levels: u32, bits: u8) -> BitWindow {
         let slack = u8::try_from(levels.next_power_of_two().trailing_zeros()).unwrap_or(u8::MAX);
         let bound = self.builder.info(x.id).map_or(0, |v| v.bound_bits);
-        self.window(
-            bound,
-            x.fraction.saturating_sub(self.target).saturating_sub(slack),
-        )
+        self.window(bound, x.fraction.saturating_sub(bits).saturating_sub(slack))
     }
 
     fn window(&self, bound: u8, lo: u8) -> BitWindow {
@@ -139,6 +158,11 @@ impl Lowering<'_> {
         let factors: Vec<f32> = (0..dims[0]).flat_map(|_| plane.clone()).collect();
         self.scale_held(sum, &factors, range)
     }
+}
+
+/// Levels of a tree over so many views.
+fn levels(stack: &[Vec<u32>]) -> u32 {
+    stack.len().next_power_of_two().trailing_zeros()
 }
 
 /// For every combination of positions along `axes` the elements that have it, in order of the remaining axes.

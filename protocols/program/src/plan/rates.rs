@@ -133,6 +133,13 @@ impl Work {
         Self::NONE.and(unit, count)
     }
 
+    /// All of it so many times.
+    #[must_use]
+    pub fn times(mut self, count: u64) -> Self {
+        self.0.iter_mut().for_each(|units| *units *= count as f64);
+        self
+    }
+
     /// And `count` of another.
     #[must_use]
     pub fn and(mut self, unit: Unit, count: u64) -> Self {

@@ -24,12 +24,24 @@ pub(super) struct Request {
     pub(super) result_bits: u8,
     /// Magnitude with which later steps hold the result, if it is more than the function's own.
     pub(super) range: f64,
-    /// The error may be `2^-precision`, relative to the largest result if that is above 1.
+    /// The error may be `2^-precision`, as `measure` says.
     pub(super) precision: u8,
+    pub(super) measure: Measure,
+    /// Where zero is out of reach, how far beyond calibration the function is good: a factor.
+    pub(super) margin: f64,
     /// Weighs a longer table against comparisons with both ends.
     pub(super) model: CostModel,
     /// Of the whole batch.
     pub(super) elements: usize,
+}
+
+/// What an error is measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// The largest result if that is above 1, else 1.
+    Largest,
+    /// The result itself.
+    Each,
 }
 
 /// A table.
@@ -114,7 +126,18 @@ impl Request {
     }
 
     fn scale(&self, magnitude: f64) -> f64 {
-        magnitude.max(1.0)
+        match self.measure {
+            Measure::Largest => magnitude.max(1.0),
+            Measure::Each => 1.0,
+        }
+    }
+
+    /// How far `have` is from `want`.
+    fn distance(&self, have: f64, want: f64) -> f64 {
+        match self.measure {
+            Measure::Largest => (have - want).abs(),
+            Measure::Each => ((have - want) / want).abs(),
+        }
     }
 
     fn tolerance(&self, magnitude: f64) -> f64 {
@@ -165,17 +188,17 @@ impl Request {
         }
     }
 
-    /// Where the domain ends, if the function does not saturate there. Beyond calibration there is a factor of two in
-    /// the operand where zero is out of reach, else one.
+    /// Where the domain ends, if the function does not saturate there. Beyond calibration there is a factor in the
+    /// operand where zero is out of reach, else one.
     fn end(&self, end: End, side: usize) -> Option<i64> {
         let real = match end {
             End::Saturates(_) => return None,
             End::At(v) => v,
             End::Calibrated if self.function.avoids_zero() => {
                 let factor = if (self.span[0] > 0.0) == (side == 0) {
-                    0.5
+                    1.0 / self.margin
                 } else {
-                    2.0
+                    self.margin
                 };
                 self.span[side] * factor
             }
@@ -209,7 +232,13 @@ impl Request {
         };
         let bits = magnitude.max(self.range).max(1.0).log2().floor() as i32 + 1;
         let room = i32::from(self.result_bits) - bits - 1;
-        let wanted = degree as i32 * i32::from(s) + i32::from(self.precision) + 6;
+        // Small results need as many bits as large ones where each counts by itself.
+        let least = at(domain.from).abs().min(at(domain.to).abs());
+        let spread = match self.measure {
+            Measure::Largest => 0,
+            Measure::Each => (magnitude.max(1.0) / least).log2().ceil().clamp(0.0, 62.0) as i32,
+        };
+        let wanted = degree as i32 * i32::from(s) + i32::from(self.precision) + 6 + spread;
         let fraction = room.min(wanted.max(i32::from(self.fraction)));
         if !(1..=61).contains(&fraction) {
             return None;
@@ -257,14 +286,14 @@ impl Request {
             };
             for k in 0..=samples {
                 let z = from + (to - from) * k / samples;
-                error = error.max((value(z) - at(z)).abs());
+                error = error.max(self.distance(value(z), at(z)));
             }
             if f.avoids_zero() {
                 let ratio = to as f64 / from as f64;
                 for k in 0..=4 * SAMPLES {
                     let z = (from as f64 * ratio.powf(k as f64 / (4 * SAMPLES) as f64)) as i64;
                     let z = z.clamp(from, to);
-                    error = error.max((value(z) - at(z)).abs());
+                    error = error.max(self.distance(value(z), at(z)));
                 }
             }
             for (end, limit) in limits {
@@ -354,6 +383,8 @@ mod tests {
             result_bits: 59,
             range: 1.0,
             precision: 10,
+            measure: Measure::Largest,
+            margin: 2.0,
             model: CostModel::new(
                 LinkProfile {
                     round_trip: Duration::ZERO,

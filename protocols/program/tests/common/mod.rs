@@ -68,6 +68,19 @@ impl Model {
         self
     }
 
+    /// Equal parts along an axis.
+    pub(crate) fn split(mut self, input: &str, outputs: &[&str], axis: i64) -> Self {
+        self.graph.node.push(NodeProto {
+            name: Some(format!("Split of {input}")),
+            op_type: Some("Split".into()),
+            input: vec![input.into()],
+            output: outputs.iter().map(|s| (*s).into()).collect(),
+            attribute: vec![int("axis", axis)],
+            ..Default::default()
+        });
+        self
+    }
+
     pub(crate) fn output(mut self, name: &str) -> Self {
         self.graph.output.push(ValueInfoProto {
             name: Some(name.into()),

@@ -22,6 +22,16 @@ pub(crate) enum Factors {
     Two,
 }
 
+impl Factors {
+    /// Values that have a mask of their own.
+    pub(super) fn count(self) -> usize {
+        match self {
+            Self::Square => 1,
+            Self::Two => 2,
+        }
+    }
+}
+
 impl Mul {
     pub(crate) fn new(elements: usize, factors: Factors) -> Self {
         Self { elements, factors }
@@ -29,15 +39,12 @@ impl Mul {
 
     /// Masks that are dealt.
     fn masks(&self) -> usize {
-        match self.factors {
-            Factors::Square => 1,
-            Factors::Two => 2,
-        }
+        self.factors.count()
     }
 }
 
 /// The stream of shares of the mask of factor number `factor`.
-fn purpose(factor: usize) -> Purpose {
+pub(super) fn purpose(factor: usize) -> Purpose {
     match factor {
         0 => Purpose::Operand,
         _ => Purpose::Factor,

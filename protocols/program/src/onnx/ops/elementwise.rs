@@ -15,9 +15,12 @@ pub(super) fn binary(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
                 "Add" => NodeOp::Add,
                 "Sub" => NodeOp::Sub,
                 "Mul" => NodeOp::Mul,
-                // x / y = x (1 / y)
+                // x / y = x (1 / y), and x / sqrt(v) = x v^(-1/2)
                 _ => {
-                    let inverse = function::emit(cx, node, y, Function::Reciprocal)?;
+                    let inverse = match cx.root_of(y) {
+                        Some(v) => function::emit(cx, node, &v, Function::INVERSE_ROOT)?,
+                        None => function::emit(cx, node, y, Function::Reciprocal)?,
+                    };
                     return two_secrets(cx, node, x, &inverse, NodeOp::Mul);
                 }
             };
@@ -364,7 +367,7 @@ fn aligned(dims: &[usize], rank: usize) -> Vec<usize> {
 }
 
 /// The common shape of two shapes of equal rank.
-fn common_dims(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn common_dims(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     a.iter()
         .zip(b)
         .map(|(a, b)| match (*a, *b) {

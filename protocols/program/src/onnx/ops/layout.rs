@@ -364,6 +364,42 @@ pub(super) fn slice(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> 
     pick(cx, node, &dims, &sources)
 }
 
+/// Parts along one axis: of stated sizes, or of equal ones.
+pub(super) fn split(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Vec<Value>, Why> {
+    let (dims, offset) = dims_of(node.operand(0)?)?;
+    let at = axis(node.int("axis", 0), dims.len(), offset)?;
+    let size = dims.get(at).copied().unwrap_or(0);
+    let parts = node.proto.output.len();
+    let stated = match node.ints_at(1, "split")? {
+        Some(sizes) => sizes,
+        // All equal but the last, which may be smaller.
+        None => {
+            let each = size.div_ceil(parts.max(1));
+            let from = (0..parts).map(|i| (i * each).min(size));
+            from.map(|from| (size - from).min(each) as i64).collect()
+        }
+    };
+    let sizes: Option<Vec<usize>> = stated.iter().map(|s| usize::try_from(*s).ok()).collect();
+    let fit = |sizes: &Vec<usize>| {
+        let sum = sizes.iter().try_fold(0usize, |sum, s| sum.checked_add(*s));
+        sizes.len() == parts && sum == Some(size)
+    };
+    let sizes = sizes
+        .filter(fit)
+        .ok_or_else(|| shape_error(&[&dims], "the parts do not make up the axis"))?;
+    let mut from = 0;
+    let mut values = Vec::with_capacity(parts);
+    for size in sizes {
+        let mut sources = whole(&dims);
+        if let Some(axis) = sources.get_mut(at) {
+            *axis = (from..from + size).map(Some).collect();
+        }
+        values.push(pick(cx, node, &dims, &sources)?);
+        from += size;
+    }
+    Ok(values)
+}
+
 /// Positions of a slice of one axis, with the clamping rules of ONNX.
 fn range(start: i64, end: i64, step: i64, size: usize) -> Result<Sources, Why> {
     let bad = Why::Attribute {

@@ -3,8 +3,8 @@
 use super::super::error::Why;
 use super::super::import::{Import, finite, shape_error};
 use super::super::node::OnnxNode;
-use super::super::value::{Const, Value};
-use super::layout;
+use super::super::value::{Const, Secret, Value};
+use super::{elementwise, layout};
 use crate::graph::{FloatConst, NodeOp};
 use crate::maps;
 
@@ -130,9 +130,39 @@ pub(super) fn matmul(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
             debug_assert_eq!(y.dims.last(), Some(&columns));
             Ok(Value::Secret(y))
         }
-        (Value::Secret(_), Value::Secret(_)) => Err(Why::TwoSecrets),
+        (Value::Secret(x), Value::Secret(y)) => Ok(Value::Secret(two(cx, node, x, y)?)),
         _ => Err(Why::DataType("products of constants are not folded")),
     }
+}
+
+/// Products of matrices of both operands, axes before the last two broadcast.
+fn two(cx: &mut Import, node: &OnnxNode<'_>, x: &Secret, y: &Secret) -> Result<Secret, Why> {
+    let ([xs @ .., m, k], [ys @ .., inner, n]) = (x.dims.as_slice(), y.dims.as_slice()) else {
+        let why = "the records are rows or columns of a matrix";
+        return Err(Why::MixesBatch(why));
+    };
+    if k != inner {
+        return Err(shape_error(&[&x.dims, &y.dims], "inner sizes must agree"));
+    }
+    // The batch is an axis of both: only equal numbers of axes broadcast as ONNX says.
+    if xs.len() != ys.len() {
+        return Err(shape_error(
+            &[&x.dims, &y.dims],
+            "matrices of two inputs need as many axes",
+        ));
+    }
+    let common = elementwise::common_dims(xs, ys)
+        .ok_or_else(|| shape_error(&[&x.dims, &y.dims], "leading axes do not broadcast"))?;
+    let shaped = |rows: usize, columns: usize| [common.as_slice(), &[rows, columns]].concat();
+    let (m, k, n) = (*m, *k, *n);
+    let x = elementwise::broadcast(cx, node, x, &shaped(m, k))?;
+    let y = elementwise::broadcast(cx, node, y, &shaped(k, n))?;
+    cx.emit(
+        &node.name,
+        NodeOp::MatMul,
+        &[x.value, y.value],
+        shaped(m, n),
+    )
 }
 
 /// The transpose of a matrix.
