@@ -22,7 +22,11 @@ impl Lowering<'_> {
             Function::Sqrt if wide => {
                 // sqrt(x) = x / sqrt(x)
                 let inverse = self.inverse(held, Function::INVERSE_ROOT, span, 4.0);
-                let (inverse, x) = (self.narrowed(inverse), self.narrow(x));
+                let x = self.narrow(x);
+                let inverse = match self.fits(range, x.fraction + inverse.fraction + 1) {
+                    true => inverse,
+                    false => self.narrowed(inverse),
+                };
                 self.mul_held(x, inverse, range)
             }
             _ => {

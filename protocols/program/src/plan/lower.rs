@@ -351,7 +351,7 @@ impl Lowering<'_> {
         bits(ring).at_least_zero() + u16::from(self.options.headroom_bits)
     }
 
-    fn fits(&self, range: f64, fraction: u8) -> bool {
+    pub(super) fn fits(&self, range: f64, fraction: u8) -> bool {
         self.need(range, fraction) <= u16::from(limits::BOUND_BITS)
     }
 
