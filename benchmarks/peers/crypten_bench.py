@@ -72,6 +72,16 @@ class Plain:
         return x.mean((2, 3))
 
 
+    def softmax(self, x):
+        return x.softmax(-1)
+
+    def gelu(self, x):
+        return F.gelu(x)
+
+    def layer_norm(self, x, l):
+        return F.layer_norm(x, x.shape[-1:], self.p[l], self.p[l + 1])
+
+
 class Shared(Plain):
     """The operations on shares."""
 
@@ -83,6 +93,20 @@ class Shared(Plain):
 
     def mean(self, x):
         return x.sum((2, 3)).div(x.size(2) * x.size(3))
+
+    def gelu(self, x):
+        """The piecewise polynomial of PUMA (Dong et al., 2023), as for SPU."""
+        b0, b1, b2 = x < -4.0, x < -1.95, x > 3.0
+        x2 = x.square()
+        x3, x4 = x * x2, x2.square()
+        left = x3 * -0.011034134030615728 + x2 * -0.11807612951181953 + x * -0.42226581151983866 - 0.5054031199708174
+        even = x3.square() * 0.0018067462606141187 + x4 * -0.037688200365904236 + x2 * 0.3603292692789629
+        middle = even + x * 0.5 + 0.008526321541038084
+        return b2 * x + (b1 - b0) * left + (1 - b1 - b2) * middle
+
+    def layer_norm(self, x, l):
+        d = x - x.mean(-1, keepdim=True)
+        return d * (d.square().mean(-1, keepdim=True) + 1e-5).inv_sqrt() * self.p[l] + self.p[l + 1]
 
 
 def mlp():
@@ -151,8 +175,49 @@ def mm1024():
     return lambda o, x: x.matmul(o.p[w]), torch.randn(batch * 1024, 1024, generator=generator)
 
 
+def transformer(layers, width, heads, positions, causal=False):
+    """An encoder that normalises sums, or a decoder that normalises what goes into a layer."""
+    head = width // heads
+    blocks = []
+    for _ in range(layers):
+        parts = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
+        weights = [add(he(i, o, fan=2 * i), torch.zeros(o)) for i, o in parts]
+        blocks.append(weights + [add(torch.ones(width), torch.zeros(width)) for _ in range(2)])
+    mask = (1 - torch.tril(torch.ones(positions, positions))) * -100.0
+
+    def f(o, x):
+        for qkv, out, up, down, n1, n2 in blocks:
+            h = o.layer_norm(x, n1) if causal else x
+            parts = o.dense(h, qkv).reshape(batch, positions, 3, heads, head).permute(2, 0, 3, 1, 4)
+            scores = parts[0].matmul(parts[1].transpose(2, 3)) * head**-0.5
+            mixed = o.softmax(scores + mask if causal else scores).matmul(parts[2])
+            x = x + o.dense(mixed.permute(0, 2, 1, 3).reshape(batch, positions, width), out)
+            x = x if causal else o.layer_norm(x, n1)
+            h = o.layer_norm(x, n2) if causal else x
+            x = x + o.dense(o.gelu(o.dense(h, up)), down)
+            x = x if causal else o.layer_norm(x, n2)
+        return x
+
+    return f, torch.randn(batch, positions, width, generator=generator)
+
+
+def gpt2_s32():
+    f, x = transformer(12, 768, 12, 32, causal=True)
+    last, words = add(torch.ones(768), torch.zeros(768)), add(he(768, 50257, fan=5000))
+    return lambda o, x: o.layer_norm(f(o, x)[:, -1, :], last).matmul(o.p[words]), x
+
+
 MODELS = dict(
-    mlp=mlp, lenet=lenet, resnet18_cifar=resnet18_cifar, resnet50_224=resnet50_224, relu1m=relu1m, mm1024=mm1024
+    mlp=mlp,
+    lenet=lenet,
+    resnet18_cifar=resnet18_cifar,
+    resnet50_224=resnet50_224,
+    relu1m=relu1m,
+    mm1024=mm1024,
+    bert_tiny=lambda: transformer(2, 128, 2, 128),
+    bert_base1l=lambda: transformer(1, 768, 12, 128),
+    bert_base=lambda: transformer(12, 768, 12, 128),
+    gpt2_s32=gpt2_s32,
 )
 function, plain = MODELS[options.model]()
 

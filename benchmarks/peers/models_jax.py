@@ -140,8 +140,78 @@ def mm1024(batch):
     return (lambda x, p: x @ p[0]), [w], rng.standard_normal((batch * 1024, 1024)).astype(np.float32)
 
 
+# The piecewise polynomial of PUMA (Dong et al., 2023), which is what SPU's users take for GELU.
+GELU_LEFT = (-0.011034134030615728, -0.11807612951181953, -0.42226581151983866, -0.5054031199708174)
+GELU_EVEN = (0.0018067462606141187, -0.037688200365904236, 0.3603292692789629, 0.008526321541038084)
+
+
+def gelu(x):
+    b0, b1, b2 = x < -4.0, x < -1.95, x > 3.0
+    b3, b4 = b1 ^ b2 ^ True, b0 ^ b1
+    x2 = jnp.square(x)
+    x4, x3, x6 = jnp.square(x2), x * x2, jnp.square(x * x2)
+    a, b = GELU_LEFT, GELU_EVEN
+    left = a[0] * x3 + a[1] * x2 + a[2] * x + a[3]
+    middle = b[0] * x6 + b[1] * x4 + b[2] * x2 + 0.5 * x + b[3]
+    return b2 * x + b4 * left + b3 * middle
+
+
+def softmax(x):
+    x = x - jnp.max(x, -1, keepdims=True)
+    e = jnp.exp(x) * (x > -14)
+    return e / jnp.sum(e, -1, keepdims=True)
+
+
+def layer_norm(x, scale, bias):
+    d = x - x.mean(-1, keepdims=True)
+    return d * lax.rsqrt(jnp.square(d).mean(-1, keepdims=True) + 1e-5) * scale + bias
+
+
+def transformer(batch, layers, width, heads, positions, causal=False):
+    """An encoder that normalises sums, or a decoder that normalises what goes into a layer."""
+    p = []
+    for _ in range(layers):
+        for i, o in [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]:
+            p += [he(i, o, fan=2 * i), zeros(o)]
+        p += [zeros(width, 1.0), zeros(width)] * 2
+    head = width // heads
+    mask = (1 - np.tril(np.ones((positions, positions), np.float32))) * -100.0
+
+    def f(x, p):
+        for at in range(0, 12 * layers, 12):
+            wq, bq, wo, bo, w1, b1, w2, b2, g1, c1, g2, c2 = p[at : at + 12]
+            h = layer_norm(x, g1, c1) if causal else x
+            q, k, v = (h @ wq + bq).reshape(batch, positions, 3, heads, head).transpose(2, 0, 3, 1, 4)
+            scores = jnp.matmul(q, k.transpose(0, 1, 3, 2)) * np.float32(head**-0.5)
+            a = jnp.matmul(softmax(scores + mask if causal else scores), v)
+            x = x + a.transpose(0, 2, 1, 3).reshape(batch, positions, width) @ wo + bo
+            x = x if causal else layer_norm(x, g1, c1)
+            h = layer_norm(x, g2, c2) if causal else x
+            x = x + gelu(h @ w1 + b1) @ w2 + b2
+            x = x if causal else layer_norm(x, g2, c2)
+        return x
+
+    return f, p, rng.standard_normal((batch, positions, width)).astype(np.float32)
+
+
+def gpt2_s32(batch):
+    f, p, x = transformer(batch, 12, 768, 12, 32, causal=True)
+    words = (rng.standard_normal((768, 50257)) * 0.02).astype(np.float32)
+    p += [zeros(768, 1.0), zeros(768), words]
+    return lambda x, p: layer_norm(f(x, p)[:, -1, :], p[-3], p[-2]) @ p[-1], p, x
+
+
 MODELS = dict(
-    mlp=mlp, lenet=lenet, resnet18_cifar=resnet18_cifar, resnet50_224=resnet50_224, relu1m=relu1m, mm1024=mm1024
+    mlp=mlp,
+    lenet=lenet,
+    resnet18_cifar=resnet18_cifar,
+    resnet50_224=resnet50_224,
+    relu1m=relu1m,
+    mm1024=mm1024,
+    bert_tiny=lambda batch: transformer(batch, 2, 128, 2, 128),
+    bert_base1l=lambda batch: transformer(batch, 1, 768, 12, 128),
+    bert_base=lambda batch: transformer(batch, 12, 768, 12, 128),
+    gpt2_s32=gpt2_s32,
 )
 
 

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::error::{ImportError, ImportLimits, OPSETS, Unsupported, Why};
 use super::node::OnnxNode;
 use super::proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, data_type};
-use super::value::{Const, Secret, Value};
+use super::value::{Const, Rows, Secret, Value};
 use super::{ops, scan, tensor};
 use crate::fixed::limits;
 use crate::graph::{Function, Graph, GraphInput, GraphOutput, Node, NodeOp};
@@ -131,6 +131,7 @@ impl Import {
             dims,
             post: Vec::new(),
             grid: None,
+            rows: Rows::Records,
         })
     }
 
@@ -194,6 +195,7 @@ impl Import {
                 dims,
                 post: Vec::new(),
                 grid: None,
+                rows: Rows::Records,
             });
             if self.names.insert(name.clone(), secret).is_some() {
                 return Err(bad("two inputs have this name"));
@@ -290,6 +292,9 @@ impl Import {
             match self.names.get(&name) {
                 Some(Value::Secret(s)) if s.grid.is_some() => {
                     return Err(bad("it is quantised: end the model with DequantizeLinear"));
+                }
+                Some(Value::Secret(s)) if s.rows == Rows::Merged => {
+                    return Err(bad("its first axis is not the batch"));
                 }
                 Some(Value::Secret(s)) => outputs.push(GraphOutput {
                     name,

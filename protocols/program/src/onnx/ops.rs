@@ -17,7 +17,7 @@ mod reduce;
 use super::error::Why;
 use super::import::Import;
 use super::node::OnnxNode;
-use super::value::Value;
+use super::value::{Rows, Value};
 use crate::graph::{Function, NodeOp};
 use crate::post::ClientOp;
 
@@ -76,6 +76,13 @@ pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
     if quantised && !matches!(op, "DequantizeLinear" | "Identity") {
         return Err(Why::Quantised);
     }
+    let merged = node.operands.iter().flatten().any(|v| match v {
+        Value::Secret(s) => s.rows == Rows::Merged,
+        _ => false,
+    });
+    if merged && !matches!(op, "Gemm" | "Reshape" | "Identity") {
+        return Err(Why::MixesBatch("an axis was merged with the batch"));
+    }
     match op {
         "Gemm" => linear::gemm(cx, node),
         "MatMul" => linear::matmul(cx, node),
@@ -123,6 +130,7 @@ pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
         "Constant" => constant::constant(cx, node),
         "ConstantOfShape" => constant::constant_of_shape(cx, node),
         "Shape" => constant::shape(cx, node),
+        "Range" => constant::range(cx, node),
         "Softmax" | "LogSoftmax" | "Sigmoid" | "ArgMax" => client::collect(node),
         _ => Err(Why::Operator),
     }

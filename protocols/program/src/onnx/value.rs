@@ -26,6 +26,18 @@ pub(super) struct Secret {
     pub(super) post: Vec<ClientOp>,
     /// Result of a `QuantizeLinear`, still in real units: only a `DequantizeLinear` of the same grid may follow.
     pub(super) grid: Option<Grid>,
+    /// What counts as the first axis.
+    pub(super) rows: Rows,
+}
+
+/// What the first axis of a value in the file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// A record.
+    Records,
+    /// A row of a record: all axes of `dims` but the last have been merged with the batch, as exporters do around a
+    /// `Gemm`. Only that, or the way back, may follow.
+    Merged,
 }
 
 /// The grid of a quantised activation.

@@ -122,7 +122,14 @@ impl Lowering<'_> {
             }
             NodeOp::MulConst(c) => self.scale(x, &c.data, range),
             NodeOp::AddConst(c) => {
-                let x = self.held(x);
+                let most = c
+                    .data
+                    .iter()
+                    .fold(range, |most, v| most.max(v.abs().into()));
+                let x = match self.fits(most, self.held(x).fraction) {
+                    true => self.held(x),
+                    false => self.narrow(x),
+                };
                 let constant = self.addend(&c.dims, &c.data, x.fraction);
                 let id = self.step(Op::AddConst { constant }, &[x.id], x.fraction, range);
                 Held::new(id, x.fraction, range)

@@ -14,6 +14,9 @@ fn refused() -> Why {
 /// All from `[a - b >= 0]` and `[b - a >= 0]`, which are exact in fixed point. Equal means equal there.
 pub(super) fn compare(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
     let (a, b) = (node.operand(0)?.clone(), node.operand(1)?.clone());
+    if let (Value::Const(a), Value::Const(b)) = (&a, &b) {
+        return elementwise::constants(cx, node.op(), a, b);
+    }
     let at_least = |cx: &mut Import, a: &Value, b: &Value| {
         let gap = match (a, b) {
             (Value::Secret(x), Value::Secret(y)) => {
@@ -94,9 +97,10 @@ pub(super) fn logic(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> 
 pub(super) fn select(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
     let condition = node.operand(0)?.clone();
     let (a, b) = (node.operand(1)?.clone(), node.operand(2)?.clone());
-    if let (Value::Const(_), Value::Const(_), Value::Const(_)) = (&condition, &a, &b) {
-        return Err(Why::Operator);
+    if let (Value::Const(c), Value::Const(a), Value::Const(b)) = (&condition, &a, &b) {
+        return elementwise::choose(cx, [c, a, b]);
     }
+    let (a, b) = (bounded(a)?, bounded(b)?);
     let flipped = match &condition {
         Value::Const(c) => Value::Const(inverted(c)?),
         Value::Secret(s) => Value::Secret(complement(cx, node, s)?),
@@ -132,6 +136,31 @@ pub(super) fn select(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
         }
         (Err(why), Err(_)) => Err(why),
     }
+}
+
+/// Constants as far from zero as exporters put what a softmax is not to see: `-inf`, or the least float. Fixed point
+/// has no such numbers, and `exp` of a thousand less is zero as well.
+const FAR: f32 = 4096.0;
+
+/// A choice whose constant is out of reach takes [`FAR`] for it.
+fn bounded(v: Value) -> Result<Value, Why> {
+    let Value::Const(c) = &v else {
+        return Ok(v);
+    };
+    let Some(floats) = c.floats() else {
+        return Ok(v);
+    };
+    if floats.iter().any(|v| v.is_nan()) {
+        return Err(Why::NotFinite);
+    }
+    let data = floats.iter().map(|v| match v.abs() > 1e9 {
+        true => FAR.copysign(*v),
+        false => *v,
+    });
+    Ok(Value::Const(Const::new(
+        c.dims.clone(),
+        ConstData::Float(data.collect()),
+    )))
 }
 
 /// A product of which at least one side is secret.

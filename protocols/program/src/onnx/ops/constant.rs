@@ -30,9 +30,20 @@ pub(super) fn constant(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Wh
 }
 
 pub(super) fn constant_of_shape(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
-    let dims = node.ints_at(0, "shape")?.ok_or(Why::MissingOperand(0))?;
-    let dims: Option<Vec<usize>> = dims.iter().map(|d| usize::try_from(*d).ok()).collect();
-    let dims = dims.ok_or(Why::DataType("a shape has a negative size"))?;
+    let shape = node.constant(0, "shape")?;
+    let shape = shape
+        .ints()
+        .ok_or(Why::DataType("a shape must be integers"))?;
+    let size = |(axis, size): (usize, &Int)| match (axis, size) {
+        (_, Int::Known(n)) => {
+            usize::try_from(*n).map_err(|_| Why::DataType("a shape has a negative size"))
+        }
+        // The same for every record, so one broadcasts.
+        (0, Int::Batch) => Ok(1),
+        (_, Int::Batch) => Err(Why::DependsOnBatch),
+    };
+    let dims = shape.iter().enumerate().map(size);
+    let dims = dims.collect::<Result<Vec<usize>, _>>()?;
     let n = cx.reserve(&dims)?;
     let data = match node.tensor("value") {
         None => ConstData::Float(vec![0.0; n]),
@@ -44,6 +55,41 @@ pub(super) fn constant_of_shape(cx: &mut Import, node: &OnnxNode<'_>) -> Result<
         },
     };
     Ok(Value::Const(Const::new(dims, data)))
+}
+
+/// `start, start + delta, ...` below `limit`.
+pub(super) fn range(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    let [start, limit, delta] = [(0, "start"), (1, "limit"), (2, "delta")].map(|(i, what)| {
+        let number = node.constant(i, what)?;
+        match number.known_ints().as_deref() {
+            Some([v]) => Ok(*v),
+            _ if number.ints().is_some() => Err(Why::DependsOnBatch),
+            _ => Err(Why::DataType("ranges of integers only")),
+        }
+    });
+    let (start, limit, delta) = (start?, limit?, delta?);
+    if delta == 0 {
+        return Err(Why::Attribute {
+            name: "delta",
+            problem: "must not be 0",
+        });
+    }
+    let (start, gap) = (i128::from(start), i128::from(limit) - i128::from(start));
+    let (size, delta) = (gap.abs(), i128::from(delta));
+    let n = match gap.signum() == delta.signum() {
+        true => (size + delta.abs() - 1) / delta.abs(),
+        false => 0,
+    };
+    let n = usize::try_from(n).unwrap_or(usize::MAX);
+    cx.reserve(&[n])?;
+    let number = |i: usize| {
+        let number = i64::try_from(start + delta * i as i128);
+        number
+            .map(Int::Known)
+            .map_err(|_| Why::DataType("a range overflows"))
+    };
+    let numbers = (0..n).map(number).collect::<Result<_, _>>()?;
+    Ok(Value::Const(Const::new(vec![n], ConstData::Int(numbers))))
 }
 
 /// The shape of a value: known but for the batch, which stays a symbol.

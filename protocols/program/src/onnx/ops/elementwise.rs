@@ -1,5 +1,7 @@
 //! Sums, differences, products and quotients, with broadcasting made explicit.
 
+use std::cmp::Ordering;
+
 use super::super::error::Why;
 use super::super::import::{Import, finite, shape_error};
 use super::super::node::OnnxNode;
@@ -310,6 +312,14 @@ pub(super) fn constants(cx: &mut Import, op: &str, a: &Const, b: &Const) -> Resu
             .map(|(i, j)| (*i as usize, *j as usize))
     };
     let data = match (a.data(), b.data()) {
+        (ConstData::Float(x), ConstData::Float(y)) if comparison(op).is_some() => {
+            let holds = comparison(op).ok_or(Why::Operator)?;
+            let at = |(i, j): (usize, usize)| {
+                let order = x.get(i)?.partial_cmp(y.get(j)?);
+                Some(Int::Known(order.is_some_and(holds).into()))
+            };
+            ConstData::Int(pairs().filter_map(at).collect())
+        }
         (ConstData::Float(x), ConstData::Float(y)) => {
             let f: fn(f32, f32) -> f32 = match op {
                 "Add" => |a, b| a + b,
@@ -336,10 +346,73 @@ pub(super) fn constants(cx: &mut Import, op: &str, a: &Const, b: &Const) -> Resu
     Ok(Value::Const(Const::new(dims, data)))
 }
 
+/// What an operator that compares says of each order.
+fn comparison(op: &str) -> Option<fn(Ordering) -> bool> {
+    Some(match op {
+        "Equal" => Ordering::is_eq,
+        "Less" => Ordering::is_lt,
+        "LessOrEqual" => Ordering::is_le,
+        "Greater" => Ordering::is_gt,
+        "GreaterOrEqual" => Ordering::is_ge,
+        _ => return None,
+    })
+}
+
+/// `a` where the condition is not zero, else `b`.
+pub(super) fn choose(cx: &mut Import, [c, a, b]: [&Const; 3]) -> Result<Value, Why> {
+    let rank = [c, a, b]
+        .map(|v| v.dims.len())
+        .into_iter()
+        .max()
+        .unwrap_or(0);
+    let full = [c, a, b].map(|v| aligned(&v.dims, rank));
+    let unfit = || shape_error(&[&c.dims, &a.dims, &b.dims], "they do not broadcast");
+    let dims = common_dims(&full[0], &full[1]).and_then(|d| common_dims(&d, &full[2]));
+    let dims = dims.ok_or_else(unfit)?;
+    cx.reserve(&dims)?;
+    let mut picked = Vec::new();
+    for (value, from) in [c, a, b].into_iter().zip(&full) {
+        let map = maps::expand(from, &dims).ok_or_else(unfit)?;
+        picked.push(value.pick(dims.clone(), &map.map).ok_or_else(unfit)?);
+    }
+    let truth = picked[0]
+        .known_ints()
+        .ok_or(Why::DataType("a condition must be true or false"))?;
+    let data = match (picked[1].data(), picked[2].data()) {
+        (ConstData::Float(a), ConstData::Float(b)) => {
+            let pairs = truth.iter().zip(a.iter().zip(b));
+            ConstData::Float(
+                pairs
+                    .map(|(t, (a, b))| if *t != 0 { *a } else { *b })
+                    .collect(),
+            )
+        }
+        (ConstData::Int(a), ConstData::Int(b)) => {
+            let pairs = truth.iter().zip(a.iter().zip(b));
+            ConstData::Int(
+                pairs
+                    .map(|(t, (a, b))| if *t != 0 { *a } else { *b })
+                    .collect(),
+            )
+        }
+        _ => return Err(Why::DataType("operands have different types")),
+    };
+    Ok(Value::Const(Const::new(dims, data)))
+}
+
 /// Arithmetic in shape computations. The number of records survives only what leaves it alone.
 fn int_op(op: &str, a: Int, b: Int) -> Result<Int, Why> {
     let overflow = Why::DataType("an integer constant overflows or is divided by zero");
     match (op, a, b) {
+        // The number of records is at least one.
+        ("Equal", Int::Batch, Int::Known(..=0)) | ("Equal", Int::Known(..=0), Int::Batch) => {
+            Ok(Int::Known(0))
+        }
+        ("Equal", Int::Batch, Int::Batch) => Ok(Int::Known(1)),
+        (_, Int::Known(a), Int::Known(b)) if comparison(op).is_some() => {
+            let holds = comparison(op).is_some_and(|holds| holds(a.cmp(&b)));
+            Ok(Int::Known(holds.into()))
+        }
         ("Mul", Int::Batch, Int::Known(1)) | ("Mul", Int::Known(1), Int::Batch) => Ok(Int::Batch),
         ("Div", Int::Batch, Int::Known(1)) => Ok(Int::Batch),
         ("Add" | "Sub", Int::Batch, Int::Known(0)) => Ok(Int::Batch),

@@ -3,7 +3,7 @@
 use super::super::error::Why;
 use super::super::import::{FixedBatch, Import, no_empty_axes, shape_error};
 use super::super::node::{OnnxNode, axis};
-use super::super::value::{Const, ConstData, Int, Secret, Value};
+use super::super::value::{Const, ConstData, Int, Rows, Secret, Value};
 use super::elementwise;
 use crate::fixed::PAD;
 use crate::graph::{FloatConst, NodeOp};
@@ -21,9 +21,21 @@ pub(super) fn reshape(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why
         .to_vec();
     let zero_copies = node.int("allowzero", 0) == 0;
     match node.operand(0)? {
+        // All rows of all records below each other.
+        Value::Secret(x) if x.dims.len() > 1 && is_rows_of(&target, &x.dims) => {
+            Ok(Value::Secret(Secret {
+                rows: Rows::Merged,
+                ..x.clone()
+            }))
+        }
         Value::Secret(x) => {
+            let zero_copies = zero_copies && x.rows == Rows::Records;
             let dims = record_shape(cx, &target, &x.dims, zero_copies)?;
-            to_shape(cx, node, x, dims)
+            let x = Secret {
+                rows: Rows::Records,
+                ..x.clone()
+            };
+            to_shape(cx, node, &x, dims)
         }
         Value::Const(c) => {
             let dims = constant_shape(&target, &c.dims, zero_copies)?;
@@ -32,6 +44,12 @@ pub(super) fn reshape(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why
         }
         Value::Refused => Err(Why::DataType("an operand was refused")),
     }
+}
+
+/// Whether a target shape merges all axes but the last.
+fn is_rows_of(target: &[Int], dims: &[usize]) -> bool {
+    let last = dims.last().and_then(|last| i64::try_from(*last).ok());
+    matches!(target, [Int::Known(-1), Int::Known(k)] if Some(*k) == last)
 }
 
 /// The target shape of a secret without its batch axis.
@@ -472,9 +490,11 @@ pub(super) fn expand(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
     }
     let mut rest: Vec<Option<usize>> = rest
         .iter()
-        .map(|i| match i {
+        .enumerate()
+        .map(|(axis, i)| match i {
             Int::Known(n) => usize::try_from(*n).ok(),
-            Int::Batch => None,
+            // A constant that is the same for every record stays as it is.
+            Int::Batch => (axis == 0 && offset == 0 && dims.first() == Some(&1)).then_some(1),
         })
         .collect();
     for _ in rest.len()..dims.len() {
@@ -494,7 +514,8 @@ pub(super) fn expand(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
                 .iter()
                 .map(|i| match i {
                     Int::Known(n) => usize::try_from(*n).ok(),
-                    Int::Batch => None,
+                    // The same for every record: one broadcasts.
+                    Int::Batch => Some(1),
                 })
                 .collect();
             let mut full = full.ok_or(Why::DependsOnBatch)?;

@@ -3,7 +3,7 @@
 use super::super::error::Why;
 use super::super::import::{Import, finite, shape_error};
 use super::super::node::OnnxNode;
-use super::super::value::{Const, Secret, Value};
+use super::super::value::{Const, Rows, Secret, Value};
 use super::{elementwise, layout};
 use crate::graph::{FloatConst, NodeOp};
 use crate::maps;
@@ -23,7 +23,8 @@ pub(super) fn gemm(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
         _ => return Err(shape_error(&[&w.dims], "matrix B must have two axes")),
     };
     let [k, n] = [matrix.dims[0], matrix.dims[1]];
-    if x.dims != [k] || n == 0 {
+    let is_row = x.dims.len() == 1 || x.rows == Rows::Merged;
+    if x.dims.last() != Some(&k) || !is_row || n == 0 {
         return Err(shape_error(
             &[&x.dims, &matrix.dims],
             "inner sizes must agree",
@@ -53,12 +54,12 @@ pub(super) fn gemm(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
         data,
     };
     let op = NodeOp::Linear { weights, bias };
-    Ok(Value::Secret(cx.emit(
-        &node.name,
-        op,
-        &[x.value],
-        vec![n],
-    )?))
+    let (rows, mut dims) = (x.rows, x.dims.clone());
+    if let Some(last) = dims.last_mut() {
+        *last = n;
+    }
+    let made = cx.emit(&node.name, op, &[x.value], dims)?;
+    Ok(Value::Secret(Secret { rows, ..made }))
 }
 
 /// `x W` over the last axis, or `W x` over the last but one.
