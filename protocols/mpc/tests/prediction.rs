@@ -59,6 +59,12 @@ fn program() -> Program {
     }
     b.mul(x, y);
     b.mul(x, x);
+    let turned = b.step(Op::Reshape, &[y], Some(&[2, 5, 3]), 8, 20);
+    b.matmul(x, turned);
+    let matrix = b.step(Op::Reshape, &[x], Some(&[30]), 8, 20);
+    let map = (0..25).collect();
+    let matrix = b.step(Op::Rearrange { map }, &[matrix], Some(&[5, 5]), 8, 20);
+    b.matmul(matrix, matrix);
     let w = b.parameter("w", &[5, 4], 4, 10);
     let c = b.parameter("c", &[4], 12, 20);
     b.linear_shared(x, w, Some(c));

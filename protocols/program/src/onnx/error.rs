@@ -23,7 +23,8 @@ pub struct ImportLimits {
 impl Default for ImportLimits {
     fn default() -> Self {
         Self {
-            bytes: 256 << 20,
+            // The most that a protobuf message can have.
+            bytes: (1 << 31) - 1,
             entries: 1 << 20,
             nodes: 1 << 14,
             tensor_elements: 1 << 26,

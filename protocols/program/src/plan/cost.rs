@@ -292,7 +292,12 @@ impl Program {
                 let groups = elements / (shape.rows * shape.columns) as u64;
                 let one = (shape.rows * shape.inner) as u64;
                 let (work, pieces) = gemm(&[shape.inner, shape.columns], one, Class::Full);
-                let operands = operand + step.inputs.last().map_or(0, |id| size(*id));
+                // A matrix times itself has one mask.
+                let other = step
+                    .inputs
+                    .last()
+                    .filter(|id| step.inputs.first() != Some(*id));
+                let operands = operand + other.map_or(0, |id| size(*id));
                 shared((work.times(groups), pieces), operands, elements)
             }
             Op::Trunc { bits } => {
