@@ -9,6 +9,10 @@ use crate::graph::Function;
 /// Factor between the operands of a table, beyond which small and large results need different care.
 const WIDE: f64 = 20.0;
 
+/// Bits by which roots' inverses are more precise than other functions: what is normalised by one is off by as much, layer
+/// by layer, and there are few of them.
+const FINER: u8 = 4;
+
 impl Lowering<'_> {
     /// See [`plan`](crate::plan) for the ranges and errors.
     pub(super) fn function(&mut self, x: usize, function: Function, range: f64) -> Held {
@@ -30,9 +34,15 @@ impl Lowering<'_> {
                 self.mul_held(x, inverse, range)
             }
             _ => {
-                let request = self.request(held, function, span, range);
+                let mut request = self.request(held, function, span, range);
+                if function == Function::INVERSE_ROOT {
+                    request.precision += FINER;
+                }
                 match table::fit(&request) {
                     Ok(table) => self.look_up(held, Some(x), table, range),
+                    Err(_) if matches!(function, Function::Reciprocal | Function::INVERSE_ROOT) => {
+                        self.inverse(held, function, span, 2.0)
+                    }
                     Err(reached) => self.imprecise(held, request.precision, reached),
                 }
             }
