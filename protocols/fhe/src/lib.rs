@@ -73,6 +73,7 @@ mod ids;
 mod keys;
 mod model;
 mod noise;
+mod offer;
 mod onnx;
 mod package;
 mod parameters;
@@ -87,9 +88,12 @@ pub use entropy::Entropy;
 pub use error::{CompileError, FheError, FormatError};
 pub use evaluator::{Control, Evaluator};
 pub use ids::{KeyId, ProgramId};
-pub use keys::{ClientKey, EvaluationKey, GeneratedKey, KeyUpload, MAX_KEY_BYTES, UploadError};
+pub use keys::{
+    ClientKey, EvaluationKey, GeneratedKey, KeyUpload, MAX_KEY_BYTES, PIECE_BYTES, UploadError,
+};
 pub use model::{Decision, Head, Norm, Step};
 pub use noise::FAILURE_LOG2;
+pub use offer::Offer;
 pub use package::{Fidelity, Package};
 pub use parameters::ParameterSet;
 pub use program::{BootstrapRate, ClearRun, Exactness, Program, Proof};

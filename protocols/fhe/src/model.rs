@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Something with a tree ensemble or a linear function in the middle.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pipeline {
+    /// Name of the input.
+    pub(crate) input: String,
     pub(crate) features: usize,
     /// What the client does to a record first.
     pub(crate) steps: Vec<Step>,

@@ -83,6 +83,7 @@ pub(crate) fn read(bytes: &[u8], limits: ImportLimits) -> Result<Option<Pipeline
         }
     };
     Ok(Some(Pipeline {
+        input: name.to_owned(),
         features,
         steps,
         model,
