@@ -17,9 +17,10 @@ pub struct WorkerReceipt {
     pub role: Role,
     /// The model package that it loaded.
     pub commitment: Commitment,
-    /// SHA-256 of the masked input, or of the seed commitment, that it saw.
+    /// SHA-256 of the masked input, or of the seed commitment, that it saw. At level `fhe` a salted hash of the
+    /// encrypted records: [`FheJob::commitment`](crate::FheJob::commitment).
     pub input: Digest,
-    /// SHA-256 of what it returned.
+    /// SHA-256 of what it returned. At level `fhe` a salted hash of the encrypted answers.
     pub output: Digest,
     /// Payload bytes that it sent to all other parties.
     pub bytes_sent: Bytes,
