@@ -22,7 +22,7 @@
 //! # Models
 //! | model | how | exact |
 //! |---|---|---|
-//! | linear and logistic regression, linear SVM | one sum per class, no bootstrap | yes |
+//! | linear and logistic regression, SVM with a linear kernel | one sum per class or pair of classes, no bootstrap | yes |
 //! | decision trees, forests, boosted trees (scikit-learn, XGBoost, LightGBM as ONNX) | the client encrypts for each threshold whether a feature is above it; parts of trees are table look-ups, without any comparison under encryption | yes |
 //! | networks of linear layers, convolutions, average pooling and functions of one value | each activation is one table look-up | no |
 //!
