@@ -2,11 +2,16 @@
 //! that nobody waits for, peers that lie.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../src/capture.rs"]
+#[allow(dead_code)]
+mod capture;
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use ai_link_client::fhe::KeyStore;
 use ai_link_fhe::{ClientKey, Entropy, KeyUpload, Offer, Options, ParameterSet};
 use ai_link_session::hello;
 use ai_link_wire::node::{BulkStream, FrameKind};
@@ -20,12 +25,17 @@ use serde_json::{Value, json};
 
 const MODEL: &str = "trees";
 const LIMIT: Limit = Limit::bytes(8192);
+/// When a test that waits is broken, it says so after this long.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A model of `benchmarks/models/fhe` with its records.
 struct Case {
     offer: Offer,
     records: Vec<Vec<f32>>,
 }
+
+const BREAST_CANCER: &str = "breast-cancer";
+const DIGITS: &str = "digits";
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -42,24 +52,20 @@ fn rows(name: &str) -> Vec<Vec<f32>> {
 
 impl Case {
     /// Publishes a model, as its owner does.
-    fn published(net: &Net, onnx: &str) -> Self {
-        let bytes = std::fs::read(file(onnx)).unwrap();
-        let calibration = rows("breast-cancer-calibration.npy");
-        let published = net.json(&[
-            "model",
-            "publish",
-            file(onnx).to_str().unwrap(),
-            "--calibration",
-            file("breast-cancer-calibration.npy").to_str().unwrap(),
-            "--name",
-            MODEL,
-            "--level",
-            "fhe",
-        ]);
-        assert_eq!(published["levels"], json!(["fhe"]));
+    fn published(net: &Net, onnx: &str, data: &str, levels: &[&str]) -> Self {
+        let path = file(onnx);
+        let records = |what: &str| format!("{data}-{what}.npy");
+        let calibration = file(&records("calibration"));
+        let mut args = vec!["model", "publish", path.to_str().unwrap(), "--name", MODEL];
+        args.extend(["--calibration", calibration.to_str().unwrap()]);
+        args.extend(levels.iter().flat_map(|level| ["--level", level]));
+        let published = net.json(&args);
+        assert_eq!(published["levels"], json!(levels));
+        let bytes = std::fs::read(path).unwrap();
+        let calibration = rows(&records("calibration"));
         Self {
             offer: Offer::compile(&bytes, &calibration, Options::default()).unwrap(),
-            records: rows("breast-cancer-records.npy"),
+            records: rows(&records("records")),
         }
     }
 
@@ -129,7 +135,9 @@ async fn infer(net: &Net, case: &Case, at: usize, n: usize) -> Value {
 /// Waits until the job with this id computes.
 async fn computing(net: &Net, id: &str) -> (u64, u64) {
     let http = http();
+    let started = Instant::now();
     loop {
+        assert!(started.elapsed() < PATIENCE, "no progress\n{}", net.logs());
         let url = net.gateway(&format!("/v2/progress/{id}"));
         let response = http.get(url).send().await.unwrap();
         if response.status().is_success() {
@@ -164,7 +172,7 @@ fn holders(net: &Net, workers: u16) -> Vec<(String, usize)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_equal_the_integer_model_and_the_key_is_sent_once() {
     let net = Net::bare(3, &[]);
-    let case = Case::published(&net, "tree.onnx");
+    let case = Case::published(&net, "tree.onnx", BREAST_CANCER, &["fhe"]);
 
     // From the command line, a file of records.
     let dir = tempfile::tempdir().unwrap();
@@ -281,7 +289,7 @@ fn write_npy(path: &Path, records: &[Vec<f32>]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_killed_in_the_middle_costs_an_attempt_and_a_job_nobody_waits_for_stops() {
     let net = Net::bare(3, &[]);
-    let case = Case::published(&net, "xgb_50x4.onnx");
+    let case = Case::published(&net, "xgb_50x4.onnx", BREAST_CANCER, &["fhe"]);
     infer(&net, &case, 0, 1).await;
     let (worker, _) = holders(&net, 3)[0].clone();
 
@@ -324,7 +332,9 @@ async fn a_worker_killed_in_the_middle_costs_an_attempt_and_a_job_nobody_waits_f
         _ = computing(&net, "abandoned") => {}
     }
     let stopped = "nobody waits for a job any more: it was stopped";
+    let started = Instant::now();
     let line = loop {
+        assert!(started.elapsed() < PATIENCE, "it goes on\n{}", net.logs());
         let log = net.log(&serving);
         if let Some(line) = log.lines().find(|line| line.contains(stopped)) {
             break line.to_owned();
@@ -348,9 +358,98 @@ async fn a_worker_killed_in_the_middle_costs_an_attempt_and_a_job_nobody_waits_f
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_at_both_levels_is_used_at_the_one_asked_for_and_nothing_readable_leaves() {
+    let net = Net::bare(3, &["--capture"]);
+    let case = Case::published(&net, "mlp_64_32_10.onnx", DIGITS, &["fhe", "mpc"]);
+    let http = http();
+    let metadata = http.get(net.gateway(&format!("/v2/models/{MODEL}")));
+    let metadata: Value = metadata.send().await.unwrap().json().await.unwrap();
+    assert_eq!(metadata["parameters"]["levels"], json!(["fhe", "mpc"]));
+    assert_eq!(metadata["parameters"]["level"], "mpc");
+
+    // Results of networks carry noise at this level: records whose class is clear in the clear.
+    let margin = |record: &usize| {
+        let mut scores = case.reference(*record).0;
+        scores.sort_by(|a, b| b.total_cmp(a));
+        ((scores[0] - scores[1]) * 1e3) as i64
+    };
+    let mut clearest: Vec<usize> = (0..40).collect();
+    clearest.sort_by_key(|record| std::cmp::Reverse(margin(record)));
+    let mut needles = capture::Needles::default();
+    for record in clearest.into_iter().take(3) {
+        let (_, class) = case.reference(record);
+        let mut body = case.request("", record, 1);
+        let (status, masked) = post(&net, &http, &body).await;
+        assert_eq!(
+            (status, &masked["parameters"]["level"]),
+            (200, &json!("mpc")),
+            "{masked}"
+        );
+        let scores = floats(&masked["outputs"][0]["data"]);
+        let largest = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
+        assert_eq!(largest, Some(class as usize));
+        body["parameters"] = json!({ "level": "fhe" });
+        let (status, encrypted) = post(&net, &http, &body).await;
+        assert_eq!(
+            (status, &encrypted["parameters"]["level"]),
+            (200, &json!("fhe")),
+            "{encrypted}"
+        );
+        assert_eq!(encrypted["outputs"][1]["data"], json!([class]));
+        let answer = floats(&encrypted["outputs"][0]["data"]);
+        needles.values("record", &case.records[record]);
+        needles.values("answer", &answer);
+        let integers = case
+            .offer
+            .package()
+            .encoder
+            .encode(&case.records[record])
+            .unwrap();
+        let words: Vec<u64> = integers.iter().map(|x| *x as u64).collect();
+        needles.ring("integers of a record", &words);
+        let shifted: Vec<u64> = words.iter().map(|x| x << 40).collect();
+        needles.ring("plaintext of a record", &shifted);
+    }
+    // Nor does what could decrypt it: bits of the client's key, as they are stored and as they are computed with.
+    let keys = net.path().join("gateway/data/keys");
+    let store = Arc::new(KeyStore::open(keys, &net.key("client")).unwrap());
+    let pair = store
+        .current(case.offer.package().program.set())
+        .await
+        .unwrap();
+    let secret = pair.client().to_secret_bytes();
+    let bits = &secret[100..164];
+    needles.add("bits of the key", bits.to_vec());
+    let words: Vec<u8> = bits
+        .iter()
+        .flat_map(|b| u64::from(*b).to_le_bytes())
+        .collect();
+    needles.add("words of the key", words);
+    assert!(needles.len() > 500, "{}", needles.len());
+    let processes = net.network()["processes"].as_array().unwrap().clone();
+    let others = processes.iter().map(|name| name.as_str().unwrap());
+    let places: Vec<PathBuf> = others
+        .filter(|name| *name != "gateway")
+        .map(|name| net.path().join(name))
+        .collect();
+    let findings = needles.search(&places).unwrap();
+    assert!(findings.found.is_empty(), "{:?}", findings.found);
+    // A search that cannot find anything proves nothing: what a worker was sent is there.
+    let mut sent = capture::Needles::default();
+    sent.add(
+        "the evaluation key",
+        pair.evaluation().unwrap()[..64].to_vec(),
+    );
+    let found = sent.search(&places).unwrap().found;
+    let captured = |f: &capture::Found| f.file.components().any(|c| c.as_os_str() == "capture");
+    assert!(found.iter().any(captured), "{found:?}");
+    net.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn peers_that_lie_about_keys_and_ciphertexts_are_refused_in_words() {
     let net = Net::bare(3, &[]);
-    let case = Case::published(&net, "tree.onnx");
+    let case = Case::published(&net, "tree.onnx", BREAST_CANCER, &["fhe"]);
     let program = &case.offer.package().program;
     let client = Manual::new(&net, "client").await;
     let mut request = client.request(MODEL, 1, Duration::from_secs(120));

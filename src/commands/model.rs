@@ -540,9 +540,12 @@ async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failur
             model.owner, model.price_per_record
         )];
         for version in v["versions"].as_array().into_iter().flatten() {
+            let levels = version["levels"].as_array().into_iter().flatten();
+            let levels: Vec<&str> = levels.filter_map(|level| level.as_str()).collect();
             lines.push(format!(
-                "  v{:<4} commitment {}  manifest {}",
+                "  v{:<4} {}  commitment {}  manifest {}",
                 version["version"],
+                levels.join(", "),
                 version["commitment"].as_str().unwrap_or("?"),
                 version["manifest"].as_str().unwrap_or("?"),
             ));

@@ -94,6 +94,12 @@ impl KeyShelf {
             .collect()
     }
 
+    /// Keys on disk: how many, and their bytes.
+    pub fn kept(&self) -> (usize, Bytes) {
+        let state = self.lock();
+        (state.disk.names().count(), Bytes(state.disk.held()))
+    }
+
     /// The key, if it is here: from memory, or expanded from disk.
     ///
     /// # Errors

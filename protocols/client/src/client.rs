@@ -397,9 +397,10 @@ impl Running<'_> {
             };
             return attempt.run().await.map_err(AttemptError::Fhe);
         }
-        let Some(program) = content.mpc.clone() else {
-            unreachable!("the level was resolved among those that the model's content has; qed")
-        };
+        let program = content
+            .mpc
+            .clone()
+            .expect("the level was resolved among those that the content serves; qed");
         let attempt = Attempt {
             node: &self.inner.node,
             signed,
