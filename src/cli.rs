@@ -8,10 +8,10 @@ mod plan;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ai_link_wire::DealerSeat;
+use ai_link_wire::{DealerSeat, Level};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use plan::{Explain, PlanArgs, RateSource};
+pub(crate) use plan::{Explain, FheArgs, KeptTables, PlanArgs, PlannedLevel, RateSource};
 
 /// Exit codes, as `--help` documents them.
 const EXIT_CODES: &str = "\
@@ -63,6 +63,9 @@ pub(crate) enum Command {
     Model(ModelCommand),
     /// Send records through the gateway and get the answers
     Infer(Infer),
+    /// The application's keys for level fhe
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// What an account has: free, bonded, in escrow, promised
     Balance(Balance),
     /// Receipts: what was computed, by whom, for how much
@@ -154,7 +157,7 @@ pub(crate) struct DevUp {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelCommand {
     /// Import an ONNX file and say whether and how it would run; changes nothing
-    Check(ModelSource),
+    Check(Check),
     /// The plan layer by layer: how each is computed, what it costs, what it would be on other links
     Explain(Explain),
     /// Import, check, put into storage and register on chain
@@ -168,6 +171,25 @@ pub(crate) enum ModelCommand {
         /// Its name
         name: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// The keys there are: one for each parameter set that was needed so far
+    List,
+    /// Make new keys in place of those there are; workers are sent them with the next jobs
+    Rotate,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) source: ModelSource,
+    /// Privacy level
+    #[arg(long, value_enum, default_value_t = PlannedLevel::Mpc)]
+    pub(crate) level: PlannedLevel,
+    #[command(flatten)]
+    pub(crate) fhe: FheArgs,
 }
 
 /// An ONNX file and records that show what its values look like.
@@ -190,6 +212,11 @@ pub(crate) struct Publish {
     /// Name on the chain: 3 to 63 of a-z 0-9 . _ -
     #[arg(long)]
     pub(crate) name: String,
+    /// Privacy level that it is offered at; may be given twice
+    #[arg(long, value_enum, default_value = "mpc")]
+    pub(crate) level: Vec<PlannedLevel>,
+    #[command(flatten)]
+    pub(crate) fhe: FheArgs,
     /// Version [default: one more than the latest]
     #[arg(long)]
     pub(crate) version: Option<u32>,
@@ -261,6 +288,9 @@ pub(crate) struct Infer {
     /// Records: one .npy per input, in the model's order, batch first
     #[arg(long, required = true, num_args = 1.., value_name = "FILE.npy")]
     pub(crate) input: Vec<PathBuf>,
+    /// Privacy level: fhe or mpc [default: the gateway's, or the one above it that the model is offered at]
+    #[arg(long, value_name = "fhe|mpc")]
+    pub(crate) level: Option<Level>,
     /// Who deals: worker, or client, which protects the input unless all evaluators collude [default: the gateway's]
     #[arg(long, value_name = "worker|client")]
     pub(crate) dealer: Option<DealerSeat>,

@@ -8,6 +8,7 @@ mod dev;
 mod doctor;
 mod hosting;
 mod infer;
+mod keys;
 mod model;
 mod oip;
 mod receipt;
@@ -22,6 +23,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Dev(command) => dev::run(global, command, output).await,
         Command::Model(command) => model::run(global, command, output).await,
         Command::Infer(args) => infer::run(global, args, output).await,
+        Command::Keys(command) => keys::run(global, &command, output),
         Command::Balance(args) => balance::run(global, args, output).await,
         Command::Receipt(command) => receipt::run(global, command, output),
         Command::Doctor => doctor::run(global, output).await,

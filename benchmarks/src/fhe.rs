@@ -5,6 +5,7 @@
 //! records. Beside them stands the rate of tfhe's own bootstrap on the same machine in the same run, one per core and one
 //! after the other, which is what its benchmark measures: the ratio moves less from machine to machine than a time.
 
+mod concurrent;
 mod models;
 mod rate;
 
@@ -20,6 +21,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 
+use concurrent::Concurrent;
 use models::Workload;
 
 /// What `benchmarks fhe` takes.
@@ -49,6 +51,9 @@ pub(crate) struct Options {
     /// Lets activations that the tolerance does not need become lines.
     #[arg(long)]
     linearise: bool,
+    /// Measures throughput too, with so many clients at once, each with a key of its own.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    clients: Option<u32>,
     /// Prints one JSON object.
     #[arg(long)]
     json: bool,
@@ -96,6 +101,8 @@ struct Report {
     /// tfhe's own key switch and bootstrap, one at a time on each core.
     tfhe_bootstraps_per_s: f64,
     rate_ratio: f64,
+    /// Throughput with several clients at once, if it was asked for.
+    concurrent: Option<Concurrent>,
     cores: usize,
 }
 
@@ -240,6 +247,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         bootstraps_per_s: ours,
         tfhe_bootstraps_per_s: tfhe,
         rate_ratio: if tfhe > 0.0 { ours / tfhe } else { 0.0 },
+        concurrent: match options.clients {
+            None => None,
+            Some(clients) => Some(concurrent::measure(
+                &evaluator, &package, &workload, clients, tfhe,
+            )?),
+        },
         cores: std::thread::available_parallelism().map_or(1, usize::from),
     };
     if options.json {

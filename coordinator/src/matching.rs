@@ -5,13 +5,15 @@
 //! masked evaluation the best sum of scores over the evaluators, and the dealer unless the client
 //! deals, of *distinct operators*, within the client's price. That engine keeps an input secret only
 //! while they do not collude, so distinct operators are a filter and never a preference. A group that
-//! has material for the very job dealt ahead gets a bonus on top of its workers' scores.
+//! has material for the very job dealt ahead gets a bonus on top of its workers' scores. A worker that holds
+//! the client's evaluation key scores as much more as sending it (some 22 MB) would cost.
 //!
 //! [`choose`] is a pure function: the same view, roster, request, time and seed give the same
 //! group.
 
 use ai_link_wire::{
-    CandidateRefusal, Commitment, Level, PeerKey, Planck, RefusalReason, Region, Role, UnixMillis,
+    CandidateRefusal, Commitment, Digest, Level, PeerKey, Planck, RefusalReason, Region, Role,
+    UnixMillis,
 };
 
 use crate::ledger::TrackRecord;
@@ -38,6 +40,8 @@ pub struct Demand<'a> {
     pub commitment: Commitment,
     /// Records of the job, for which a pool must be; none where hosts are looked for.
     pub batch: Option<u32>,
+    /// The client's evaluation key, at level `fhe`: who holds it need not be sent it.
+    pub key: Option<Digest>,
     /// Workers not to be asked: the request's own list and the culprits of earlier attempts.
     pub excluded: &'a [PeerKey],
     /// What of the client's maximum is left for the workers together.

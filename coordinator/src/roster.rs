@@ -15,7 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ai_link_wire::{
-    Commitment, Heartbeat, HostedWeights, PeerKey, PoolOffer, UnixMillis, WorkerRecord,
+    Commitment, Digest, Heartbeat, HostedWeights, PeerKey, PoolOffer, UnixMillis, WorkerRecord,
 };
 
 use crate::policy::PresencePolicy;
@@ -49,6 +49,8 @@ pub struct Member {
     pub pools: Vec<PoolOffer>,
     /// Private weights that it keeps a part of.
     pub hosted: Vec<HostedWeights>,
+    /// Evaluation keys that it holds, or was matched to be sent since its last heartbeat.
+    pub keys: BTreeSet<Digest>,
     heartbeat_issued: Option<UnixMillis>,
 }
 
@@ -102,17 +104,18 @@ impl Roster {
         if known.is_some_and(|known| known.issued > issued) {
             return Err(RosterError::Outdated);
         }
-        let (active, capacity, pools, hosted, heartbeat_issued) = match known {
+        let (active, capacity, pools, hosted, keys, heartbeat_issued) = match known {
             Some(known) => (
                 known.active,
                 known.capacity,
                 known.pools.clone(),
                 known.hosted.clone(),
+                known.keys.clone(),
                 known.heartbeat_issued,
             ),
             None => {
                 self.make_room(now)?;
-                (0, 1, Vec::new(), Vec::new(), None)
+                (0, 1, Vec::new(), Vec::new(), BTreeSet::new(), None)
             }
         };
         let cached = record.cached_models.iter().copied().collect();
@@ -128,6 +131,7 @@ impl Roster {
                 cached,
                 pools,
                 hosted,
+                keys,
                 heartbeat_issued,
             },
         );
@@ -160,6 +164,7 @@ impl Roster {
         let own = |offer: &&PoolOffer| offer.group.last() == Some(&heartbeat.peer);
         member.pools = heartbeat.pools.iter().filter(own).cloned().collect();
         member.hosted.clone_from(&heartbeat.hosted);
+        member.keys = heartbeat.keys.iter().copied().collect();
         Ok(())
     }
 
@@ -173,6 +178,16 @@ impl Roster {
         };
         if let Some(offer) = offers.into_iter().find(fits) {
             offer.level = offer.level.saturating_sub(1);
+        }
+    }
+
+    /// Notes that a client was sent to `peer` with this evaluation key: its next job is to go there too. Every heartbeat
+    /// puts it right again.
+    pub fn brings_key(&mut self, peer: &PeerKey, key: Digest) {
+        if let Some(member) = self.members.get_mut(peer)
+            && member.keys.len() < Heartbeat::MAX_KEYS
+        {
+            member.keys.insert(key);
         }
     }
 

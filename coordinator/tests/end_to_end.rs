@@ -169,6 +169,7 @@ async fn register_workers(coordinator: &Running) {
             cached_models: vec![],
             pools: vec![],
             hosted: vec![],
+            keys: vec![],
         };
         let signed = Signed::sign(&identity, heartbeat, now, later(now)).unwrap();
         let answer = coordinator
@@ -192,6 +193,7 @@ async fn matched(coordinator: &Running, node: &Node, job: JobId) -> ControlRespo
         dealer: DealerSeat::Worker,
         evaluators: 2,
         weights: WeightPrivacy::Public,
+        key: None,
         batch: 4,
         max_price: Planck::ail(1),
         regions: vec![],

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ai_link_mpc::Party;
 use ai_link_wire::node::RequestError;
 use ai_link_wire::{
-    ControlRequest, ControlResponse, Heartbeat, Level, Multiaddr, PeerId, PoolOffer, Refusal,
-    Signed, UnixMillis, WorkerRecord,
+    ControlRequest, ControlResponse, Heartbeat, Multiaddr, PeerId, PoolOffer, Refusal, Signed,
+    UnixMillis, WorkerRecord,
 };
 use tokio::time::sleep;
 
@@ -55,7 +55,7 @@ async fn register(worker: &Worker, coordinator: &Coordinator) -> Result<Duration
         operator: worker.operator,
         addresses: worker.addresses(),
         roles: worker.config.role_set(),
-        levels: vec![Level::Mpc],
+        levels: worker.levels(),
         regions: worker.config.regions.clone(),
         cores: worker.device.units(),
         memory: worker.device.memory(),
@@ -90,6 +90,7 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             cached_models: worker.cache.commitments(),
             pools: offers(worker).await,
             hosted: worker.hosted.announced(),
+            keys: worker.keys.announced(),
         };
         let now = UnixMillis::now();
         let Ok(signed) = Signed::sign(

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use ai_link_program::bundle::{BundleError, Parts};
 use ai_link_program::{Package, PackageError, PackageLimits, fixed::Program};
 use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
-use ai_link_wire::{Bytes, Commitment, Fid};
+use ai_link_wire::{Bytes, Commitment, Fid, Level};
 use tokio::sync::Mutex;
+
+use crate::fhe::{Evaluation, OfferError};
 
 /// Programs kept parsed in memory.
 const MAX_LOADED: usize = 8;
@@ -29,7 +32,32 @@ pub struct ModelCache {
     storage: HttpStore,
     /// Most recently used last. The lock is held across a load, so that a model asked for twice at once is
     /// pulled once.
-    loaded: Mutex<Vec<(Commitment, Arc<Program>)>>,
+    loaded: Mutex<Vec<(Commitment, Loaded)>>,
+}
+
+/// What a package holds for each level.
+#[derive(Clone, Debug)]
+struct Loaded {
+    mpc: Option<Arc<Program>>,
+    fhe: Option<Arc<Evaluation>>,
+}
+
+impl Loaded {
+    fn read(commitment: Commitment, bytes: &[u8]) -> Result<Self, CacheError> {
+        let parts = Parts::of(bytes).map_err(|source| CacheError::Bundle { commitment, source })?;
+        let mpc = parts.mpc.map(|package| {
+            Package::from_bytes(package, PackageLimits::default())
+                .map(|package| Arc::new(package.program))
+                .map_err(|source| CacheError::Package { commitment, source })
+        });
+        let fhe = parts.fhe.map(|offer| {
+            Evaluation::decode(offer).map_err(|source| CacheError::Offer { commitment, source })
+        });
+        Ok(Self {
+            mpc: mpc.transpose()?,
+            fhe: fhe.transpose()?.flatten().map(Arc::new),
+        })
+    }
 }
 
 impl ModelCache {
@@ -57,29 +85,48 @@ impl ModelCache {
         commitment: Commitment,
         manifest: Fid,
     ) -> Result<Arc<Program>, CacheError> {
+        let loaded = self.loaded(commitment, manifest).await?;
+        loaded.mpc.ok_or(CacheError::Level {
+            commitment,
+            level: Level::Mpc,
+        })
+    }
+
+    /// The program of this commitment for ciphertexts, likewise.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn load_fhe(
+        &self,
+        commitment: Commitment,
+        manifest: Fid,
+    ) -> Result<Arc<Evaluation>, CacheError> {
+        let loaded = self.loaded(commitment, manifest).await?;
+        loaded.fhe.ok_or(CacheError::Level {
+            commitment,
+            level: Level::Fhe,
+        })
+    }
+
+    async fn loaded(&self, commitment: Commitment, manifest: Fid) -> Result<Loaded, CacheError> {
         let mut loaded = self.loaded.lock().await;
         if let Some(at) = loaded.iter().position(|(c, _)| *c == commitment) {
             let entry = loaded.remove(at);
-            let program = Arc::clone(&entry.1);
+            let found = entry.1.clone();
             loaded.push(entry);
-            return Ok(program);
+            return Ok(found);
         }
         let bytes = match self.read(commitment) {
             Some(bytes) => bytes,
             None => self.pull(commitment, manifest).await?,
         };
-        let package = tokio::task::spawn_blocking(move || {
-            Package::from_bytes(&bytes, PackageLimits::default())
-        })
-        .await
-        .map_err(|_| CacheError::Cancelled)?
-        .map_err(|source| CacheError::Package { commitment, source })?;
-        let program = Arc::new(package.program);
+        let reading = tokio::task::spawn_blocking(move || Loaded::read(commitment, &bytes));
+        let read = reading.await.map_err(|_| CacheError::Cancelled)??;
         if loaded.len() >= MAX_LOADED {
             loaded.remove(0);
         }
-        loaded.push((commitment, Arc::clone(&program)));
-        Ok(program)
+        loaded.push((commitment, read.clone()));
+        Ok(read)
     }
 
     /// What is on disk, for announcements.
@@ -191,6 +238,15 @@ impl CachedFile {
 /// Why a model could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
+    /// The stored file has the right hash and is neither a package nor a bundle of this version.
+    #[error("the file {commitment} cannot be read by this version")]
+    Bundle {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: BundleError,
+    },
     /// The worker is stopping.
     #[error("the worker stopped while the model was being read")]
     Cancelled,
@@ -212,6 +268,23 @@ pub enum CacheError {
         /// What the system says.
         #[source]
         source: io::Error,
+    },
+    /// Nothing in the file is for this level, or this build does not serve it.
+    #[error("the model {commitment} has nothing that this worker can run at level {level}")]
+    Level {
+        /// Its commitment.
+        commitment: Commitment,
+        /// The level.
+        level: Level,
+    },
+    /// The part for ciphertexts cannot be read.
+    #[error("the part of {commitment} for level fhe cannot be read by this version")]
+    Offer {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: OfferError,
     },
     /// The package has the right hash and is not a package this version reads.
     #[error("the package {commitment} cannot be read by this version")]

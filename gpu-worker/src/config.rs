@@ -28,7 +28,8 @@ pub struct WorkerConfig {
     pub chain: String,
     /// HTTP URL of the storage gateway that models are pulled from.
     pub storage: String,
-    /// Directory of this worker's state: used sessions, model cache, pools, parts of private weights.
+    /// Directory of this worker's state: used sessions, model cache, evaluation keys, pools, parts of private
+    /// weights.
     pub data: PathBuf,
     /// What this worker offers to be: `["dealer", "evaluator"]` by default.
     #[serde(default = "every_part")]
@@ -48,6 +49,12 @@ pub struct WorkerConfig {
     /// for none. A worker that starts with less than it has drops what exceeds it.
     #[serde(default = "default_pools")]
     pub pools: Bytes,
+    /// Bytes of clients' evaluation keys kept on disk, some 22 MB each; with 0 this worker does not serve level `fhe`.
+    #[serde(default = "default_keys")]
+    pub keys: Bytes,
+    /// Bytes of evaluation keys kept in memory in the form in which they are used, some four times as large.
+    #[serde(default = "default_keys")]
+    pub key_memory: Bytes,
     /// Bytes of private weights kept for model owners; 0 keeps none.
     #[serde(default = "default_hosting")]
     pub hosting: Bytes,
@@ -88,6 +95,10 @@ fn every_part() -> Vec<Part> {
 
 fn default_capacity() -> u16 {
     8
+}
+
+fn default_keys() -> Bytes {
+    Bytes(2 << 30)
 }
 
 fn default_hosting() -> Bytes {

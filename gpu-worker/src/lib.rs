@@ -6,6 +6,8 @@
 //! their commitment on chain, and kept within a bound ([`cache`]). Parts of private weights come from their owners
 //! ([`hosting`]). Where kernels run is a [`device`].
 //!
+//! A client's stream at level `fhe` is a session of its own kind ([`fhe`]): ciphertexts, one worker, a key that is kept.
+//!
 //! When nothing runs ([`activity`]) a dealer deals ahead for groups that it has served (`dealing`), and all of a group
 //! keep what was dealt in [pools](pool), so that the next request meets it. What is there is told in a file
 //! ([`status`]).
@@ -15,7 +17,8 @@
 //! As evaluator: masked tensors, dealt correlations, and the others' openings, each uniformly random on its own.
 //! As dealer: a seed of masks, never a masked value. As host of private weights: a share that is uniformly random on its
 //! own, or the seed of what blinds the others' shares. In every part: who asks for which model, when, and for how
-//! many records. With `capture` set it writes all of this down, decrypted, for inspection.
+//! many records. At level `fhe`: ciphertexts, and an evaluation key, which decrypts nothing. With `capture` set it writes
+//! all of this down, decrypted, for inspection.
 #![forbid(unsafe_code)]
 
 pub mod activity;
@@ -26,6 +29,8 @@ mod coordinators;
 mod dealing;
 pub mod device;
 pub mod engine;
+#[cfg_attr(not(feature = "fhe"), path = "fhe/absent.rs")]
+pub mod fhe;
 pub mod hosting;
 pub mod pool;
 mod random;

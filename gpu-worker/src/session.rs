@@ -16,13 +16,15 @@ use ai_link_session::hello::{self, AcceptError, Greeting};
 use ai_link_session::{links, parties};
 use ai_link_wire::node::{BulkStream, FrameKind};
 use ai_link_wire::{
-    Abort, Digest, HelloReply, PeerId, PeerKey, Role, SessionHello, Ticket, UnixMillis, codec,
+    Abort, Digest, HelloReply, Level, PeerId, PeerKey, Role, SessionHello, Ticket, UnixMillis,
+    codec,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::activity::Running;
 use crate::dealing;
 use crate::engine::Weights;
+use crate::fhe;
 use crate::hosting;
 use crate::pool::Claim;
 use crate::worker::Worker;
@@ -74,6 +76,9 @@ struct Admitted {
 /// Takes a stream from its first frame to the end of its session, if it completes one.
 pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: BulkStream) {
     let hello = match hello::accept(&mut stream, HELLO_WITHIN).await {
+        Ok(Greeting::Session(hello)) if level(&hello) == Some(Level::Fhe) => {
+            return fhe::incoming(worker, peer, stream, *hello).await;
+        }
         Ok(Greeting::Session(hello)) => *hello,
         Ok(Greeting::Pool(hello)) => return dealing::incoming(worker, peer, stream, *hello).await,
         Ok(Greeting::Hosting(signed)) => {
@@ -129,6 +134,12 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         Some(Offer::Refused(error, seat)) => abort(seat, error.to_string(), None).await,
         None => tracing::error!("the board of sessions is unusable; restart the worker"),
     }
+}
+
+/// The level of a hello's ticket, if the ticket is signed at all.
+fn level(hello: &SessionHello) -> Option<Level> {
+    let ticket = hello.ticket.verify_at_any_time().ok()?;
+    Some(ticket.level)
 }
 
 /// Answers an admitted hello. At an evaluator whose dealer offers a pool: agrees with it whether the session takes

@@ -10,6 +10,7 @@ use ai_link_mpc::Party;
 use ai_link_wire::{Bytes, Commitment};
 use serde::{Deserialize, Serialize};
 
+use crate::fhe::KeyShelf;
 use crate::pool::Shelf;
 use crate::worker::Worker;
 
@@ -17,7 +18,7 @@ use crate::worker::Worker;
 const EVERY: Duration = Duration::from_millis(500);
 const FILE: &str = "status.json";
 
-/// A worker's pools.
+/// A worker's pools and keys.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct WorkerStatus {
     /// Bytes of all pools.
@@ -26,6 +27,12 @@ pub struct WorkerStatus {
     pub pool_limit: Bytes,
     /// Each of them.
     pub pools: Vec<PoolStatus>,
+    /// Clients' evaluation keys on disk.
+    #[serde(default)]
+    pub keys: usize,
+    /// Their bytes.
+    #[serde(default)]
+    pub key_bytes: Bytes,
 }
 
 /// A pool.
@@ -54,7 +61,7 @@ impl WorkerStatus {
         Ok(serde_json::from_slice(&fs::read(data.join(FILE))?)?)
     }
 
-    fn of(shelf: &Shelf) -> Self {
+    fn of(shelf: &Shelf, keys: &KeyShelf) -> Self {
         let levels = shelf.levels();
         let pools: Vec<PoolStatus> = levels
             .into_iter()
@@ -67,7 +74,10 @@ impl WorkerStatus {
                 bytes: level.bytes,
             })
             .collect();
+        let (keys, key_bytes) = keys.kept();
         Self {
+            keys,
+            key_bytes,
             pool_bytes: Bytes(pools.iter().map(|pool| pool.bytes.0).sum()),
             pool_limit: shelf.limit(),
             pools,
@@ -87,8 +97,9 @@ impl WorkerStatus {
 pub(crate) async fn keep(worker: Arc<Worker>) {
     let mut told = None;
     loop {
-        let shelf = Arc::clone(&worker.pools);
-        let Ok(now) = tokio::task::spawn_blocking(move || WorkerStatus::of(&shelf)).await else {
+        let (shelf, keys) = (Arc::clone(&worker.pools), Arc::clone(&worker.keys));
+        let looking = tokio::task::spawn_blocking(move || WorkerStatus::of(&shelf, &keys));
+        let Ok(now) = looking.await else {
             return;
         };
         if told.as_ref() != Some(&now) {

@@ -10,7 +10,8 @@ use ai_link_storage::{HttpStore, StorageError};
 use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Incoming, Node, NodeConfig, NodeError, NodeLimits};
 use ai_link_wire::{
-    AccountId, ControlResponse, Identity, IdentityError, Multiaddr, PeerKey, Refusal, UnixMillis,
+    AccountId, ControlResponse, Identity, IdentityError, Level, Multiaddr, PeerKey, Refusal,
+    UnixMillis,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use crate::config::WorkerConfig;
 use crate::coordinators::Coordinators;
 use crate::dealing::{self, Asked, Filling};
 use crate::device::{self, Device, DeviceError};
+use crate::fhe::{self, KeyShelf, KeyShelfError};
 use crate::hosting::{HostedError, HostedStore};
 use crate::pool::{Shelf, ShelfError};
 use crate::session::board::Board;
@@ -46,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) registry: Registry,
     pub(crate) cache: ModelCache,
     pub(crate) used: UsedSessions,
+    /// Clients' evaluation keys.
+    pub(crate) keys: Arc<KeyShelf>,
     /// Parts of private weights.
     pub(crate) hosted: Arc<HostedStore>,
     /// One part is taken at a time.
@@ -71,6 +75,14 @@ impl Worker {
         let mut addresses = self.node.listen_addrs();
         addresses.truncate(ai_link_wire::WorkerRecord::MAX_ADDRESSES);
         addresses
+    }
+
+    /// Privacy levels that this worker serves.
+    pub(crate) fn levels(&self) -> Vec<Level> {
+        let keeps_keys = self.config.keys.0 > 0 && self.config.key_memory.0 > 0;
+        let evaluates = self.config.role_set().can_evaluate();
+        let fhe = (fhe::IS_BUILT && keeps_keys && evaluates).then_some(Level::Fhe);
+        std::iter::once(Level::Mpc).chain(fhe).collect()
     }
 
     /// Sessions that run now.
@@ -114,6 +126,8 @@ pub async fn run(
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
     let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
         .map_err(WorkerError::Cache)?;
+    let keys = KeyShelf::open(config.data.join("keys"), config.keys, config.key_memory)
+        .map_err(WorkerError::Keys)?;
     let hosted = HostedStore::open(config.data.join("hosted"), &identity, config.hosting)
         .map_err(WorkerError::Hosted)?;
     let hosted = Arc::new(hosted);
@@ -146,6 +160,7 @@ pub async fn run(
         registry,
         cache,
         used,
+        keys: Arc::new(keys),
         hosted,
         hosting_turn: Semaphore::new(1),
         board: Mutex::default(),
@@ -279,6 +294,9 @@ pub enum WorkerError {
     /// A key file.
     #[error("cannot use a key file")]
     Identity(#[source] IdentityError),
+    /// The store of evaluation keys.
+    #[error("cannot open the store of evaluation keys")]
+    Keys(#[source] KeyShelfError),
     /// The network.
     #[error("cannot start the network node")]
     Node(#[source] NodeError),

@@ -89,8 +89,10 @@ pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// Privacy level
-    #[arg(long, default_value = "mpc")]
-    pub(crate) level: ExplainedLevel,
+    #[arg(long, value_enum, default_value_t = PlannedLevel::Mpc)]
+    pub(crate) level: PlannedLevel,
+    #[command(flatten)]
+    pub(crate) fhe: FheArgs,
     /// Who knows the weights
     #[arg(long, default_value = "public")]
     pub(crate) weights: WeightsArg,
@@ -117,9 +119,34 @@ impl Explain {
 
 /// The levels that have a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ExplainedLevel {
+pub(crate) enum PlannedLevel {
     /// Masked evaluation by two workers and a dealer.
     Mpc,
+    /// Evaluation on ciphertexts by one worker.
+    Fhe,
+}
+
+/// Choices at level `fhe`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FheArgs {
+    /// At level fhe: the class of each calibration record, to tell how often float and integer model are right
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) labels: Option<PathBuf>,
+    /// At level fhe: share of calibration records that may change class when the model becomes integers
+    #[arg(long, value_name = "SHARE", default_value_t = 0.005)]
+    pub(crate) tolerance: f64,
+    /// At level fhe: which activations of a network keep their table; the others become lines, which costs nothing
+    #[arg(long, value_enum, default_value_t = KeptTables::All)]
+    pub(crate) activations: KeptTables,
+}
+
+/// Which activations are evaluated by table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeptTables {
+    /// All: the model as it is.
+    All,
+    /// Those that the tolerance needs: a simpler model, close to it on the calibration records.
+    Necessary,
 }
 
 /// Where the rates of a prediction come from.

@@ -1,12 +1,16 @@
 //! `ai-link demo`: the whole network, two real models, real records, and the evidence.
 //!
 //! 1. Starts chain, storage, coordinator, workers and gateway as processes of their own, with captures on.
-//! 2. Publishes the two models of `benchmarks/models` as their owner would.
-//! 3. Sends held-out records to the gateway over HTTP, one request a record.
+//! 2. Publishes models of `benchmarks/models` as their owner would.
+//! 3. Sends held-out records to the gateway over HTTP, one request a record; a few at level `fhe`, to a third model.
 //! 4. Compares each answer with the same ONNX file run in the clear (ONNX Runtime's interface, pure-Rust back-end).
 //! 5. Waits until the chain has paid everyone, and compares the balances before and after.
 //! 6. Searches all that workers, coordinator, storage and chain saw or wrote for any record or answer.
+//!
+//! At level `fhe` the clear answers of step 4 are those of the ONNX file in floats, and of the integer model that it
+//! became: the class must be that of the first, scores must equal the second.
 
+mod encrypted;
 mod evidence;
 mod models;
 mod run;
@@ -15,7 +19,7 @@ mod settle;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ai_link_wire::Bytes;
+use ai_link_wire::{Bytes, Level};
 use serde::Serialize;
 
 use super::context::state_dir;
@@ -23,6 +27,7 @@ use crate::cli::{Demo, Global};
 use crate::dev::up::{self, Plan, up};
 use crate::dev::{Network, StateDir};
 use crate::output::{Failure, Output};
+use encrypted::EncryptedResult;
 use evidence::ProcessEvidence;
 use run::ModelResult;
 use settle::Settlement;
@@ -31,6 +36,8 @@ use settle::Settlement;
 #[derive(Serialize)]
 struct Report {
     models: Vec<ModelResult>,
+    /// At level `fhe`; none in a build without it.
+    encrypted: Option<EncryptedResult>,
     settlement: Settlement,
     processes: Vec<ProcessEvidence>,
     search: evidence::Search,
@@ -105,14 +112,20 @@ async fn show(
         .await?;
         results.push(result);
     }
+    let encrypted = match models::encrypted() {
+        None => None,
+        Some(model) => Some(encrypted::infer(dir, network, &model, &mut needles, output).await?),
+    };
     output.note("waiting for the chain to pay everyone");
     let receipt = run::verify_receipts(dir, &results)?;
+    let encrypted = encrypted.map(|result| result.verified(dir)).transpose()?;
     settle::wait(dir, network).await?;
     let after = settle::Books::read(dir, network).await?;
     output.note("searching all that the processes saw for any record or answer");
     let (processes, search) = evidence::collect(dir, network, &needles)?;
     Ok(Report {
         models: results,
+        encrypted,
         settlement: settle::compare(before, after),
         processes,
         search,
@@ -128,7 +141,10 @@ pub(super) async fn publish_models(
     output: &Output,
 ) -> Result<(), Failure> {
     for model in models::all() {
-        models::publish(dir, network, &model, output).await?;
+        models::publish(dir, network, &model, Level::Mpc, output).await?;
+    }
+    if let Some(model) = models::encrypted() {
+        models::publish(dir, network, &model, Level::Fhe, output).await?;
     }
     Ok(())
 }
@@ -137,6 +153,10 @@ impl Report {
     /// Whether everything that the demo is to show was shown.
     fn is_convincing(&self) -> bool {
         self.models.iter().all(|m| m.agree == m.records)
+            && self
+                .encrypted
+                .as_ref()
+                .is_none_or(EncryptedResult::is_convincing)
             && self.settlement.conserved
             && self.search.found.is_empty()
             && self.receipt["verified"] == true
@@ -147,6 +167,7 @@ impl Report {
         for m in &self.models {
             lines.push(m.text());
         }
+        lines.extend(self.encrypted.as_ref().map(EncryptedResult::text));
         lines.push(String::new());
         lines.push(self.settlement.text());
         lines.push(String::new());
@@ -164,6 +185,7 @@ impl Report {
             self.receipt["job"].as_str().unwrap_or("?"),
             self.receipt["promise"].as_str().unwrap_or("?"),
         ));
+        lines.extend(self.encrypted.as_ref().map(EncryptedResult::promise));
         lines.push(format!("{:.1} s in all", self.seconds));
         lines.join("\n")
     }

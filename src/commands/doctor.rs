@@ -253,9 +253,13 @@ fn pools(context: &Context) -> Vec<Check> {
             entries(|part| part == "dealer"),
             entries(|part| part != "dealer"),
         );
-        Some(Check::ok(&format!("{name} pools"), found))
+        let keys = format!("{} of clients, {}", status.keys, status.key_bytes);
+        Some([
+            Check::ok(&format!("{name} pools"), found),
+            Check::ok(&format!("{name} evaluation keys"), keys),
+        ])
     });
-    status.collect()
+    status.flatten().collect()
 }
 
 fn keys(context: &Context) -> Vec<Check> {

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use ai_link_client::hosting::{Hostable, Hosted, Hosts, Owner};
+use ai_link_program::bundle::Parts;
 use ai_link_program::{Package, PackageLimits, PrivateWeights, Program};
 use ai_link_registry::Registry;
 use ai_link_storage::{HttpStore, ObjectStore as _};
@@ -230,7 +231,11 @@ pub(super) async fn fetch(
             "storage returned a package with another commitment than the chain has",
         ));
     }
-    Package::from_bytes(&bytes, PackageLimits::default()).map_err(Failure::failed)
+    let parts = Parts::of(&bytes).map_err(Failure::failed)?;
+    let package = parts
+        .mpc
+        .ok_or_else(|| Failure::message("this version is not offered at level mpc"))?;
+    Package::from_bytes(package, PackageLimits::default()).map_err(Failure::failed)
 }
 
 /// Who knows the weights of a published program, and what is known without them.
@@ -263,7 +268,10 @@ pub(super) fn weights_text(weights: &Value) -> String {
             weights["public"].as_str().unwrap_or("?"),
             weights["outputs"].as_str().unwrap_or("?"),
         ),
-        Some(other) => format!("{other}: {} values, in the package", weights["values"]),
+        Some(other) => match weights["values"].as_u64() {
+            Some(values) => format!("{other}: {values} values, in the package"),
+            None => format!("{other}: in the package"),
+        },
         None => format!("not known: {}", weights["error"].as_str().unwrap_or("?")),
     }
 }

@@ -1,5 +1,8 @@
 //! `ai-link infer`.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -7,6 +10,9 @@ use super::oip::{Answer, Oip, Wish};
 use crate::cli::{Global, Infer};
 use crate::npy;
 use crate::output::{Failure, Output};
+
+/// How often the gateway is asked how far a job is.
+const WATCH_EVERY: Duration = Duration::from_millis(300);
 
 pub(super) async fn run(global: &Global, args: Infer, output: &Output) -> Result<(), Failure> {
     let url = match &args.gateway {
@@ -28,17 +34,36 @@ pub(super) async fn run(global: &Global, args: Infer, output: &Output) -> Result
         inputs.push((name, npy::read(path).map_err(Failure::failed)?));
     }
     let wish = Wish {
+        level: args.level,
         dealer: args.dealer,
         evaluators: args.evaluators,
     };
-    let answer = gateway
-        .infer(&args.model, args.version, &inputs, wish)
-        .await?;
+    let id = gateway.fresh_id()?;
+    let asked = gateway.infer(&args.model, args.version, &inputs, wish, Some(&id));
+    let answer = tokio::select! {
+        answer = asked => answer?,
+        never = watch(&gateway, &id, &args.model, output) => match never {},
+    };
     if let (Some(path), Some((_, array))) = (&args.output, answer.outputs.first()) {
         npy::write(path, array).map_err(Failure::failed)?;
     }
     let written = args.output.is_some();
     output.result(&report(&args.model, &answer, written), |v| text(v, written))
+}
+
+/// Shows how far a job at level `fhe` is, for as long as it is waited for. Nothing without a terminal.
+async fn watch(gateway: &Oip, id: &str, model: &str, output: &Output) -> Infallible {
+    let bar = output.progress(0, model);
+    if bar.is_hidden() {
+        return std::future::pending().await;
+    }
+    loop {
+        tokio::time::sleep(WATCH_EVERY).await;
+        if let Some((done, total)) = gateway.progress(id).await {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
 }
 
 fn report(model: &str, answer: &Answer, written: bool) -> Value {
@@ -76,12 +101,17 @@ fn text(report: &Value, written: bool) -> String {
             output["shape"]
         ));
     }
+    let group = match report["parameters"]["dealer"].as_str() {
+        None => "one worker, on ciphertexts".to_owned(),
+        Some(dealer) => format!(
+            "{} evaluators, the {dealer} deals (preprocessing: {})",
+            report["parameters"]["evaluators"],
+            report["preprocessing"].as_str().unwrap_or("?"),
+        ),
+    };
     lines.push(format!(
-        "level {}, {} evaluators, the {} deals (preprocessing: {}), receipt {}, price {}",
+        "level {}, {group}, receipt {}, price {}",
         report["parameters"]["level"].as_str().unwrap_or("?"),
-        report["parameters"]["evaluators"],
-        report["parameters"]["dealer"].as_str().unwrap_or("?"),
-        report["preprocessing"].as_str().unwrap_or("?"),
         report["parameters"]["receipt"].as_str().unwrap_or("?"),
         report["parameters"]["price"].as_str().unwrap_or("?"),
     ));

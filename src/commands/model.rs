@@ -1,16 +1,19 @@
 //! `ai-link model`.
 
 mod explain;
+#[cfg_attr(not(feature = "fhe"), path = "model/fhe_absent.rs")]
+mod fhe;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use ai_link_client::hosting::{Hostable, Hosts};
+use ai_link_program::bundle::Parts;
 use ai_link_program::package::Salt;
 use ai_link_program::{
     BoundPolicy, ImportLimits, Package, PlanOptions, PrivateWeights, Tensor, WeightPrivacy,
 };
-use ai_link_registry::{NewModel, RegistryClient};
+use ai_link_registry::{Levels, NewModel, RegistryClient};
 use ai_link_storage::{Account, HttpStore, ObjectStore as _, PutOptions, RequestSigner, SignWith};
 use ai_link_wire::{Commitment, Fid, Identity, Level, ModelName, ModelVersion, Planck};
 use serde::Serialize;
@@ -18,7 +21,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::hosting::{self, HostedReport};
-use crate::cli::{BoundsArg, Global, ModelCommand, ModelSource, WeightsArg};
+use crate::cli::{BoundsArg, Global, ModelCommand, ModelSource, PlannedLevel, Publish, WeightsArg};
 use crate::dev::{Network, StateDir};
 use crate::npy::{self, Array};
 use crate::output::{Failure, Output};
@@ -29,28 +32,27 @@ pub(super) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     match command {
-        ModelCommand::Check(source) => {
+        ModelCommand::Check(args) if args.level == PlannedLevel::Fhe => fhe::explain(
+            &args.source.onnx,
+            &args.source.calibration,
+            &args.fhe,
+            output,
+        ),
+        ModelCommand::Check(args) => {
+            let source = args.source;
             let name = stem(&source.onnx);
             let options = source.plan.options();
-            let prepared = Prepared::load(&name, &source, options)?;
-            output.result(&prepared.report, Report::text)
+            let masked = Masked::load(&name, &source, options)?;
+            output.result(&masked.report, Report::text)
+        }
+        ModelCommand::Explain(args) if args.level == PlannedLevel::Fhe => {
+            fhe::explain(&args.model, &args.calibration, &args.fhe, output)
         }
         ModelCommand::Explain(args) => explain::run(&args, output),
         ModelCommand::Publish(args) => {
             let context = Context::load(global)?;
             let hosts = hosting::hosts(&args.choice)?;
-            let options = PlanOptions {
-                weights: match args.weights {
-                    WeightsArg::Public => WeightPrivacy::Public,
-                    WeightsArg::Private => WeightPrivacy::Private,
-                },
-                bounds: match args.bounds {
-                    BoundsArg::Calibrated => BoundPolicy::Calibrated,
-                    BoundsArg::Uniform => BoundPolicy::Uniform,
-                },
-                ..args.source.plan.options()
-            };
-            let prepared = Prepared::load(&args.name, &args.source, options)?;
+            let prepared = Prepared::load(&args)?;
             let release = Release {
                 version: args.version,
                 price: args.price,
@@ -72,18 +74,100 @@ pub(super) async fn run(
     }
 }
 
-/// A model that was imported, planned and checked against its own float reference.
+pub(super) use fhe::{ClearReference, clear_reference};
+
+/// What is to be published of a model: something for each level that it is offered at.
 pub(super) struct Prepared {
+    name: String,
+    masked: Option<Masked>,
+    /// For level `fhe`.
+    offer: Option<Vec<u8>>,
+}
+
+impl Prepared {
+    /// From files.
+    fn load(args: &Publish) -> Result<Self, Failure> {
+        let source = &args.source;
+        let options = PlanOptions {
+            weights: match args.weights {
+                WeightsArg::Public => WeightPrivacy::Public,
+                WeightsArg::Private => WeightPrivacy::Private,
+            },
+            bounds: match args.bounds {
+                BoundsArg::Calibrated => BoundPolicy::Calibrated,
+                BoundsArg::Uniform => BoundPolicy::Uniform,
+            },
+            ..source.plan.options()
+        };
+        let (mpc, fhe) = (PlannedLevel::Mpc, PlannedLevel::Fhe);
+        if args.level.contains(&fhe) && args.weights == WeightsArg::Private {
+            return Err(Failure::usage(
+                "at level fhe the worker knows the weights: they cannot be private",
+            ));
+        }
+        let masked = args.level.contains(&mpc);
+        let masked = masked.then(|| Masked::load(&args.name, source, options));
+        let offer = args.level.contains(&fhe);
+        let offer = offer.then(|| fhe::offer(&source.onnx, &source.calibration, &args.fhe));
+        Ok(Self {
+            name: args.name.clone(),
+            masked: masked.transpose()?,
+            offer: offer.transpose()?,
+        })
+    }
+
+    /// For masked evaluation alone.
+    pub(super) fn masked(
+        name: &str,
+        onnx: &[u8],
+        calibration: Vec<Array>,
+    ) -> Result<Self, Failure> {
+        let masked = Masked::new(name, onnx, calibration, PlanOptions::default())?;
+        Ok(Self {
+            name: name.to_owned(),
+            masked: Some(masked),
+            offer: None,
+        })
+    }
+
+    /// For level `fhe` alone.
+    pub(super) fn encrypted(name: &str, onnx: &[u8], calibration: &Array) -> Result<Self, Failure> {
+        Ok(Self {
+            name: name.to_owned(),
+            masked: None,
+            offer: Some(fhe::offer_of(onnx, calibration)?),
+        })
+    }
+
+    /// The file to store.
+    fn file(&self) -> Vec<u8> {
+        let parts = Parts {
+            mpc: self.masked.as_ref().map(|masked| masked.bytes.as_slice()),
+            fhe: self.offer.as_deref(),
+        };
+        parts.to_bytes()
+    }
+
+    fn levels(&self) -> Levels {
+        let mpc = self.masked.as_ref().map(|_| Level::Mpc);
+        mpc.into_iter()
+            .chain(self.offer.as_ref().map(|_| Level::Fhe))
+            .collect()
+    }
+}
+
+/// A model that was imported, planned for masked evaluation and checked against its own float reference.
+struct Masked {
     package: Package,
     bytes: Vec<u8>,
     /// The private half, if the weights are private.
     weights: Option<PrivateWeights>,
-    pub(super) report: Report,
+    report: Report,
 }
 
 /// What a check found.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Report {
+struct Report {
     name: String,
     inputs: Vec<String>,
     outputs: Vec<String>,
@@ -101,13 +185,9 @@ pub(super) struct Report {
     commitment: String,
 }
 
-impl Prepared {
+impl Masked {
     /// From files.
-    pub(super) fn load(
-        name: &str,
-        source: &ModelSource,
-        options: PlanOptions,
-    ) -> Result<Self, Failure> {
+    fn load(name: &str, source: &ModelSource, options: PlanOptions) -> Result<Self, Failure> {
         let onnx = fs::read(&source.onnx)
             .map_err(|e| Failure::message(format!("cannot read {}: {e}", source.onnx.display())))?;
         let calibration: Result<Vec<Array>, _> =
@@ -116,7 +196,7 @@ impl Prepared {
     }
 
     /// From bytes and arrays.
-    pub(super) fn new(
+    fn new(
         name: &str,
         onnx: &[u8],
         calibration: Vec<Array>,
@@ -229,6 +309,7 @@ pub(super) struct Published {
     manifest: String,
     commitment: String,
     price_per_record: String,
+    levels: Vec<String>,
     /// Who hosts the weights, if they are private.
     #[serde(skip_serializing_if = "Option::is_none")]
     hosted: Option<HostedReport>,
@@ -240,8 +321,13 @@ pub(super) struct Published {
 impl Published {
     fn text(&self) -> String {
         let mut text = format!(
-            "published {} version {}\n  manifest    {}\n  commitment  {}\n  price       {} a record",
-            self.name, self.version, self.manifest, self.commitment, self.price_per_record
+            "published {} version {}\n  levels      {}\n  manifest    {}\n  commitment  {}\n  price       {} a record",
+            self.name,
+            self.version,
+            self.levels.join(", "),
+            self.manifest,
+            self.commitment,
+            self.price_per_record
         );
         if let Some(path) = &self.private_half {
             text.push_str(&format!(
@@ -276,13 +362,13 @@ pub(super) async fn publish(
     release: Release,
     hosts: &Hosts,
 ) -> Result<Published, Failure> {
-    let Prepared {
-        package,
-        bytes,
-        weights,
-        report,
-    } = prepared;
-    let name: ModelName = report.name.parse().map_err(Failure::failed)?;
+    let (bytes, levels) = (prepared.file(), prepared.levels());
+    if levels.iter().next().is_none() {
+        return Err(Failure::usage("a model is offered at one level at least"));
+    }
+    let private = prepared.masked.as_ref();
+    let private = private.and_then(|masked| Some((&masked.package, masked.weights.as_ref()?)));
+    let name: ModelName = prepared.name.parse().map_err(Failure::failed)?;
     let price: Planck = format!("{} AIL", release.price)
         .parse()
         .map_err(Failure::failed)?;
@@ -304,9 +390,9 @@ pub(super) async fn publish(
         .map_err(Failure::failed)?
         .with_signer(signer);
     let commitment = Commitment(Package::commitment_of(&bytes));
-    let private_half = match &weights {
+    let private_half = match private {
         None => None,
-        Some(weights) => {
+        Some((_, weights)) => {
             let path = hosting::private_half(dir, commitment);
             hosting::save(&path, weights)?;
             Some(path)
@@ -327,18 +413,18 @@ pub(super) async fn publish(
             commitment,
             manifest,
             price_per_record: price,
-            levels: Level::Mpc.into(),
+            levels,
         })
         .await
         .map_err(Failure::failed)?;
-    let hosted = match &weights {
+    let hosted = match private {
         None => None,
-        Some(weights) => {
+        Some((package, weights)) => {
             let what = Hostable {
                 model: name.clone(),
                 version,
                 commitment,
-                package: &package,
+                package,
                 weights,
             };
             let hosted = hosting::host(network, owner, &what, hosts).await;
@@ -356,6 +442,7 @@ pub(super) async fn publish(
         manifest: manifest.to_string(),
         commitment: commitment.to_string(),
         price_per_record: price.to_string(),
+        levels: levels.iter().map(|level| level.to_string()).collect(),
         hosted,
         private_half,
     })
@@ -423,13 +510,18 @@ async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failur
             .await
             .map_err(Failure::failed)?
         {
-            let package = hosting::fetch(&context.network, v.commitment, v.manifest).await;
-            let weights = match &package {
-                Ok(package) => hosting::weights_json(&package.program),
-                Err(failure) => json!({ "error": failure.text() }),
+            let weights = if v.levels.contains(Level::Mpc) {
+                let package = hosting::fetch(&context.network, v.commitment, v.manifest).await;
+                match &package {
+                    Ok(package) => hosting::weights_json(&package.program),
+                    Err(failure) => json!({ "error": failure.text() }),
+                }
+            } else {
+                json!({ "privacy": "public" })
             };
             versions.push(json!({
                 "version": number,
+                "levels": v.levels.iter().map(|l| l.to_string()).collect::<Vec<_>>(),
                 "weights": weights,
                 "commitment": v.commitment.to_string(),
                 "manifest": v.manifest.to_string(),
@@ -448,9 +540,12 @@ async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failur
             model.owner, model.price_per_record
         )];
         for version in v["versions"].as_array().into_iter().flatten() {
+            let levels = version["levels"].as_array().into_iter().flatten();
+            let levels: Vec<&str> = levels.filter_map(|level| level.as_str()).collect();
             lines.push(format!(
-                "  v{:<4} commitment {}  manifest {}",
+                "  v{:<4} {}  commitment {}  manifest {}",
                 version["version"],
+                levels.join(", "),
                 version["commitment"].as_str().unwrap_or("?"),
                 version["manifest"].as_str().unwrap_or("?"),
             ));

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use ai_link_wire::DealerSeat;
+use ai_link_wire::{DealerSeat, Level};
 use serde_json::{Value, json};
 
 use crate::npy::Array;
 use crate::output::Failure;
 
-/// Longer than the gateway's own deadline, so that its error is heard.
-const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+/// Longer than the gateway's own deadlines, so that its error is heard.
+const ANSWER_WITHIN: Duration = Duration::from_secs(630);
+/// What is no inference is answered at once.
+const ASK_WITHIN: Duration = Duration::from_secs(60);
 /// Answers larger than this are not believed.
 const MAX_ANSWER: u64 = 1 << 30;
 
@@ -23,6 +25,7 @@ pub(super) struct Oip {
 /// The group that is asked for; what is `None` is the gateway's to say.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wish {
+    pub(super) level: Option<Level>,
     pub(super) dealer: Option<DealerSeat>,
     pub(super) evaluators: Option<u8>,
 }
@@ -48,6 +51,21 @@ impl Oip {
         })
     }
 
+    /// An id for a request whose progress is to be asked for.
+    pub(super) fn fresh_id(&self) -> Result<String, Failure> {
+        let id = ai_link_wire::JobId::random().map_err(Failure::failed)?;
+        Ok(id.to_string())
+    }
+
+    /// Steps done and steps in all of a request that is being worked on, if that is known.
+    pub(super) async fn progress(&self, id: &str) -> Option<(u64, u64)> {
+        let url = format!("{}/v2/progress/{id}", self.url);
+        let asked = self.http.get(url).timeout(ASK_WITHIN).send();
+        let progress: Value = asked.await.ok()?.json().await.ok()?;
+        let total = progress["total"].as_u64().filter(|total| *total > 0)?;
+        Some((progress["done"].as_u64()?, total))
+    }
+
     /// Names of the model's inputs.
     pub(super) async fn inputs(
         &self,
@@ -55,7 +73,8 @@ impl Oip {
         version: Option<u32>,
     ) -> Result<Vec<String>, Failure> {
         let url = self.model(model, version);
-        let response = self.http.get(url).send().await.map_err(Failure::failed)?;
+        let asked = self.http.get(url).timeout(ASK_WITHIN).send();
+        let response = asked.await.map_err(Failure::failed)?;
         let metadata = json(response).await?;
         let inputs = metadata["inputs"].as_array().cloned().unwrap_or_default();
         Ok(inputs
@@ -71,6 +90,7 @@ impl Oip {
         version: Option<u32>,
         inputs: &[(String, Array)],
         wish: Wish,
+        id: Option<&str>,
     ) -> Result<Answer, Failure> {
         let described: Vec<Value> = inputs
             .iter()
@@ -84,13 +104,16 @@ impl Oip {
             })
             .collect();
         let mut parameters = json!({ "binary_data_output": true });
+        if let Some(level) = wish.level {
+            parameters["level"] = json!(level.to_string());
+        }
         if let Some(dealer) = wish.dealer {
             parameters["dealer"] = json!(dealer.to_string());
         }
         if let Some(evaluators) = wish.evaluators {
             parameters["evaluators"] = json!(evaluators);
         }
-        let head = json!({ "inputs": described, "parameters": parameters }).to_string();
+        let head = json!({ "id": id, "inputs": described, "parameters": parameters }).to_string();
         let mut body = head.clone().into_bytes();
         for (_, array) in inputs {
             body.extend(array.data.iter().flat_map(|v| v.to_le_bytes()));

@@ -12,7 +12,7 @@ use ai_link_coordinator::CoordinatorConfig;
 use ai_link_devchain::{DevChainConfig, Endowment};
 use ai_link_registry::{Registry, RegistryClient};
 use ai_link_storage::StorageConfig;
-use ai_link_wire::{Bytes, DealerSeat, Identity, Multiaddr, PeerId, Planck};
+use ai_link_wire::{Bytes, DealerSeat, Identity, Level, Multiaddr, PeerId, Planck};
 use ai_link_worker::device::DeviceKind;
 use ai_link_worker::{Part, WorkerConfig};
 use serde::Serialize;
@@ -202,6 +202,8 @@ impl Starter<'_> {
             capacity: 8,
             cache: Bytes::mib(1024),
             pools: self.plan.pools,
+            keys: Bytes::mib(1024),
+            key_memory: Bytes::mib(1024),
             hosting: Bytes::mib(1024),
             device: DeviceKind::Cpu,
             capture: self.capture(&name),
@@ -226,11 +228,13 @@ impl Starter<'_> {
                 storage: storage.to_owned(),
                 data: self.dir.data("gateway"),
                 max_price_per_record: MAX_PRICE,
+                level: Level::Mpc,
                 dealer: DealerSeat::Worker,
                 evaluators: 2,
                 regions: Vec::new(),
                 attempts: 4,
                 deadline_ms: 60_000,
+                fhe_deadline_ms: 600_000,
             },
         })
     }

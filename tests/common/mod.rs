@@ -76,8 +76,12 @@ impl Net {
             .args(args)
             .arg("--dir")
             .arg(self.dir.path())
-            // What is started inherits it: workers say which entry of a pool they mark as used.
-            .env("AI_LINK_LOG", "warn,ai_link_worker::pool=info")
+            // What is started inherits it: workers say which entry of a pool they mark as used, and which job nobody
+            // waits for any more.
+            .env(
+                "AI_LINK_LOG",
+                "warn,ai_link_worker::pool=info,ai_link_worker::fhe=info",
+            )
             .output()
             .unwrap()
     }
@@ -195,6 +199,11 @@ impl Net {
             ai_link_wire::JobReceipt::check(&receipt).unwrap().price()
         });
         ai_link_wire::Planck::checked_sum(prices).unwrap()
+    }
+
+    /// What a process has logged.
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name).join("log")).unwrap_or_default()
     }
 
     /// The logs of all processes, for a test that failed.

@@ -79,6 +79,7 @@ impl Manual {
             dealer: DealerSeat::Worker,
             evaluators: 2,
             weights: WeightPrivacy::Public,
+            key: None,
             batch,
             max_price: Planck::ail(1),
             regions: Vec::new(),

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from skl2onnx import to_onnx
 import lightgbm
@@ -154,6 +154,7 @@ def main():
 
     write(TESTS, "logistic", sk(scaled(LogisticRegression(max_iter=1000)), a))
     write(TESTS, "linear_svc", linear_svc(a, c))
+    write(TESTS, "svc", sk(scaled(SVC(kernel="linear")), a))
     write(TESTS, "tree", sk(DecisionTreeClassifier(max_depth=4, random_state=0).fit(a, c), a))
     write(TESTS, "forest", sk(RandomForestClassifier(6, max_depth=3, random_state=0).fit(a, c), a))
     write(TESTS, "boosted", sk(GradientBoostingClassifier(n_estimators=6, max_depth=3, random_state=0).fit(a, c), a))
@@ -164,6 +165,8 @@ def main():
     a, b, c, d = split(load_diabetes)
     records(TESTS, "diabetes", a, b, d)
     write(TESTS, "linear_regression", sk(LinearRegression().fit(a, c), a))
+    svr = make_pipeline(StandardScaler(), SVR(kernel="linear", C=100)).fit(a, c)
+    write(TESTS, "svr", sk(svr, a))
     write(TESTS, "xgboost_regression", boosted(convert_xgboost, xgboost.XGBRegressor(n_estimators=6, max_depth=3).fit(a, c), a))
 
     a, b, c, d = split(load_digits)
@@ -174,6 +177,8 @@ def main():
     write(TESTS, "mlp_relu", mlp("mlp_relu", a, c, 12)[0])
     write(TESTS, "mlp_tanh", mlp("mlp_tanh", a, c, 12, "tanh")[0])
     write(TESTS, "multinomial", sk(LogisticRegression(max_iter=1000).fit(a, c), a))
+    five = c < 5
+    write(TESTS, "svc_five", sk(SVC(kernel="linear", C=0.1).fit(a[five], c[five]), a))
     write(TESTS, "digits_tree", sk(DecisionTreeClassifier(max_depth=4, random_state=0).fit(a, c), a))
     pixel = np.arange(28) * 8 // 28
     large = a.reshape(-1, 8, 8)[:, pixel][:, :, pixel].reshape(-1, 784)

@@ -30,6 +30,7 @@ impl<S: Store> Coordinator<S> {
             roles: &Role::TRIO,
             commitment: model.versions[&version].commitment,
             batch: None,
+            key: None,
             excluded: &request.exclude,
             // The owner pays nothing for it: who hosts is paid by the jobs.
             budget: Planck(u128::MAX),

@@ -1,8 +1,8 @@
 //! A request for workers: from the signed request to the signed ticket.
 
 use ai_link_wire::{
-    ControlResponse, GroupMember, JobRequest, ModelName, ModelVersion, Planck, Refusal, Role,
-    Signed, Ticket, TicketError, UnixMillis, WeightPrivacy,
+    ControlResponse, GroupMember, JobRequest, Level, ModelName, ModelVersion, Planck, Refusal,
+    Role, Signed, Ticket, TicketError, UnixMillis, WeightPrivacy,
 };
 
 use super::refusal::{by_ledger, by_price, by_signature};
@@ -57,6 +57,7 @@ impl<S: Store> Coordinator<S> {
             roles: &roles,
             commitment: published.commitment,
             batch: Some(request.batch),
+            key: request.key.filter(|_| request.level == Level::Fhe),
             excluded: &excluded,
             budget,
             minimum_bond: self.policy.minimum_bond,
@@ -130,6 +131,7 @@ impl<S: Store> Coordinator<S> {
         };
         ticket.check().map_err(Refusal::internal)?;
         let (commitment, batch) = (ticket.commitment, ticket.batch);
+        let key = demand.key;
         let peers: Vec<_> = ticket.group.iter().map(|member| member.peer).collect();
         let ticket = Signed::sign(&self.identity, ticket, now, request.deadline)
             .map_err(Refusal::internal)?;
@@ -151,6 +153,9 @@ impl<S: Store> Coordinator<S> {
             self.roster.assigned(peer);
         }
         self.roster.promised(&peers, &commitment, batch);
+        if let (Some(key), [peer]) = (key, peers.as_slice()) {
+            self.roster.brings_key(peer, key);
+        }
         Ok(ControlResponse::Ticket(ticket))
     }
 

@@ -26,6 +26,8 @@ pub struct Weights {
     pub reliability: u32,
     /// Groups that have material for this very job dealt ahead first. Counts once for a group, not for each worker.
     pub pool: u32,
+    /// Workers that hold the client's evaluation key first.
+    pub key: u32,
     /// Chance: spreads jobs over workers that are otherwise equal.
     pub chance: u32,
 }
@@ -38,6 +40,7 @@ impl Default for Weights {
             cached: 20,
             reliability: 40,
             pool: 40,
+            key: 60,
             chance: 5,
         }
     }
@@ -111,7 +114,8 @@ impl Ranking<'_> {
 
     /// Scores candidates, best first.
     pub fn rank<'a>(&self, candidates: Vec<Candidate<'a>>, demand: &Demand<'_>) -> Vec<Ranked<'a>> {
-        let explore = self.explores();
+        // To send a key for the sake of a trial would be too dear.
+        let explore = self.explores() && !candidates.iter().any(|c| holds_key(c, demand));
         let mut ranked: Vec<_> = candidates
             .into_iter()
             .map(|candidate| {
@@ -140,6 +144,14 @@ impl Ranking<'_> {
             (weights.load, load(candidate)),
             (weights.cached, cached(candidate, demand)),
             (weights.reliability, reliability(candidate)),
+            (
+                weights.key,
+                if holds_key(candidate, demand) {
+                    FULL
+                } else {
+                    0
+                },
+            ),
             (weights.chance, chance),
         ]
         .into_iter()
@@ -183,6 +195,12 @@ fn cached(candidate: &Candidate<'_>, demand: &Demand<'_>) -> u64 {
     } else {
         0
     }
+}
+
+/// Whether the worker has the evaluation key that the client would otherwise send it.
+fn holds_key(candidate: &Candidate<'_>, demand: &Demand<'_>) -> bool {
+    let held = |key| candidate.member.keys.contains(&key);
+    demand.key.is_some_and(held)
 }
 
 /// The expected rate of delivery by Laplace's rule of succession: a worker without a history is

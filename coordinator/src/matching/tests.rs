@@ -66,6 +66,7 @@ fn request() -> JobRequest {
         dealer: DealerSeat::Worker,
         evaluators: 2,
         weights: WeightPrivacy::Public,
+        key: None,
         batch: 1,
         max_price: Planck(1_000),
         regions: vec![],
@@ -84,6 +85,7 @@ fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
         },
         commitment: MODEL,
         batch: Some(request.batch),
+        key: request.key,
         excluded: &[],
         budget: Planck(budget),
         minimum_bond: Planck(0),
@@ -315,6 +317,7 @@ const NOTHING: Weights = Weights {
     reliability: 0,
     chance: 0,
     pool: 0,
+    key: 0,
 };
 
 /// Six workers of six operators that differ in price, and a pool that the three dearest have.
@@ -340,6 +343,7 @@ fn warm_setting(level: u32, batch: u32, last: u8) -> (ChainView, Roster) {
             level,
         }],
         hosted: vec![],
+        keys: vec![],
     };
     roster.heartbeat(&heartbeat, NOW, NOW).unwrap();
     (view, roster)
@@ -438,6 +442,62 @@ fn workers_with_the_model_rank_higher() {
         score(weights, |member, _| member.cached = [MODEL].into()),
         FULL
     );
+}
+
+#[test]
+fn the_worker_that_holds_the_clients_key_is_preferred_and_not_left_to_chance() {
+    let worker = |i| Worker {
+        operator: i,
+        price: 100 + 10 * u16::from(i),
+        roles: 3,
+    };
+    let workers: Vec<_> = (0..5).map(worker).collect();
+    let (view, mut roster) = setting(&workers);
+    let key = Digest([7; 32]);
+    let weights = Weights::default();
+    let of = |roster: &Roster, held, seed| {
+        let request = JobRequest {
+            level: Level::Fhe,
+            evaluators: 1,
+            key: held,
+            ..request()
+        };
+        let mut demand = demand(&request, 1_000);
+        // The workers of these tests offer `mpc`; the part of a group of one is what matters here.
+        demand.level = Level::Mpc;
+        let ranking = Ranking {
+            exploration_per_mille: 1000,
+            ..ranking(&weights, seed)
+        };
+        let chosen = chosen(&view, roster, &demand, &ranking).unwrap();
+        assert_eq!(chosen.group.len(), 1);
+        chosen.group[0].1.record.peer.0[0]
+    };
+    let some = |roster: &Roster, held| {
+        (0..40)
+            .map(|seed| of(roster, held, seed))
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(
+        some(&roster, Some(key)).len() > 1,
+        "nobody has it: chance may decide"
+    );
+    roster.brings_key(&PeerKey([4; 32]), key);
+    assert_eq!(some(&roster, Some(key)), [4].into());
+    assert!(some(&roster, None).len() > 1);
+    assert!(some(&roster, Some(Digest([8; 32]))).len() > 1);
+    // The worker knows better.
+    let heartbeat = Heartbeat {
+        peer: PeerKey([4; 32]),
+        active_jobs: 0,
+        capacity: 1,
+        cached_models: vec![],
+        pools: vec![],
+        hosted: vec![],
+        keys: vec![],
+    };
+    roster.heartbeat(&heartbeat, NOW, NOW).unwrap();
+    assert!(some(&roster, Some(key)).len() > 1);
 }
 
 #[test]

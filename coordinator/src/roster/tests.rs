@@ -40,6 +40,7 @@ fn beat(peer: u8) -> Heartbeat {
         cached_models: vec![Commitment([8; 32])],
         pools: vec![],
         hosted: vec![],
+        keys: vec![],
     }
 }
 

@@ -41,6 +41,7 @@ fn beat(world: &mut World<MemoryStore>, worker: usize, hosted: Vec<HostedWeights
         cached_models: vec![],
         pools: vec![],
         hosted,
+        keys: vec![],
     };
     let expires = world.now.saturating_add(Duration::from_secs(60));
     let signed = Signed::sign(identity, heartbeat, world.now, expires).unwrap();
@@ -167,6 +168,7 @@ fn what_is_against_a_hosting_group_is_said() {
         cached_models: vec![],
         pools: vec![],
         hosted: vec![part],
+        keys: vec![],
     };
     let expires = world.now.saturating_add(Duration::from_secs(60));
     let signed = Signed::sign(identity, busy, world.now, expires).unwrap();

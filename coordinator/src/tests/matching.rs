@@ -1,14 +1,16 @@
 //! Why workers are not matched, and that they are when nothing is against it.
 
 use ai_link_wire::{
-    ControlResponse, DealerSeat, JobState, Level, ModelName, ModelVersion, PayoutReason, Planck,
-    Refusal, RefusalReason, Region, Role, RoleSet, WorkerRecord,
+    Commitment, ControlResponse, DealerSeat, Digest, Fid, JobRequest, JobState, Level, ModelName,
+    ModelVersion, PayoutReason, PeerKey, Planck, Refusal, RefusalReason, Region, Role, RoleSet,
+    WorkerRecord,
 };
 
 use super::world::{
     FEE, RECORD_PRICE, WORKER_PRICE, World, job_state, policy, price_of_job, refused, world,
 };
 use crate::ledger::MemoryStore;
+use crate::view::PublishedVersion;
 
 /// The reason given for worker 0 when it is the only obstacle.
 fn reason_for_worker_0(world: &mut World<MemoryStore>) -> RefusalReason {
@@ -387,4 +389,103 @@ fn a_client_that_deals_gets_evaluators_only_and_pays_them_only() {
             Refusal::Malformed(_)
         ));
     }
+}
+
+/// A world whose model has a second version, offered at level `fhe` alone, and whose workers from `first` on serve it.
+fn encrypted_world(first: usize) -> World<MemoryStore> {
+    let mut world = world();
+    let model = world.model.clone();
+    let published = world.chain.models.get_mut(&model).unwrap();
+    let version = PublishedVersion {
+        commitment: Commitment([3; 32]),
+        manifest: Fid([4; 32]),
+        levels: vec![Level::Fhe],
+    };
+    published.versions.insert(ModelVersion(2), version);
+    published.latest = ModelVersion(2);
+    world.refresh();
+    for worker in first..world.workers.len() {
+        world.pass(1);
+        let record = WorkerRecord {
+            levels: vec![Level::Mpc, Level::Fhe],
+            ..world.record(worker)
+        };
+        world.register_as(worker, record);
+    }
+    world
+}
+
+fn encrypted(world: &World<MemoryStore>, client: usize, job: u8) -> JobRequest {
+    JobRequest {
+        level: Level::Fhe,
+        evaluators: 1,
+        key: Some(Digest([client as u8; 32])),
+        ..world.request(client, job, 0)
+    }
+}
+
+fn the_worker(response: ControlResponse) -> PeerKey {
+    match response {
+        ControlResponse::Ticket(signed) => {
+            let ticket = signed.verify_at_any_time().unwrap();
+            ticket.check().unwrap();
+            assert_eq!((ticket.level, ticket.group.len()), (Level::Fhe, 1));
+            let payouts = ticket.payouts.iter().map(|p| p.amount.0).sum::<u128>();
+            assert_eq!(payouts, 3 * RECORD_PRICE + WORKER_PRICE + FEE);
+            ticket.group[0].peer
+        }
+        other => panic!("no ticket: {other:?}"),
+    }
+}
+
+#[test]
+fn at_level_fhe_the_group_is_one_worker_and_stays_the_one_with_the_key() {
+    let mut world = encrypted_world(0);
+    let mut firsts = Vec::new();
+    for client in 0..2 {
+        let request = encrypted(&world, client, 10 * client as u8);
+        let first = the_worker(world.match_as(client, request));
+        // The next ones go where the key was just sent, whatever the load says.
+        for job in 1..4 {
+            let request = encrypted(&world, client, 10 * client as u8 + job);
+            assert_eq!(the_worker(world.match_as(client, request)), first);
+        }
+        firsts.push(first);
+    }
+    // A worker that failed the client is left out, key or not.
+    let mut request = encrypted(&world, 0, 100);
+    request.exclude = vec![firsts[0]];
+    assert_ne!(the_worker(world.match_as(0, request)), firsts[0]);
+}
+
+#[test]
+fn levels_are_those_of_the_model_and_of_the_worker() {
+    let mut world = encrypted_world(2);
+    let (model, level) = (world.model.clone(), Level::Mpc);
+    let request = world.request(0, 1, 0);
+    let refusal = refused(world.match_as(0, request));
+    assert_eq!(refusal, Refusal::LevelNotOffered { model, level });
+    // Only one of the three serves the level.
+    let request = encrypted(&world, 0, 2);
+    assert_eq!(
+        the_worker(world.match_as(0, request)),
+        world.workers[2].peer_key()
+    );
+    let mut request = encrypted(&world, 0, 3);
+    request.exclude = vec![world.workers[2].peer_key()];
+    match world.match_as(0, request) {
+        ControlResponse::NoMatch { reasons } => {
+            let missing =
+                |r: &&ai_link_wire::CandidateRefusal| r.reason == RefusalReason::LevelNotOffered;
+            assert_eq!(reasons.iter().filter(missing).count(), 2);
+        }
+        other => panic!("matched: {other:?}"),
+    }
+    // Nor is a group of another shape made.
+    let mut request = encrypted(&world, 0, 4);
+    request.evaluators = 3;
+    assert!(matches!(
+        refused(world.match_as(0, request)),
+        Refusal::Malformed(_)
+    ));
 }

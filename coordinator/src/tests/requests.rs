@@ -135,6 +135,7 @@ fn heartbeats_that_are_refused() {
         cached_models: vec![],
         pools: vec![],
         hosted: vec![],
+        keys: vec![],
     };
     let signed = Signed::sign(&world.workers[1], heartbeat, world.now, expires).unwrap();
     let caller = world.workers[0].peer_key();

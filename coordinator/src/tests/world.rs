@@ -198,6 +198,7 @@ impl<S: Store + Clone + Reopen> World<S> {
             cached_models: vec![],
             pools: vec![],
             hosted: vec![],
+            keys: vec![],
         };
         let expires = self.now.saturating_add(Duration::from_secs(60));
         let signed = Signed::sign(identity, heartbeat, self.now, expires).unwrap();
@@ -229,6 +230,7 @@ impl<S: Store + Clone + Reopen> World<S> {
             dealer: DealerSeat::Worker,
             evaluators: 2,
             weights: WeightPrivacy::Public,
+            key: None,
             batch: 3,
             max_price: Planck(1_000),
             regions: vec![],

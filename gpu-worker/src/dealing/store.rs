@@ -10,8 +10,8 @@ use ai_link_session::links::SessionLinks;
 use ai_link_session::parties;
 use ai_link_wire::node::{BulkStream, FrameKind};
 use ai_link_wire::{
-    Bytes, Digest, PeerId, PeerKey, PoolHello, PoolPurpose, PoolRefusal, PoolReply, PoolTag, Role,
-    Ticket, UnixMillis, codec,
+    Bytes, Digest, Level, PeerId, PeerKey, PoolHello, PoolPurpose, PoolRefusal, PoolReply, PoolTag,
+    Role, Ticket, UnixMillis, codec,
 };
 use tokio::time::{Instant, timeout};
 
@@ -132,7 +132,7 @@ async fn accept(
 ) -> Result<Accepted, PoolRefusal> {
     let ticket = hello.ticket.verify_at_any_time();
     let ticket = ticket.map_err(PoolRefusal::ticket_invalid)?;
-    admit::matched(worker, hello.ticket.signer().account(), ticket)
+    admit::matched(worker, hello.ticket.signer().account(), ticket, Level::Mpc)
         .await
         .map_err(PoolRefusal::ticket_invalid)?;
     let (key, index) = part(worker, ticket)?;

@@ -20,7 +20,7 @@ pub(super) async fn admit(
     peer: PeerId,
     hello: &SessionHello,
 ) -> Result<Admitted, SessionRefusal> {
-    let ticket = verified(worker, hello).await?;
+    let ticket = verified(worker, hello, Level::Mpc).await?;
     let role = ticket
         .role_of(&worker.identity.peer_key())
         .ok_or(SessionRefusal::NotInGroup)?;
@@ -33,12 +33,7 @@ pub(super) async fn admit(
         return Err(SessionRefusal::WrongPeer);
     }
     let session = hello.ticket.digest();
-    match worker.used.contains(&session) {
-        Ok(false) => {}
-        Ok(true) => return Err(SessionRefusal::SessionUsed),
-        // Without the record of used sessions nothing may run.
-        Err(error) => return Err(unavailable(&error)),
-    }
+    not_used(worker, hello)?;
     let work = match from {
         Party::Client => Some(work(worker, ticket, role).await?),
         _ => None,
@@ -53,9 +48,21 @@ pub(super) async fn admit(
     })
 }
 
-async fn verified<'h>(
+/// That the session was not begun before: for an early refusal only.
+pub(crate) fn not_used(worker: &Worker, hello: &SessionHello) -> Result<(), SessionRefusal> {
+    match worker.used.contains(&hello.ticket.digest()) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(SessionRefusal::SessionUsed),
+        // Without the record of used sessions nothing may run.
+        Err(error) => Err(unavailable(&error)),
+    }
+}
+
+/// The ticket of a hello, if it holds now and is of `level`.
+pub(crate) async fn verified<'h>(
     worker: &Worker,
     hello: &'h SessionHello,
+    level: Level,
 ) -> Result<&'h Ticket, SessionRefusal> {
     let now = UnixMillis::now();
     let ticket = hello.ticket.verify(now).map_err(|error| match error {
@@ -65,21 +72,23 @@ async fn verified<'h>(
     if ticket.deadline <= now {
         return Err(SessionRefusal::Expired);
     }
-    matched(worker, hello.ticket.signer().account(), ticket).await?;
+    matched(worker, hello.ticket.signer().account(), ticket, level).await?;
     Ok(ticket)
 }
 
-/// Checks that a ticket signed by `signer` makes sense, and that a bonded coordinator signed it.
+/// Checks that a ticket signed by `signer` makes sense and is of `level`, and that a bonded coordinator signed it.
 pub(crate) async fn matched(
     worker: &Worker,
     signer: AccountId,
     ticket: &Ticket,
+    level: Level,
 ) -> Result<(), SessionRefusal> {
     ticket.check().map_err(SessionRefusal::ticket_invalid)?;
-    if ticket.level != Level::Mpc {
-        return Err(SessionRefusal::ticket_invalid(
-            "this worker serves level mpc only",
-        ));
+    if ticket.level != level || !worker.levels().contains(&level) {
+        return Err(SessionRefusal::ticket_invalid(format!(
+            "it is of level {}, which is not served here or not in this way",
+            ticket.level
+        )));
     }
     if signer != ticket.coordinator {
         return Err(SessionRefusal::ticket_invalid(
@@ -108,31 +117,12 @@ async fn work(worker: &Arc<Worker>, ticket: &Ticket, role: Role) -> Result<Work,
         .try_acquire_owned()
         .map_err(|_| SessionRefusal::Busy)?;
     let running = worker.activity.begin();
-    // The ticket says what to load, the chain says what the owner published: they must agree, so that a
-    // coordinator cannot have a worker sign for another model.
-    let release = worker
-        .registry
-        .version(&ticket.model, ticket.version)
-        .await
-        .map_err(|e| unavailable(&e))?
-        .ok_or_else(|| SessionRefusal::model_unavailable("this version is not on the chain"))?;
-    if release.commitment != ticket.commitment || release.manifest != ticket.manifest {
-        return Err(SessionRefusal::CommitmentMismatch);
-    }
+    released(worker, ticket, Level::Mpc).await?;
     let program = worker
         .cache
         .load(ticket.commitment, ticket.manifest)
         .await
-        .map_err(|error| {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot load a model"
-            );
-            match error {
-                CacheError::CommitmentMismatch { .. } => SessionRefusal::CommitmentMismatch,
-                error => unavailable(&error),
-            }
-        })?;
+        .map_err(not_loaded)?;
     if program.parameters().is_empty() != ticket.sharing.is_none() {
         return Err(SessionRefusal::ticket_invalid(
             "it names a sharing of weights and they are public, or the reverse",
@@ -164,6 +154,42 @@ async fn work(worker: &Arc<Worker>, ticket: &Ticket, role: Role) -> Result<Work,
         _permit: permit,
         _running: running,
     })
+}
+
+/// That the chain has what the ticket says to load, offered at `level`: a coordinator cannot have a worker sign for
+/// another model than its owner published.
+pub(crate) async fn released(
+    worker: &Worker,
+    ticket: &Ticket,
+    level: Level,
+) -> Result<(), SessionRefusal> {
+    let release = worker
+        .registry
+        .version(&ticket.model, ticket.version)
+        .await
+        .map_err(|e| unavailable(&e))?
+        .ok_or_else(|| SessionRefusal::model_unavailable("this version is not on the chain"))?;
+    if release.commitment != ticket.commitment || release.manifest != ticket.manifest {
+        return Err(SessionRefusal::CommitmentMismatch);
+    }
+    if !release.levels.contains(level) {
+        return Err(SessionRefusal::model_unavailable(format!(
+            "its owner does not offer it at level {level}"
+        )));
+    }
+    Ok(())
+}
+
+/// What a client hears when a model cannot be had.
+pub(crate) fn not_loaded(error: CacheError) -> SessionRefusal {
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "cannot load a model"
+    );
+    match error {
+        CacheError::CommitmentMismatch { .. } => SessionRefusal::CommitmentMismatch,
+        error => unavailable(&error),
+    }
 }
 
 fn unavailable(error: &dyn std::error::Error) -> SessionRefusal {

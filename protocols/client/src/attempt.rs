@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ai_link_mpc::{
-    Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, Stats, drive,
+    Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, Phase, drive,
 };
 use ai_link_program::{OutputTensor, Program};
 use ai_link_session::hello::{self, HelloError};
@@ -17,6 +17,8 @@ use ai_link_wire::{
 };
 use futures::future::join_all;
 use tokio::time::Instant;
+
+use crate::fhe::FheFailure;
 
 /// How long a worker may take to accept a session: it may have to pull the model first.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(15);
@@ -39,10 +41,20 @@ pub(crate) struct Attempt<'a> {
 #[derive(Debug)]
 pub(crate) struct Delivered {
     pub(crate) outputs: Vec<OutputTensor>,
-    pub(crate) stats: Stats,
-    pub(crate) preprocessing: Preprocessing,
+    pub(crate) traffic: Traffic,
+    /// Under masked evaluation.
+    pub(crate) preprocessing: Option<Preprocessing>,
     /// Not countersigned yet.
     pub(crate) receipt: JobReceipt,
+}
+
+/// Payload bytes of a job on the application's machine. Keys, which are sent once, are not among them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Traffic {
+    /// To workers: masked or encrypted records, and what unmasks them.
+    pub input: u64,
+    /// From workers: masked or encrypted answers.
+    pub output: u64,
 }
 
 /// When a job's material was dealt.
@@ -161,7 +173,11 @@ impl Attempt<'_> {
             }
             workers.push(signed);
         }
-        let stats = machine.stats().clone();
+        let stats = machine.stats();
+        let traffic = Traffic {
+            input: stats.bytes_sent.of(Phase::Input),
+            output: stats.bytes_received.of(Phase::Output),
+        };
         let outputs = machine.into_outputs().map_err(AttemptError::Output)?;
         let receipt = JobReceipt {
             ticket: self.signed.clone(),
@@ -171,8 +187,8 @@ impl Attempt<'_> {
         };
         Ok(Delivered {
             outputs,
-            stats,
-            preprocessing,
+            traffic,
+            preprocessing: Some(preprocessing),
             receipt,
         })
     }
@@ -187,6 +203,9 @@ pub enum AttemptError {
     /// The operating system gave no randomness; nothing was sent.
     #[error("the operating system gave no randomness, so nothing was masked and nothing was sent")]
     Entropy(#[from] getrandom::Error),
+    /// At level `fhe`.
+    #[error("the encrypted evaluation gave nothing")]
+    Fhe(#[source] FheFailure),
     /// A receipt for something else than was exchanged.
     #[error("worker {peer} signed a receipt for something else than was exchanged")]
     FalseReceipt {
@@ -228,6 +247,7 @@ impl AttemptError {
         match self {
             Self::Drive(error) => ai_link_session::blame::culprits(error, ticket),
             Self::Entropy(_) | Self::Input(_) => Vec::new(),
+            Self::Fhe(failure) => failure.culprit().into_iter().collect(),
             Self::FalseReceipt { peer } | Self::NoReceipt { peer } | Self::Receipt { peer, .. } => {
                 vec![*peer]
             }
@@ -240,7 +260,11 @@ impl AttemptError {
 
     /// Whether another group could help.
     pub fn is_the_callers(&self) -> bool {
-        matches!(self, Self::Entropy(_) | Self::Input(_))
+        match self {
+            Self::Entropy(_) | Self::Input(_) => true,
+            Self::Fhe(failure) => failure.is_the_callers(),
+            _ => false,
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ai_link_mpc::{SessionSpec, Stats};
-use ai_link_program::{OutputTensor, Program};
+use ai_link_mpc::SessionSpec;
+use ai_link_program::{OutputTensor, Program, Signature};
 use ai_link_registry::{QueryError, Registry};
 use ai_link_session::parties;
 use ai_link_storage::HttpStore;
@@ -13,17 +13,19 @@ use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
     AccountId, ControlRequest, ControlResponse, Identity, JobFailure, JobId, JobReceipt,
-    JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId, PeerKey, Planck, Signed, Ticket,
-    UnixMillis,
+    JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId, PeerKey, Planck, Progress,
+    Signed, Ticket, UnixMillis, WeightPrivacy,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::attempt::{Attempt, AttemptError, Delivered, Preprocessing};
+use crate::attempt::{Attempt, AttemptError, Delivered, Preprocessing, Traffic};
 use crate::config::ClientConfig;
 use crate::error::{InferError, StartError};
+use crate::fhe::{self, FheAttempt, KeyStore};
 use crate::group::Group;
+use crate::level;
 use crate::models::{Model, ModelError, Models};
 use crate::payments::Payments;
 use crate::receipts::Receipts;
@@ -55,6 +57,8 @@ struct Inner {
     coordinators: Arc<[Coordinator]>,
     wallet: Arc<Wallet>,
     receipts: Receipts,
+    /// For level `fhe`.
+    keys: Arc<KeyStore>,
     /// Told when a payment was enqueued.
     wake: Arc<Notify>,
     payments: JoinHandle<()>,
@@ -81,9 +85,10 @@ pub struct InferJob {
     pub model: ModelName,
     /// Its version; the latest if `None`.
     pub version: Option<ModelVersion>,
-    /// The privacy level. It is never lowered.
-    pub level: Level,
-    /// Who evaluates. It is never lowered either, and may not protect less than the configured group.
+    /// The privacy level, which is never lowered; if `None`, the configured one, or the one above it at which the model is
+    /// offered.
+    pub level: Option<Level>,
+    /// Who evaluates at level `mpc`. It is never lowered either, and may not protect less than the configured group.
     pub group: Group,
     /// Records.
     pub batch: u32,
@@ -100,12 +105,14 @@ pub struct Inference {
     pub outputs: Vec<OutputTensor>,
     /// The model's version that answered.
     pub version: ModelVersion,
-    /// The group that evaluated it.
-    pub group: Group,
-    /// What the application's machine sent and received, by phase.
-    pub stats: Stats,
-    /// When its material was dealt.
-    pub preprocessing: Preprocessing,
+    /// The level that it was done at.
+    pub level: Level,
+    /// The group that evaluated it, at level `mpc`.
+    pub group: Option<Group>,
+    /// What the application's machine sent and received.
+    pub traffic: Traffic,
+    /// When its material was dealt, at level `mpc`.
+    pub preprocessing: Option<Preprocessing>,
     /// Attempts, the delivered one included.
     pub attempts: u32,
     /// What it costs.
@@ -150,6 +157,7 @@ impl Client {
         }
         let receipts =
             Receipts::open(config.data.join("receipts")).map_err(StartError::Receipts)?;
+        let keys = KeyStore::open(config.data.join("keys"), &identity).map_err(StartError::Keys)?;
         let node_config = NodeConfig::client(identity.clone());
         let (node, _) = Node::start(node_config).await.map_err(StartError::Node)?;
         let wake = Arc::new(Notify::new());
@@ -173,6 +181,7 @@ impl Client {
                 coordinators,
                 wallet,
                 receipts,
+                keys: Arc::new(keys),
                 wake,
                 payments,
             }),
@@ -187,6 +196,15 @@ impl Client {
     /// The group that requests get which ask for no other, and the least that any gets.
     pub fn group(&self) -> Group {
         self.inner.config.group()
+    }
+
+    /// The level that a job for `model` gets which asks for `asked`.
+    ///
+    /// # Errors
+    /// [`InferError::Level`].
+    pub fn level(&self, model: &Model, asked: Option<Level>) -> Result<Level, InferError> {
+        let least = self.inner.config.level;
+        level::resolve(asked, least, &model.usable(), served()).map_err(InferError::Level)
     }
 
     /// A model's version (the latest if `None`), with its program.
@@ -222,33 +240,68 @@ impl Client {
     /// # Errors
     /// [`InferError`] when the request cannot be served, or no group delivered before the deadline.
     pub async fn infer(&self, job: InferJob) -> Result<Inference, InferError> {
-        if job.level != Level::Mpc {
-            return Err(InferError::LevelNotServed { level: job.level });
-        }
-        let inner = &*self.inner;
-        let least = inner.config.group();
-        if !job.group.protects_like(least) {
-            return Err(InferError::WeakerGroup {
-                asked: job.group,
-                least,
-            });
-        }
+        let (unwatched, _) = watch::channel(None);
+        self.infer_watched(job, &unwatched).await
+    }
+
+    /// The same, and tells how far a job at level `fhe` is. Dropping the future cancels the job: the worker stops, and the
+    /// coordinator is told.
+    ///
+    /// # Errors
+    /// [`InferError`].
+    pub async fn infer_watched(
+        &self,
+        job: InferJob,
+        progress: &watch::Sender<Option<Progress>>,
+    ) -> Result<Inference, InferError> {
+        let inner = &self.inner;
         inner.wallet.check_room().map_err(InferError::Wallet)?;
         let model = inner
             .models
             .get(&job.model, job.version)
             .await
             .map_err(InferError::Model)?;
-        check_inputs(&model.program, &job)?;
-        check_group(&model.program, &job)?;
+        let level = self.level(&model, job.level)?;
+        let signature = model
+            .signature(level)
+            .ok_or_else(|| InferError::Level(level::LevelProblem::NotServed { level }))?;
+        let most = match (level, &model.content) {
+            (Level::Mpc, content) => {
+                let least = inner.config.group();
+                if !job.group.protects_like(least) {
+                    let asked = job.group;
+                    return Err(InferError::WeakerGroup { asked, least });
+                }
+                content
+                    .mpc
+                    .as_ref()
+                    .map_or(0, |program| program.max_batch())
+            }
+            (_, content) => content.fhe.as_ref().map_or(0, fhe::Offered::max_batch),
+        };
+        check_inputs(&signature, most, &job)?;
+        if let (Level::Mpc, Some(program)) = (level, &model.content.mpc) {
+            check_group(program, &job)?;
+        }
+        let key = match (level, &model.content.fhe) {
+            (Level::Fhe, Some(offered)) => {
+                let pair = inner.keys.current(offered.set()).await;
+                Some(pair.map_err(InferError::Key)?.id())
+            }
+            _ => None,
+        };
         let id = JobId::random().map_err(|e| InferError::Attempt(AttemptError::Entropy(e)))?;
+        let within = inner.config.deadline(level);
         Running {
             inner,
             model: &model,
             job: &job,
+            level,
+            key,
+            progress,
             id,
-            deadline: Instant::now() + inner.config.deadline(),
-            deadline_at: UnixMillis::now().saturating_add(inner.config.deadline()),
+            deadline: Instant::now() + within,
+            deadline_at: UnixMillis::now().saturating_add(within),
             exclude: Vec::new(),
         }
         .run()
@@ -256,11 +309,23 @@ impl Client {
     }
 }
 
+/// The levels of this build.
+fn served() -> &'static [Level] {
+    match fhe::IS_BUILT {
+        true => &[Level::Mpc, Level::Fhe],
+        false => &[Level::Mpc],
+    }
+}
+
 /// A job that is being worked on.
 struct Running<'a> {
-    inner: &'a Inner,
+    inner: &'a Arc<Inner>,
     model: &'a Model,
     job: &'a InferJob,
+    level: Level,
+    /// At level `fhe`.
+    key: Option<ai_link_wire::Digest>,
+    progress: &'a watch::Sender<Option<Progress>>,
     id: JobId,
     deadline: Instant,
     deadline_at: UnixMillis,
@@ -277,20 +342,25 @@ impl Running<'_> {
             let facts = self.facts(coordinator, &signed).await?;
             let ticket = ticket::check(&signed, &request, &facts, UnixMillis::now())
                 .map_err(InferError::Ticket)?;
-            let running = Attempt {
-                node: &self.inner.node,
-                signed: &signed,
-                ticket,
-                program: Arc::clone(&self.model.program),
-                inputs: self.job.inputs.clone(),
-                deadline: self.deadline,
+            // A future that is dropped from here on has cancelled the job.
+            let mut abandoned = Abandoned {
+                report: Some(Report {
+                    inner: Arc::clone(self.inner),
+                    coordinator: coordinator.clone(),
+                    job: self.id,
+                    attempt: ticket.attempt,
+                }),
             };
             attempt += 1;
-            match running.run().await {
+            let outcome = self.attempt(&signed, ticket).await;
+            let report = abandoned.report.take();
+            match outcome {
                 Ok(delivered) => return self.keep(delivered, attempt),
                 Err(error) => {
                     let culprits = error.culprits(ticket);
-                    self.report(coordinator, ticket, &culprits, &error).await;
+                    if let Some(report) = report {
+                        report.send(&culprits, error.to_string()).await;
+                    }
                     if error.is_the_callers()
                         || attempt >= self.inner.config.attempts
                         || Instant::now() >= self.deadline
@@ -308,6 +378,40 @@ impl Running<'_> {
         }
     }
 
+    async fn attempt(
+        &self,
+        signed: &Signed<Ticket>,
+        ticket: &Ticket,
+    ) -> Result<Delivered, AttemptError> {
+        let content = &self.model.content;
+        if let (Level::Fhe, Some(offered)) = (self.level, &content.fhe) {
+            let attempt = FheAttempt {
+                node: &self.inner.node,
+                signed,
+                ticket,
+                offered,
+                keys: &self.inner.keys,
+                values: self.job.inputs.first().map_or(&[], Vec::as_slice),
+                deadline: self.deadline,
+                progress: self.progress,
+            };
+            return attempt.run().await.map_err(AttemptError::Fhe);
+        }
+        let program = content
+            .mpc
+            .clone()
+            .expect("the level was resolved among those that the content serves; qed");
+        let attempt = Attempt {
+            node: &self.inner.node,
+            signed,
+            ticket,
+            program,
+            inputs: self.job.inputs.clone(),
+            deadline: self.deadline,
+        };
+        attempt.run().await
+    }
+
     fn request(&self, attempt: u32) -> Result<JobRequest, InferError> {
         let max_price = self
             .inner
@@ -317,16 +421,24 @@ impl Running<'_> {
             .ok_or(InferError::Batch {
                 batch: self.job.batch,
             })?;
+        let group = match self.level {
+            Level::Mpc => self.job.group,
+            Level::Fhe | Level::Sealed => Group::ONE_WORKER,
+        };
         Ok(JobRequest {
             job: self.id,
             attempt,
             client: self.inner.identity.account(),
             model: self.model.name.clone(),
             version: Some(self.model.version),
-            level: self.job.level,
-            dealer: self.job.group.dealer,
-            evaluators: self.job.group.evaluators,
-            weights: self.model.weights(),
+            level: self.level,
+            dealer: group.dealer,
+            evaluators: group.evaluators,
+            weights: match self.level {
+                Level::Mpc => self.model.weights(),
+                Level::Fhe | Level::Sealed => WeightPrivacy::Public,
+            },
+            key: self.key,
             batch: self.job.batch,
             max_price,
             regions: self.inner.config.regions.clone(),
@@ -438,42 +550,62 @@ impl Running<'_> {
             job: self.id,
             outputs: delivered.outputs,
             version,
-            group: self.job.group,
-            stats: delivered.stats,
+            level: self.level,
+            group: (self.level == Level::Mpc).then_some(self.job.group),
+            traffic: delivered.traffic,
             preprocessing: delivered.preprocessing,
             attempts,
             price,
             receipt,
         })
     }
+}
 
-    /// Tells the coordinator that an attempt failed, so that its reserve is free and the worker's standing
-    /// falls. Best effort: an attempt that nobody reports expires by itself.
-    async fn report(
-        &self,
-        coordinator: &Coordinator,
-        ticket: &Ticket,
-        culprits: &[PeerKey],
-        error: &AttemptError,
-    ) {
-        let failure = JobFailure::new(
-            self.id,
-            ticket.attempt,
-            self.inner.identity.account(),
-            culprits.to_vec(),
-            error.to_string(),
-        );
+/// Says that an attempt failed.
+struct Report {
+    inner: Arc<Inner>,
+    coordinator: Coordinator,
+    job: JobId,
+    attempt: u32,
+}
+
+impl Report {
+    /// Tells the coordinator that the attempt failed, so that its reserve is free and the standing of `culprits` falls.
+    /// Best effort: an attempt that nobody reports expires by itself.
+    async fn send(self, culprits: &[PeerKey], reason: String) {
+        let Self {
+            inner,
+            coordinator,
+            job,
+            attempt,
+        } = self;
+        let client = inner.identity.account();
+        let failure = JobFailure::new(job, attempt, client, culprits.to_vec(), reason);
         let now = UnixMillis::now();
         let until = now.saturating_add(ANSWER_WITHIN);
-        let Ok(signed) = Signed::sign(&self.inner.identity, failure, now, until) else {
+        let Ok(signed) = Signed::sign(&inner.identity, failure, now, until) else {
             return;
         };
         let ask = ControlRequest::Fail(signed);
-        let _ = self
-            .inner
+        let _ = inner
             .node
             .request(coordinator.peer, &coordinator.addresses, ask, ANSWER_WITHIN)
             .await;
+    }
+}
+
+/// An attempt that may be abandoned: when the caller stops waiting, the coordinator is told.
+struct Abandoned {
+    report: Option<Report>,
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        if let Some(report) = self.report.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { report.send(&[], "cancelled by the client".into()).await });
+        }
     }
 }
 
@@ -514,15 +646,14 @@ fn check_group(program: &Arc<Program>, job: &InferJob) -> Result<(), InferError>
         .map_err(|e| InferError::Attempt(AttemptError::Input(e)))
 }
 
-fn check_inputs(program: &Program, job: &InferJob) -> Result<(), InferError> {
-    let ports = program.inputs();
+fn check_inputs(signature: &Signature, most: usize, job: &InferJob) -> Result<(), InferError> {
+    let ports = &signature.inputs;
     if ports.len() != job.inputs.len() {
         return Err(InferError::InputCount {
             found: job.inputs.len(),
             wanted: ports.len(),
         });
     }
-    let most = program.max_batch();
     if job.batch == 0 || job.batch as usize > most {
         return Err(InferError::BatchRange {
             batch: job.batch,
@@ -530,13 +661,15 @@ fn check_inputs(program: &Program, job: &InferJob) -> Result<(), InferError> {
         });
     }
     for (port, data) in ports.iter().zip(&job.inputs) {
-        let dims = &program.value(port.value).dims;
+        // The first axis is the batch.
+        let axes = port.shape.iter().skip(1);
+        let dims: Vec<usize> = axes.map(|d| usize::try_from(*d).unwrap_or(0)).collect();
         let wanted = dims.iter().product::<usize>() * job.batch as usize;
         if data.len() != wanted {
             return Err(InferError::InputShape {
                 input: port.name.clone(),
                 found: data.len(),
-                dims: dims.clone(),
+                dims,
                 batch: job.batch,
             });
         }

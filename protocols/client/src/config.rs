@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ai_link_wire::{DealerSeat, Multiaddr, Planck, Region};
+use ai_link_wire::{DealerSeat, Level, Multiaddr, Planck, Region};
 use serde::{Deserialize, Serialize};
 
 use crate::group::Group;
@@ -21,10 +21,14 @@ pub struct ClientConfig {
     pub chain: String,
     /// HTTP URL of a storage gateway.
     pub storage: String,
-    /// Directory for receipts and the record of what was promised to whom.
+    /// Directory for receipts, the record of what was promised to whom, and encrypted keys.
     pub data: PathBuf,
     /// Most that one record may cost.
     pub max_price_per_record: Planck,
+    /// The privacy level that every request gets at least: `"mpc"` or `"fhe"`. A model that is not offered at it is used
+    /// at a level above it, or not at all.
+    #[serde(default = "default_level")]
+    pub level: Level,
     /// Who deals: `"worker"` or `"client"`. With `"client"`, inputs are safe unless all evaluators collude, and no
     /// request is served with less.
     #[serde(default)]
@@ -41,6 +45,9 @@ pub struct ClientConfig {
     /// From the request to the answer, over all attempts.
     #[serde(default = "default_deadline_ms")]
     pub deadline_ms: u64,
+    /// The same at level `fhe`, where a job takes seconds a record.
+    #[serde(default = "default_fhe_deadline_ms")]
+    pub fhe_deadline_ms: u64,
 }
 
 /// Configuration of `ai-link gateway`.
@@ -68,9 +75,20 @@ impl ClientConfig {
         }
     }
 
-    pub(crate) fn deadline(&self) -> Duration {
-        Duration::from_millis(self.deadline_ms)
+    pub(crate) fn deadline(&self, level: Level) -> Duration {
+        Duration::from_millis(match level {
+            Level::Fhe => self.fhe_deadline_ms,
+            Level::Mpc | Level::Sealed => self.deadline_ms,
+        })
     }
+}
+
+fn default_level() -> Level {
+    Level::Mpc
+}
+
+fn default_fhe_deadline_ms() -> u64 {
+    600_000
 }
 
 fn default_evaluators() -> u8 {

@@ -3,10 +3,12 @@
 use ai_link_registry::{ConnectError, QueryError};
 use ai_link_storage::StorageError;
 use ai_link_wire::node::{NodeError, RequestError};
-use ai_link_wire::{CandidateRefusal, IdentityError, Level, Multiaddr, Refusal};
+use ai_link_wire::{CandidateRefusal, IdentityError, Multiaddr, Refusal};
 
 use crate::attempt::AttemptError;
+use crate::fhe::KeyStoreError;
 use crate::group::Group;
+use crate::level::LevelProblem;
 use crate::models::ModelError;
 use crate::receipts::ReceiptFileError;
 use crate::ticket::TicketProblem;
@@ -39,6 +41,9 @@ pub enum StartError {
     /// The key file.
     #[error("cannot use the application's key")]
     Identity(#[source] IdentityError),
+    /// The keys for level `fhe`.
+    #[error("cannot use the keys for level fhe")]
+    Keys(#[source] KeyStoreError),
     /// Nobody to ask.
     #[error("no coordinator is configured")]
     NoCoordinator,
@@ -108,12 +113,12 @@ pub enum InferError {
     /// The receipt cannot be kept, so the answer is not given out.
     #[error("cannot keep the receipt")]
     Keep(#[source] ReceiptFileError),
-    /// This build does not serve the level, and no other level is taken instead.
-    #[error("level {level} is not served; this version serves mpc")]
-    LevelNotServed {
-        /// As asked.
-        level: Level,
-    },
+    /// There are no keys to encrypt under.
+    #[error("there is no key to encrypt under")]
+    Key(#[source] KeyStoreError),
+    /// No level will do, and none that protects less is taken instead.
+    #[error("the model cannot be used at the level asked for")]
+    Level(#[source] LevelProblem),
     /// No such model, or its package is not to be had.
     #[error("cannot use the model")]
     Model(#[source] ModelError),

@@ -7,17 +7,19 @@
 //! GET  /v2                                      GET  /v2/models/{model}[/versions/{version}]
 //! GET  /v2/health/live                          GET  /v2/models/{model}[/versions/{version}]/ready
 //! GET  /v2/health/ready                         POST /v2/models/{model}[/versions/{version}]/infer
-//! POST /v2/repository/index
+//! POST /v2/repository/index                     GET  /v2/progress/{id}
 //! ```
 //!
-//! A request may ask for a stronger group than is configured (`dealer`, `evaluators`, see `wish`), not for a weaker
-//! one. The answer's `parameters` name what was paid for: `level`, `dealer`, `evaluators`, `receipt`, `attempts`,
-//! `price`, and bytes.
+//! A request may ask for a stronger level or group than is configured (`level`, `dealer`, `evaluators`, see `wish`), not
+//! for a weaker one. The answer's `parameters` name what was paid for: `level`, `dealer`, `evaluators`, `receipt`,
+//! `attempts`, `price`, and bytes. While a request with an `id` is worked on at level `fhe`, `progress` tells how far it
+//! is; an application that closes its connection has cancelled it.
 
 mod errors;
 mod infer;
 mod metadata;
 pub mod oip;
+mod progress;
 mod wish;
 
 use std::future::Future;
@@ -46,6 +48,8 @@ struct Gateway {
     permits: Arc<Semaphore>,
     concurrency: usize,
     body_bytes: usize,
+    /// Requests that are being worked on, by id.
+    progress: progress::Board,
 }
 
 /// Serves until `shutdown` resolves. `ready` is told the bound address.
@@ -72,6 +76,7 @@ pub async fn run(
         permits: Arc::new(Semaphore::new(config.concurrency)),
         concurrency: config.concurrency,
         body_bytes: config.body_bytes,
+        progress: progress::Board::default(),
     };
     ready(address, account);
     let (stopping, stopped) = tokio::sync::oneshot::channel();
@@ -101,6 +106,7 @@ fn router(gateway: Gateway) -> Router {
         .route("/v2/health/live", get(metadata::live))
         .route("/v2/health/ready", get(metadata::ready))
         .route("/v2/repository/index", post(metadata::index))
+        .route("/v2/progress/{id}", get(progress::progress))
         .route(&model(""), get(metadata::model))
         .route(&model("/ready"), get(metadata::model_ready))
         .route(&model("/infer"), post(infer::infer))

@@ -24,6 +24,12 @@ impl Default for Group {
 }
 
 impl Group {
+    /// Of level `fhe`: one worker, and nothing is dealt.
+    pub(crate) const ONE_WORKER: Self = Self {
+        dealer: DealerSeat::Worker,
+        evaluators: 1,
+    };
+
     /// Whether there are such groups under masked evaluation.
     pub fn exists(self) -> bool {
         Role::of_group(Level::Mpc, self.evaluators, self.dealer).is_some()

@@ -12,6 +12,9 @@
 //! 4. if a worker is lost, tells the coordinator whom, and tries another group with fresh masks;
 //! 5. countersigns the receipt, keeps it ([`receipts`]), and pays by voucher ([`wallet`]).
 //!
+//! A job at level `fhe` ([`fhe`]) goes the same way with a group of one worker: records are encrypted, and what comes
+//! back only this process can decrypt. Which level a job has is decided here ([`level`]), and never lowered.
+//!
 //! # What this does not protect
 //!
 //! With a worker that deals, it and an evaluator together can learn input and output; where the application deals
@@ -25,20 +28,24 @@ mod attempt;
 mod client;
 mod config;
 mod error;
+#[cfg_attr(not(feature = "fhe"), path = "fhe/absent.rs")]
+pub mod fhe;
 pub mod gateway;
 mod group;
 pub mod hosting;
+pub mod level;
 mod models;
 mod payments;
 pub mod receipts;
 pub mod ticket;
 pub mod wallet;
 
-pub use attempt::{AttemptError, Preprocessing};
+pub use attempt::{AttemptError, Preprocessing, Traffic};
 pub use client::{Client, InferJob, Inference};
 pub use config::{ClientConfig, GatewayConfig};
 pub use error::{InferError, StartError};
 pub use group::Group;
+pub use level::LevelProblem;
 pub use models::{Model, ModelError};
 
 use ai_link_mpc::Secret32;

@@ -3,11 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ai_link_program::{Package, PackageError, PackageLimits, Program};
+use ai_link_program::bundle::{BundleError, Parts};
+use ai_link_program::{Package, PackageError, PackageLimits, Program, Signature};
 use ai_link_registry::{QueryError, Registry};
 use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
-use ai_link_wire::{AccountId, Commitment, Fid, ModelName, ModelVersion, Planck, WeightPrivacy};
+use ai_link_wire::{
+    AccountId, Commitment, Fid, Level, ModelName, ModelVersion, Planck, WeightPrivacy,
+};
 use tokio::sync::Mutex;
+
+use crate::fhe::{self, OfferError, Offered};
 
 /// Packages kept in memory.
 const MAX_LOADED: usize = 16;
@@ -29,16 +34,47 @@ pub struct Model {
     pub commitment: Commitment,
     /// Where it is stored.
     pub manifest: Fid,
-    /// What is evaluated.
-    pub program: Arc<Program>,
+    /// The levels at which its owner offers it.
+    pub levels: Vec<Level>,
+    /// What is evaluated, by level.
+    pub content: Content,
+}
+
+/// What a version of a model holds for each level.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// For masked evaluation.
+    pub mpc: Option<Arc<Program>>,
+    /// For evaluation on ciphertexts.
+    pub fhe: Option<Offered>,
 }
 
 impl Model {
     /// Who knows its weights.
     pub fn weights(&self) -> WeightPrivacy {
-        match self.program.parameters().is_empty() {
-            true => WeightPrivacy::Public,
-            false => WeightPrivacy::Private,
+        match &self.content.mpc {
+            Some(program) if !program.parameters().is_empty() => WeightPrivacy::Private,
+            _ => WeightPrivacy::Public,
+        }
+    }
+
+    /// The levels at which it is offered and its package has what they need. An owner that registers more than it
+    /// stores offers nothing more by it.
+    pub fn usable(&self) -> Vec<Level> {
+        let has = |level: &&Level| match level {
+            Level::Fhe => !fhe::IS_BUILT || self.content.fhe.is_some(),
+            Level::Mpc => self.content.mpc.is_some(),
+            Level::Sealed => true,
+        };
+        self.levels.iter().filter(has).copied().collect()
+    }
+
+    /// Names, shapes and types of inputs and outputs at a level, if it can be used at it.
+    pub fn signature(&self, level: Level) -> Option<Signature> {
+        match level {
+            Level::Fhe => self.content.fhe.as_ref().map(Offered::signature),
+            Level::Mpc => self.content.mpc.as_ref().map(|program| program.signature()),
+            Level::Sealed => None,
         }
     }
 }
@@ -50,7 +86,7 @@ pub(crate) struct Models {
     storage: HttpStore,
     /// By commitment: a package never changes. The lock is held across a fetch, so that a model asked for
     /// by many requests at once is fetched once.
-    loaded: Mutex<HashMap<Commitment, Arc<Program>>>,
+    loaded: Mutex<HashMap<Commitment, Content>>,
 }
 
 impl Models {
@@ -84,7 +120,7 @@ impl Models {
                 name: name.clone(),
                 version,
             })?;
-        let program = self.program(release.commitment, release.manifest).await?;
+        let content = self.content(release.commitment, release.manifest).await?;
         Ok(Model {
             name: name.clone(),
             version,
@@ -92,18 +128,15 @@ impl Models {
             price_per_record: info.price_per_record,
             commitment: release.commitment,
             manifest: release.manifest,
-            program,
+            levels: release.levels.iter().collect(),
+            content,
         })
     }
 
-    async fn program(
-        &self,
-        commitment: Commitment,
-        manifest: Fid,
-    ) -> Result<Arc<Program>, ModelError> {
+    async fn content(&self, commitment: Commitment, manifest: Fid) -> Result<Content, ModelError> {
         let mut loaded = self.loaded.lock().await;
-        if let Some(program) = loaded.get(&commitment) {
-            return Ok(Arc::clone(program));
+        if let Some(content) = loaded.get(&commitment) {
+            return Ok(content.clone());
         }
         let fid = ai_link_storage::Fid(manifest.0);
         let fetch = |source| ModelError::Fetch { manifest, source };
@@ -122,9 +155,7 @@ impl Models {
                 found,
             });
         }
-        let package = Package::from_bytes(&bytes, PackageLimits::default())
-            .map_err(|source| ModelError::Package { commitment, source })?;
-        let program = Arc::new(package.program);
+        let content = Content::read(commitment, &bytes)?;
         if loaded.len() >= MAX_LOADED {
             // Any one will do: a package that is needed again is fetched again.
             let any = loaded.keys().next().copied();
@@ -132,14 +163,41 @@ impl Models {
                 loaded.remove(&any);
             }
         }
-        loaded.insert(commitment, Arc::clone(&program));
-        Ok(program)
+        loaded.insert(commitment, content.clone());
+        Ok(content)
+    }
+}
+
+impl Content {
+    fn read(commitment: Commitment, bytes: &[u8]) -> Result<Self, ModelError> {
+        let parts = Parts::of(bytes).map_err(|source| ModelError::Bundle { commitment, source })?;
+        let mpc = parts.mpc.map(|package| {
+            Package::from_bytes(package, PackageLimits::default())
+                .map(|package| Arc::new(package.program))
+                .map_err(|source| ModelError::Package { commitment, source })
+        });
+        let fhe = parts.fhe.map(|offer| {
+            Offered::decode(offer).map_err(|source| ModelError::Offer { commitment, source })
+        });
+        Ok(Self {
+            mpc: mpc.transpose()?,
+            fhe: fhe.transpose()?.flatten(),
+        })
     }
 }
 
 /// Why there is no such model.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    /// Right hash, neither a package nor a bundle.
+    #[error("the stored file {commitment} cannot be read by this version")]
+    Bundle {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: BundleError,
+    },
     /// The chain did not answer.
     #[error("cannot look the model up on the chain")]
     Chain(#[source] QueryError),
@@ -159,6 +217,15 @@ pub enum ModelError {
         /// What storage says.
         #[source]
         source: StorageError,
+    },
+    /// The part for ciphertexts cannot be read, or says that it is exact and is not.
+    #[error("the part of {commitment} for level fhe cannot be used")]
+    Offer {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: OfferError,
     },
     /// Right hash, unreadable.
     #[error("the package {commitment} cannot be read by this version")]

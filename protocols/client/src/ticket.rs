@@ -182,6 +182,7 @@ mod tests {
             dealer: DealerSeat::Worker,
             evaluators: 2,
             weights: WeightPrivacy::Public,
+            key: None,
             batch: 2,
             max_price: Planck(100),
             regions: vec![],

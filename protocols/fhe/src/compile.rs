@@ -70,6 +70,23 @@ fn graph(onnx: &[u8], limits: ImportLimits) -> Result<Graph, CompileError> {
     Ok(Graph::from_onnx(onnx, limits)?)
 }
 
+/// Name of a model's input, and the shape of one record.
+pub(crate) fn input_of(
+    onnx: &[u8],
+    limits: ImportLimits,
+) -> Result<(String, Vec<u32>), CompileError> {
+    if let Some(pipeline) = onnx::read(onnx, limits)? {
+        return Ok((pipeline.input, vec![pipeline.features as u32]));
+    }
+    let graph = graph(onnx, limits)?;
+    let [input] = graph.inputs() else {
+        let problem = "it needs exactly one input";
+        return Err(CompileError::Model(problem.into()));
+    };
+    let dims = graph.dims(input.value).unwrap_or_default().iter();
+    Ok((input.name.clone(), dims.map(|d| *d as u32).collect()))
+}
+
 /// Scores of an ONNX file in the clear, in floats: what its program is compared with.
 pub fn run_float(
     onnx: &[u8],

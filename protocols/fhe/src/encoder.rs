@@ -154,6 +154,7 @@ impl Decoder {
 
     pub(crate) fn check(&self, outputs: usize) -> bool {
         let numbers = self.scale.iter().chain(&self.offset).all(|v| v.is_finite());
-        self.scale.len() == outputs && self.offset.len() == outputs && numbers
+        let pairs = self.head.pairs().is_none_or(|pairs| pairs == outputs);
+        self.scale.len() == outputs && self.offset.len() == outputs && numbers && pairs
     }
 }

@@ -4,7 +4,9 @@ use std::sync::OnceLock;
 
 use ai_link_program::ImportLimits;
 
-use crate::{ClientKey, Entropy, EvaluationKey, KeyId, KeyUpload, Package, ParameterSet, Program};
+use crate::{
+    ClientKey, Entropy, EvaluationKey, KeyId, KeyUpload, Offer, Package, ParameterSet, Program,
+};
 use crate::{answer, onnx, request};
 
 /// A package, and a program: whatever is accepted can be encoded again, and runs in the clear.
@@ -26,6 +28,13 @@ pub fn package(bytes: &[u8]) {
             .expect("zeros fit, qed");
         assert_eq!(run.outputs.len(), program.outputs());
         let _ = program.prove();
+    }
+}
+
+/// Offers: whatever is accepted can be encoded again.
+pub fn offer(bytes: &[u8]) {
+    if let Ok(offer) = Offer::decode(bytes) {
+        assert_eq!(Offer::decode(&offer.encode()).as_ref(), Ok(&offer));
     }
 }
 

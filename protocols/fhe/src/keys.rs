@@ -7,4 +7,4 @@ mod upload;
 pub use client::{ClientKey, GeneratedKey};
 pub(crate) use evaluation::from_bytes;
 pub use evaluation::{EvaluationKey, MAX_KEY_BYTES};
-pub use upload::{KeyUpload, UploadError};
+pub use upload::{KeyUpload, PIECE_BYTES, UploadError};

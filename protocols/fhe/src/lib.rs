@@ -22,7 +22,7 @@
 //! # Models
 //! | model | how | exact |
 //! |---|---|---|
-//! | linear and logistic regression, linear SVM | one sum per class, no bootstrap | yes |
+//! | linear and logistic regression, SVM with a linear kernel | one sum per class or pair of classes, no bootstrap | yes |
 //! | decision trees, forests, boosted trees (scikit-learn, XGBoost, LightGBM as ONNX) | the client encrypts for each threshold whether a feature is above it; parts of trees are table look-ups, without any comparison under encryption | yes |
 //! | networks of linear layers, convolutions, average pooling and functions of one value | each activation is one table look-up | no |
 //!
@@ -73,6 +73,7 @@ mod ids;
 mod keys;
 mod model;
 mod noise;
+mod offer;
 mod onnx;
 mod package;
 mod parameters;
@@ -87,9 +88,12 @@ pub use entropy::Entropy;
 pub use error::{CompileError, FheError, FormatError};
 pub use evaluator::{Control, Evaluator};
 pub use ids::{KeyId, ProgramId};
-pub use keys::{ClientKey, EvaluationKey, GeneratedKey, KeyUpload, MAX_KEY_BYTES, UploadError};
+pub use keys::{
+    ClientKey, EvaluationKey, GeneratedKey, KeyUpload, MAX_KEY_BYTES, PIECE_BYTES, UploadError,
+};
 pub use model::{Decision, Head, Norm, Step};
 pub use noise::FAILURE_LOG2;
+pub use offer::Offer;
 pub use package::{Fidelity, Package};
 pub use parameters::ParameterSet;
 pub use program::{BootstrapRate, ClearRun, Exactness, Program, Proof};

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Something with a tree ensemble or a linear function in the middle.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Pipeline {
+    /// Name of the input.
+    pub(crate) input: String,
     pub(crate) features: usize,
     /// What the client does to a record first.
     pub(crate) steps: Vec<Step>,
@@ -68,6 +70,9 @@ pub enum Decision {
     Above(f64),
     /// The class with the largest score; of equal ones the first.
     Largest,
+    /// The class with the most votes; of equal ones the first. Score by score, two classes stand against each other (0 and
+    /// 1, 0 and 2, ... 1 and 2, ...): the first one gets the vote if the score is above zero, else the second.
+    Votes,
 }
 
 /// Sums of trees.
@@ -156,6 +161,7 @@ impl Head {
             Decision::Above(threshold) => {
                 Some(usize::from(scores.first().is_some_and(|s| *s > threshold)))
             }
+            Decision::Votes => self.winner(scores),
             Decision::Largest => {
                 let mut best = 0;
                 for (i, s) in scores.iter().enumerate() {
@@ -166,6 +172,23 @@ impl Head {
                 Some(best)
             }
         }
+    }
+
+    /// Scores that the decision needs, if their number follows from the classes.
+    pub(crate) fn pairs(&self) -> Option<usize> {
+        let classes = self.labels.len();
+        (self.decision == Decision::Votes).then_some(classes * classes.saturating_sub(1) / 2)
+    }
+
+    fn winner(&self, scores: &[f64]) -> Option<usize> {
+        let classes = self.labels.len();
+        let pairs = (0..classes).flat_map(|a| (a + 1..classes).map(move |b| (a, b)));
+        let mut votes = vec![0usize; classes];
+        for ((first, second), score) in pairs.zip(scores) {
+            votes[if *score > 0.0 { first } else { second }] += 1;
+        }
+        let most = votes.iter().max()?;
+        votes.iter().position(|n| n == most)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reading ONNX files of the `ai.onnx.ml` domain: what scikit-learn, XGBoost and LightGBM are exported to.
 //!
 //! A file is a chain: steps in the clear (`Scaler`, `Imputer`, `Normalizer`), one model (`TreeEnsembleClassifier`,
-//! `TreeEnsembleRegressor`, `LinearClassifier`, `LinearRegressor`, `SVMRegressor` with a linear kernel), and whatever
+//! `TreeEnsembleRegressor`, `LinearClassifier`, `LinearRegressor`, `SVMClassifier` and
+//! `SVMRegressor` with a linear kernel), and whatever
 //! presents the answer (`ZipMap`, `ArgMax`, `Cast`, ...), which is for the client and changes no decision.
 
 mod attributes;
@@ -9,7 +10,7 @@ mod linear;
 mod tree;
 
 use ai_link_program::ImportLimits;
-use ai_link_program::onnx::proto::NodeProto;
+use ai_link_program::onnx::proto::{GraphProto, NodeProto};
 
 use crate::error::CompileError;
 use crate::model::{Core, Head, Norm, Pipeline, Step};
@@ -65,8 +66,13 @@ pub(crate) fn read(bytes: &[u8], limits: ImportLimits) -> Result<Option<Pipeline
         .into_iter()
         .map(|s| widen(s, features))
         .collect::<Result<Vec<_>, _>>()?;
-    for node in graph.node.iter().filter(|n| follows(n, core, &graph.node)) {
-        presents(node)?;
+    // A support vector classifier tells its class itself. What becomes of its scores, which scikit-learn's exporter turns
+    // into one for each class, changes nothing.
+    let is_svm = core.op_type.as_deref() == Some("SVMClassifier");
+    if !(is_svm && tells_its_class(core, &graph)) {
+        for node in graph.node.iter().filter(|n| follows(n, core, &graph.node)) {
+            presents(node)?;
+        }
     }
     let attributes = Attributes::of(core);
     let (model, head): (Core, Head) = match core.op_type.as_deref().unwrap_or("") {
@@ -74,20 +80,30 @@ pub(crate) fn read(bytes: &[u8], limits: ImportLimits) -> Result<Option<Pipeline
         "TreeEnsembleRegressor" => tree::regressor(&attributes, features)?,
         "LinearClassifier" => linear::classifier(&attributes, features)?,
         "LinearRegressor" => linear::regressor(&attributes, features)?,
+        "SVMClassifier" => linear::svm_classifier(&attributes, features)?,
         "SVMRegressor" => linear::svm_regressor(&attributes, features)?,
-        _ => {
-            return Err(unsupported(
-                core,
-                "export a linear kernel as LinearSVC or LinearSVR",
-            ));
-        }
+        _ => return Err(unsupported(core, "this kind of model is not understood")),
     };
     Ok(Some(Pipeline {
+        input: name.to_owned(),
         features,
         steps,
         model,
         head,
     }))
+}
+
+/// Whether the first output of `core` is an output of the graph, as it is or in another type.
+fn tells_its_class(core: &NodeProto, graph: &GraphProto) -> bool {
+    let mut names: Vec<&str> = core.output.iter().take(1).map(String::as_str).collect();
+    for node in &graph.node {
+        let same = matches!(node.op_type.as_deref(), Some("Cast" | "Identity"));
+        if same && node.input.iter().any(|i| names.contains(&i.as_str())) {
+            names.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    let mut outputs = graph.output.iter().filter_map(|o| o.name.as_deref());
+    outputs.any(|output| names.contains(&output))
 }
 
 /// Whether `node` comes somewhere after `core`.

@@ -46,14 +46,19 @@ impl Package {
     /// Reads a package and checks all of it.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let package: Self = format::decode(bytes, MAGIC, "package")?;
-        package.program.check()?;
-        let fits = package.encoder.integers() == package.program.inputs()
-            && package.encoder.check()
-            && package.decoder.check(package.program.outputs());
+        package.check()?;
+        Ok(package)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), FormatError> {
+        self.program.check()?;
+        let fits = self.encoder.integers() == self.program.inputs()
+            && self.encoder.check()
+            && self.decoder.check(self.program.outputs());
         if !fits {
             let problem = "encoder, program and decoder do not fit together";
             return Err(FormatError::Program(problem.into()));
         }
-        Ok(package)
+        Ok(())
     }
 }

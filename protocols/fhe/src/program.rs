@@ -162,6 +162,17 @@ impl Program {
         self.outputs.len()
     }
 
+    /// Bits of a packed input, with its sign.
+    pub fn input_bits(&self) -> u32 {
+        u32::from(self.input_bits)
+    }
+
+    /// Cells of the largest table that is read cell by cell; 0 if there is none.
+    pub fn largest_table(&self) -> usize {
+        let cells = self.tables.iter().map(|table| usize::from(table.cells));
+        cells.max().unwrap_or(0)
+    }
+
     /// Bootstraps per record.
     pub fn bootstraps(&self) -> usize {
         self.layers.iter().map(Vec::len).sum()

@@ -18,7 +18,18 @@ use crate::program::{INPUT_SHIFT, Program};
 pub(crate) const MAGIC: [u8; 4] = *b"AFR\x01";
 const WHAT: &str = "request";
 
+/// Bytes of all requests, or all answers, of one job at most: both sides hold them at once.
+const MAX_JOB_BYTES: usize = 64 << 20;
+/// Records of one job at most.
+const MAX_RECORDS: usize = 1024;
+
 impl Program {
+    /// Records that one job may have.
+    pub fn max_batch(&self) -> usize {
+        let record = self.request_bytes().max(self.answer_bytes());
+        (MAX_JOB_BYTES / record.max(1)).clamp(1, MAX_RECORDS)
+    }
+
     /// Bytes of a request.
     pub fn request_bytes(&self) -> usize {
         header::HEADER + 16 + 8 * self.request_words()

@@ -82,6 +82,22 @@ fn linear_svm() {
 }
 
 #[test]
+fn support_vector_classifier() {
+    check("svc", "breast-cancer", usize::MAX, 0.94);
+}
+
+/// Of the digits 0 to 4, so that half of the records have no class that it knows.
+#[test]
+fn support_vector_classifier_of_five_classes() {
+    check("svc_five", "digits", 20, 0.42);
+}
+
+#[test]
+fn support_vector_regression() {
+    check("svr", "diabetes", usize::MAX, 0.0);
+}
+
+#[test]
 fn linear_regression() {
     check("linear_regression", "diabetes", usize::MAX, 0.0);
 }

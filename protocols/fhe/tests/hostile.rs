@@ -268,6 +268,8 @@ proptest::proptest! {
         let magics: [&[u8]; 7] = [b"", b"AFP\x01", b"AFM\x01", b"AFE\x01", b"AFS\x01", b"AFR\x01", b"AFA\x01"];
         let bytes = [magics[magic], &bytes].concat();
         ai_link_fhe::fuzz::package(&bytes);
+        ai_link_fhe::fuzz::offer(&bytes);
+        ai_link_fhe::fuzz::offer(&[b"AFO\x01", &bytes[..]].concat());
         ai_link_fhe::fuzz::keys(&bytes);
         ai_link_fhe::fuzz::ciphertexts(&bytes);
         ai_link_fhe::fuzz::onnx(&bytes);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use ai_link_fhe::{ClientKey, Package};
+use ai_link_fhe::{ClientKey, Offer, Package};
 use common::{case, entropy, file, keys};
 
 /// The evaluation key made from fixed entropy. Should a new tfhe draw or lay out its words in another way, keys that
@@ -48,6 +48,30 @@ fn the_same_entropy_makes_the_same_key_and_request() {
     let evaluator = ai_link_fhe::Evaluator::new(package.program);
     let answer = evaluator.run(&keys.evaluation, &file("v1.request"), Default::default());
     assert_eq!(answer.unwrap().len(), file("v1.answer").len());
+}
+
+#[test]
+fn an_offer_of_version_1_is_read() {
+    let offer = Offer::decode(&file("v1.offer")).unwrap();
+    assert_eq!((offer.input(), offer.dims()), ("X", &[30][..]));
+    assert_eq!(
+        *offer.package(),
+        Package::decode(&file("v1.package")).unwrap()
+    );
+    assert_eq!(Offer::decode(&offer.encode()).unwrap(), offer);
+    let calibration = common::rows("breast-cancer-calibration.npy");
+    let made = Offer::compile(&file("tree.onnx"), &calibration, Default::default()).unwrap();
+    assert_eq!(made, offer);
+}
+
+/// Writes the sample of an offer: once per version.
+#[test]
+#[ignore = "writes the sample that another test reads"]
+fn write_offer() {
+    let calibration = common::rows("breast-cancer-calibration.npy");
+    let made = Offer::compile(&file("tree.onnx"), &calibration, Default::default()).unwrap();
+    let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    std::fs::write(folder.join("v1.offer"), made.encode()).unwrap();
 }
 
 /// Writes the samples: once per version.

@@ -12,7 +12,8 @@
 //! 3. [`fixed::Program`] is what dealer, evaluators and client run. It is checked completely when it is made or
 //!    deserialised, so that consumers need no checks of their own. [`fixed::Program::run_clear`] is the clear
 //!    ring reference with exact floor shifts. Masked evaluation may differ from it by one unit per truncation.
-//! 4. [`Package`] is the file that is stored and whose Merkle root is the model's commitment on chain.
+//! 4. [`Package`] is the file that is stored and whose Merkle root is the model's commitment on chain; with a program
+//!    for ciphertexts beside it, a [`bundle`] of both.
 //!
 //! Values have shape `[batch, dims...]`, row-major; only `dims` are stored. No operator mixes records.
 //!
@@ -28,6 +29,7 @@
 //! past its bound, and then the result is wrong without anyone noticing. Calibrate on representative data.
 #![forbid(unsafe_code)]
 
+pub mod bundle;
 pub mod fixed;
 pub mod graph;
 pub mod kernels;

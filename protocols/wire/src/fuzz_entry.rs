@@ -56,6 +56,12 @@ pub fn session(data: &[u8]) {
     round_trip::<Abort>(data, Limit::RECORD);
     round_trip::<PoolHello>(data, Limit::RECORD);
     round_trip::<PoolReply>(data, Limit::RECORD);
+    round_trip::<FheJob>(data, Limit::RECORD);
+    round_trip::<FheReply>(data, Limit::RECORD);
+    round_trip::<Progress>(data, Limit::RECORD);
+    if let Ok(piece) = KeyPiece::parse(data) {
+        assert_eq!(piece.to_bytes(), data);
+    }
 }
 
 /// The header of a bulk frame.

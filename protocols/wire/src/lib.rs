@@ -33,6 +33,7 @@ mod bounded;
 pub mod clock;
 pub mod codec;
 pub mod dealing;
+pub mod fhe;
 #[doc(hidden)]
 pub mod fuzz_entry;
 pub mod identity;
@@ -47,6 +48,7 @@ pub mod units;
 
 pub use codec::{CodecError, Limit, decode, encode};
 pub use dealing::{PoolHello, PoolPurpose, PoolRefusal, PoolReply};
+pub use fhe::{FheJob, FheRefusal, FheReply, KeyPiece, KeyPieceError, Progress};
 pub use identity::{Identity, IdentityError, SignatureBytes};
 pub use ids::{
     AccountId, Commitment, Digest, Fid, JobId, ModelId, ParseIdError, PeerKey, PeerKeyError,

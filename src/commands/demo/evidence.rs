@@ -106,7 +106,9 @@ fn sees(role: &str) -> &'static str {
         "chain" => "who owns, bonds, pays; never a job's data",
         "storage" => "published models",
         "coordinator" => "who asks for which model, sizes, prices; never data",
-        "worker" => "one share: masked values, or masks; never both",
+        "worker" => {
+            "of a job one share (masked values, or masks), or ciphertexts with a key that decrypts nothing"
+        }
         "gateway" => "the application's own process: records and answers",
         _ => "nothing",
     }

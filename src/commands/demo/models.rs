@@ -1,10 +1,9 @@
-//! The two models that come with the source: small, real, trained by `benchmarks/models/train.py`.
+//! The models that come with the source: small, real, trained by `benchmarks/models/train.py` and `fhe/train.py`.
 
 use std::fs;
 use std::path::PathBuf;
 
-use ai_link_program::PlanOptions;
-use ai_link_wire::Identity;
+use ai_link_wire::{Identity, Level};
 
 use crate::commands::model::{Prepared, Release, publish as publish_prepared};
 use crate::dev::{Network, StateDir};
@@ -40,9 +39,25 @@ macro_rules! demo_model {
     };
 }
 
-/// All of them.
+/// Those of level `mpc`.
 pub(super) fn all() -> [DemoModel; 2] {
     [demo_model!("breast-cancer"), demo_model!("digits")]
+}
+
+macro_rules! fhe_file {
+    ($name:literal) => {
+        include_bytes!(concat!("../../../benchmarks/models/fhe/", $name))
+    };
+}
+
+/// The one of level `fhe`: 50 boosted trees of depth 4 on the breast-cancer records, in a build that serves the level.
+pub(super) fn encrypted() -> Option<DemoModel> {
+    ai_link_client::fhe::IS_BUILT.then_some(DemoModel {
+        name: "breast-cancer-trees",
+        onnx: fhe_file!("xgb_50x4.onnx"),
+        calibration: fhe_file!("breast-cancer-calibration.npy"),
+        records: fhe_file!("breast-cancer-records.npy"),
+    })
 }
 
 impl DemoModel {
@@ -51,6 +66,11 @@ impl DemoModel {
         let all = self.array(dir, "records", self.records)?;
         let count = count.min(all.records());
         Ok(all.slice(0, count))
+    }
+
+    /// What it was compiled with.
+    pub(super) fn calibration(&self, dir: &StateDir) -> Result<Array, Failure> {
+        self.array(dir, "calibration", self.calibration)
     }
 
     fn array(&self, dir: &StateDir, what: &str, bytes: &[u8]) -> Result<Array, Failure> {
@@ -72,6 +92,7 @@ pub(super) async fn publish(
     dir: &StateDir,
     network: &Network,
     model: &DemoModel,
+    level: Level,
     output: &Output,
 ) -> Result<(), Failure> {
     let registry = ai_link_registry::Registry::connect(&network.chain)
@@ -86,13 +107,11 @@ pub(super) async fn publish(
     {
         return Ok(());
     }
-    let calibration = model.array(dir, "calibration", model.calibration)?;
-    let prepared = Prepared::new(
-        model.name,
-        model.onnx,
-        vec![calibration],
-        PlanOptions::default(),
-    )?;
+    let calibration = model.calibration(dir)?;
+    let prepared = match level {
+        Level::Fhe => Prepared::encrypted(model.name, model.onnx, &calibration)?,
+        Level::Mpc | Level::Sealed => Prepared::masked(model.name, model.onnx, vec![calibration])?,
+    };
     let owner = Identity::load(&network.owner_key).map_err(Failure::failed)?;
     let release = Release {
         version: None,

@@ -103,6 +103,7 @@ pub(super) async fn infer_all(
                 None,
                 &[(input.clone(), record.clone())],
                 Wish::default(),
+                None,
             )
             .await?;
         seconds.push(started.elapsed().as_secs_f64());

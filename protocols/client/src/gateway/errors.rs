@@ -20,6 +20,12 @@ pub enum GatewayError {
         /// `body_bytes` in the configuration.
         limit: usize,
     },
+    /// Parts of a group that the level does not have.
+    #[error("at level fhe there is one worker and nobody deals: leave out {name}")]
+    NoGroup {
+        /// What was asked for.
+        name: &'static str,
+    },
     /// A header and a parameter that say different things.
     #[error("header and parameter {name} contradict each other; send one")]
     Contradiction {
@@ -96,6 +102,7 @@ impl GatewayError {
             | Self::Header { .. }
             | Self::MissingInput { .. }
             | Self::Name(_)
+            | Self::NoGroup { .. }
             | Self::NoSuchInput { .. }
             | Self::NoSuchOutput { .. }
             | Self::Request(_)
@@ -110,7 +117,9 @@ fn model(error: &ModelError) -> StatusCode {
     match error {
         ModelError::Unknown { .. } | ModelError::UnknownVersion { .. } => StatusCode::NOT_FOUND,
         ModelError::Chain(_) | ModelError::Fetch { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        ModelError::Commitment { .. }
+        ModelError::Bundle { .. }
+        | ModelError::Commitment { .. }
+        | ModelError::Offer { .. }
         | ModelError::Package { .. }
         | ModelError::TooLarge { .. } => StatusCode::BAD_GATEWAY,
     }
@@ -118,19 +127,24 @@ fn model(error: &ModelError) -> StatusCode {
 
 fn infer(error: &InferError) -> StatusCode {
     match error {
+        InferError::Attempt(AttemptError::Fhe(failure)) if failure.is_the_inputs() => {
+            StatusCode::BAD_REQUEST
+        }
         InferError::Attempt(AttemptError::Input(_))
         | InferError::Batch { .. }
         | InferError::BatchRange { .. }
         | InferError::InputCount { .. }
         | InferError::InputShape { .. }
-        | InferError::LevelNotServed { .. }
+        | InferError::Level(_)
         | InferError::NoSuchGroup { .. }
         | InferError::NotFinite { .. }
         | InferError::WeakerGroup { .. } => StatusCode::BAD_REQUEST,
         InferError::Refused(Refusal::InsufficientEscrow { .. } | Refusal::PriceTooHigh { .. }) => {
             StatusCode::PAYMENT_REQUIRED
         }
-        InferError::Keep(_) | InferError::Sign(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        InferError::Keep(_) | InferError::Key(_) | InferError::Sign(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
         InferError::Deadline => StatusCode::GATEWAY_TIMEOUT,
         InferError::Attempt(_)
         | InferError::Protocol

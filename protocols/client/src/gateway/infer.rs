@@ -1,8 +1,6 @@
 //! Inference.
 
-use ai_link_mpc::Phase;
-use ai_link_program::{OutputData, OutputTensor, Program};
-use ai_link_wire::Level;
+use ai_link_program::{OutputData, OutputTensor, Signature};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
@@ -10,9 +8,9 @@ use axum::http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, json};
 
-use super::metadata::{ModelPath, with_batch};
+use super::metadata::ModelPath;
 use super::oip::{self, Answer, AnswerTensor, InferRequest, RequestedOutput, Values};
-use super::{Gateway, GatewayError, wish};
+use super::{Gateway, GatewayError, progress, wish};
 use crate::{InferJob, Inference};
 
 const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -39,21 +37,30 @@ pub(super) async fn infer(
         .model(&name, version)
         .await
         .map_err(GatewayError::Model)?;
-    let (batch, inputs) = arrange(&model.program, &request)?;
-    let wanted = wanted(&model.program, &request)?;
+    let asked = wish::level(&headers, &request)?;
+    let level = gateway.client.level(&model, asked);
+    let level = level.map_err(GatewayError::Infer)?;
+    let signature = model.signature(level).unwrap_or(Signature {
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    });
+    let (batch, inputs) = arrange(&signature, &request)?;
+    let wanted = wanted(&signature, &request)?;
     let job = InferJob {
         model: name.clone(),
         version: Some(model.version),
-        level: Level::Mpc,
-        group: wish::group(&headers, &request, gateway.client.group())?,
+        level: Some(level),
+        group: wish::group(&headers, &request, asked, gateway.client.group())?,
         batch,
         inputs,
     };
+    let watched = progress::Watched::begin(&gateway.progress, request.id.as_deref());
     let inference = gateway
         .client
-        .infer(job)
+        .infer_watched(job, watched.sender())
         .await
         .map_err(GatewayError::Infer)?;
+    drop(watched);
     let answer = answer(name.to_string(), request.id, &wanted, inference);
     respond(&answer)
 }
@@ -73,12 +80,12 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, GatewayError> {
 
 /// Inputs in the model's order, and the number of records.
 fn arrange(
-    program: &Program,
+    signature: &Signature,
     request: &InferRequest,
 ) -> Result<(u32, Vec<Vec<f32>>), GatewayError> {
     let known = || {
-        program
-            .inputs()
+        signature
+            .inputs
             .iter()
             .map(|p| p.name.as_str())
             .collect::<Vec<_>>()
@@ -87,7 +94,7 @@ fn arrange(
     if let Some(stranger) = request
         .inputs
         .iter()
-        .find(|i| !program.inputs().iter().any(|p| p.name == i.name))
+        .find(|i| !signature.inputs.iter().any(|p| p.name == i.name))
     {
         return Err(GatewayError::NoSuchInput {
             name: stranger.name.clone(),
@@ -95,8 +102,8 @@ fn arrange(
         });
     }
     let mut batch = None;
-    let mut inputs = Vec::with_capacity(program.inputs().len());
-    for port in program.inputs() {
+    let mut inputs = Vec::with_capacity(signature.inputs.len());
+    for port in &signature.inputs {
         let input = request
             .inputs
             .iter()
@@ -104,9 +111,15 @@ fn arrange(
             .ok_or_else(|| GatewayError::MissingInput {
                 name: port.name.clone(),
             })?;
-        let dims = &program.value(port.value).dims;
+        let axes = port.shape.iter().skip(1);
         let records = match input.dims.split_first() {
-            Some((records, rest)) if rest == dims => u32::try_from(*records).ok(),
+            Some((records, rest))
+                if axes
+                    .map(|d| usize::try_from(*d))
+                    .eq(rest.iter().map(|d| Ok(*d))) =>
+            {
+                u32::try_from(*records).ok()
+            }
             _ => None,
         };
         match records {
@@ -115,7 +128,7 @@ fn arrange(
                 return Err(GatewayError::Shape {
                     name: port.name.clone(),
                     found: input.dims.clone(),
-                    wanted: with_batch(dims),
+                    wanted: port.shape.clone(),
                 });
             }
         }
@@ -125,9 +138,12 @@ fn arrange(
 }
 
 /// The outputs to send and how; all of them if the request names none.
-fn wanted(program: &Program, request: &InferRequest) -> Result<Vec<RequestedOutput>, GatewayError> {
+fn wanted(
+    signature: &Signature,
+    request: &InferRequest,
+) -> Result<Vec<RequestedOutput>, GatewayError> {
     let Some(outputs) = &request.outputs else {
-        let all = program.outputs().iter();
+        let all = signature.outputs.iter();
         return Ok(all
             .map(|p| RequestedOutput {
                 name: p.name.clone(),
@@ -137,7 +153,7 @@ fn wanted(program: &Program, request: &InferRequest) -> Result<Vec<RequestedOutp
     };
     match outputs
         .iter()
-        .find(|o| !program.outputs().iter().any(|p| p.name == o.name))
+        .find(|o| !signature.outputs.iter().any(|p| p.name == o.name))
     {
         Some(stranger) => Err(GatewayError::NoSuchOutput {
             name: stranger.name.clone(),
@@ -152,18 +168,20 @@ fn answer(
     wanted: &[RequestedOutput],
     inference: Inference,
 ) -> Answer {
-    let group = inference.group;
     let mut parameters = Map::new();
-    parameters.insert("level".into(), json!(Level::Mpc.to_string()));
-    parameters.insert("dealer".into(), json!(group.dealer.to_string()));
-    parameters.insert("evaluators".into(), json!(group.evaluators));
+    parameters.insert("level".into(), json!(inference.level.to_string()));
+    if let Some(group) = inference.group {
+        parameters.insert("dealer".into(), json!(group.dealer.to_string()));
+        parameters.insert("evaluators".into(), json!(group.evaluators));
+    }
     parameters.insert("receipt".into(), json!(inference.job.to_string()));
-    let preprocessing = inference.preprocessing.to_string();
-    parameters.insert("preprocessing".into(), json!(preprocessing));
+    if let Some(preprocessing) = inference.preprocessing {
+        let preprocessing = preprocessing.to_string();
+        parameters.insert("preprocessing".into(), json!(preprocessing));
+    }
     parameters.insert("attempts".into(), json!(inference.attempts));
-    let (sent, received) = (&inference.stats.bytes_sent, &inference.stats.bytes_received);
-    parameters.insert("bytes_input".into(), json!(sent.of(Phase::Input)));
-    parameters.insert("bytes_output".into(), json!(received.of(Phase::Output)));
+    parameters.insert("bytes_input".into(), json!(inference.traffic.input));
+    parameters.insert("bytes_output".into(), json!(inference.traffic.output));
     parameters.insert("price".into(), json!(inference.price.to_string()));
     let tensor = |name: &str, encoding| {
         let output = inference.outputs.iter().find(|o| o.name == name)?;

@@ -77,13 +77,25 @@ pub(super) async fn model(
         .model(&name, version)
         .await
         .map_err(GatewayError::Model)?;
-    let signature = model.program.signature();
+    // Inputs and outputs are those at the level that a request gets which asks for none.
+    let level = gateway.client.level(&model, None);
+    let level = level.map_err(GatewayError::Infer)?;
+    let signature = model.signature(level);
+    let (inputs, outputs) = signature.map_or_else(Default::default, |s| (s.inputs, s.outputs));
+    let mut parameters = json!({
+        "level": level.to_string(),
+        "levels": model.usable().iter().map(ToString::to_string).collect::<Vec<_>>(),
+    });
+    if let Some(offered) = &model.content.fhe {
+        parameters["classes"] = json!(offered.labels());
+    }
     Ok(Json(json!({
         "name": name.to_string(),
         "versions": [model.version.to_string()],
-        "platform": "ailink_mpc",
-        "inputs": signature.inputs,
-        "outputs": signature.outputs,
+        "platform": format!("ailink_{level}"),
+        "inputs": inputs,
+        "outputs": outputs,
+        "parameters": parameters,
     })))
 }
 
@@ -98,11 +110,4 @@ pub(super) async fn model_ready(
         .await
         .map_err(GatewayError::Model)?;
     Ok(Json(json!({ "name": name.to_string(), "ready": true })))
-}
-
-/// The protocol's -1 stands for the number of records.
-pub(super) fn with_batch(dims: &[usize]) -> Vec<i64> {
-    std::iter::once(-1)
-        .chain(dims.iter().map(|d| i64::try_from(*d).unwrap_or(i64::MAX)))
-        .collect()
 }

@@ -1,29 +1,48 @@
-//! The group that a request asks for.
+//! The level and the group that a request asks for.
 //!
-//! `dealer` (`worker` or `client`) and `evaluators` (2 to 8), as headers `AI-Link-Dealer` and `AI-Link-Evaluators` or
+//! `level` (`fhe` or `mpc`), as header `AI-Link-Level` or among the request's `parameters`; at level `mpc` also `dealer` (`worker` or `client`) and `evaluators` (2 to 8), as headers `AI-Link-Dealer` and `AI-Link-Evaluators` or
 //! among the request's `parameters`. What cannot be read is an error, and so is saying two things: a wish that is
 //! passed over would be served with less protection than was asked for.
 
 use std::str::FromStr;
 
-use ai_link_wire::DealerSeat;
+use ai_link_wire::{DealerSeat, Level};
 use axum::http::HeaderMap;
 
 use super::GatewayError;
 use super::oip::InferRequest;
 use crate::group::Group;
 
+const LEVEL: &str = "ai-link-level";
 const DEALER: &str = "ai-link-dealer";
 const EVALUATORS: &str = "ai-link-evaluators";
 
-/// What headers and request ask for, and `configured` in what they leave open.
+/// The level that headers and request ask for.
+pub(super) fn level(
+    headers: &HeaderMap,
+    request: &InferRequest,
+) -> Result<Option<Level>, GatewayError> {
+    one(header(headers, LEVEL)?, request.level, LEVEL)
+}
+
+/// What headers and request ask for, and `configured` in what they leave open. Who asks for level `fhe` and for a group in
+/// one has misunderstood something.
 pub(super) fn group(
     headers: &HeaderMap,
     request: &InferRequest,
+    level: Option<Level>,
     configured: Group,
 ) -> Result<Group, GatewayError> {
     let dealer: Option<DealerSeat> = one(header(headers, DEALER)?, request.dealer, DEALER)?;
     let evaluators = one(header(headers, EVALUATORS)?, request.evaluators, EVALUATORS)?;
+    if level == Some(Level::Fhe) {
+        let asked = dealer
+            .map(|_| DEALER)
+            .or(evaluators.map(|_: u8| EVALUATORS));
+        if let Some(name) = asked {
+            return Err(GatewayError::NoGroup { name });
+        }
+    }
     Ok(Group {
         dealer: dealer.unwrap_or(configured.dealer),
         evaluators: evaluators.unwrap_or(configured.evaluators),
@@ -67,7 +86,8 @@ mod tests {
         }
         let body = format!(r#"{{"inputs": [], "parameters": {parameters}}}"#);
         let request = InferRequest::parse(body.as_bytes(), None).map_err(GatewayError::Request)?;
-        group(&map, &request, Group::default())
+        let level = level(&map, &request)?;
+        group(&map, &request, level, Group::default())
     }
 
     #[test]
@@ -87,6 +107,43 @@ mod tests {
     }
 
     #[test]
+    fn a_level_is_named_in_either_way_and_has_a_group_or_none() {
+        let level_of = |headers: &[(&'static str, &str)], parameters: &str| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, value.parse().unwrap());
+            }
+            let body = format!(r#"{{"inputs": [], "parameters": {parameters}}}"#);
+            let request = InferRequest::parse(body.as_bytes(), None).unwrap();
+            level(&map, &request)
+        };
+        assert_eq!(level_of(&[], "{}").unwrap(), None);
+        let header = [(LEVEL, "fhe")];
+        let parameter = r#"{"level": "fhe"}"#;
+        assert_eq!(level_of(&header, "{}").unwrap(), Some(Level::Fhe));
+        assert_eq!(level_of(&[], parameter).unwrap(), Some(Level::Fhe));
+        assert_eq!(level_of(&header, parameter).unwrap(), Some(Level::Fhe));
+        assert!(matches!(
+            level_of(&[(LEVEL, "mpc")], parameter),
+            Err(GatewayError::Contradiction { .. })
+        ));
+        assert!(matches!(
+            level_of(&[(LEVEL, "none")], "{}"),
+            Err(GatewayError::Header { .. })
+        ));
+        for group in [
+            r#"{"level": "fhe", "evaluators": 3}"#,
+            r#"{"level": "fhe", "dealer": "client"}"#,
+        ] {
+            assert!(matches!(
+                wish(&[], group),
+                Err(GatewayError::NoGroup { .. })
+            ));
+        }
+        assert!(wish(&[], r#"{"level": "mpc", "evaluators": 3}"#).is_ok());
+    }
+
+    #[test]
     fn a_wish_that_is_not_understood_is_an_error() {
         for headers in [
             &[(DEALER, "nobody")][..],
@@ -101,6 +158,8 @@ mod tests {
             ));
         }
         for parameters in [
+            r#"{"level": "none"}"#,
+            r#"{"level": 2}"#,
             r#"{"dealer": "nobody"}"#,
             r#"{"dealer": 1}"#,
             r#"{"evaluators": "3"}"#,

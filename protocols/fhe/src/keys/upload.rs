@@ -8,7 +8,7 @@ use crate::ids::KeyId;
 use crate::parameters::ParameterSet;
 
 /// Bytes of every piece but the last.
-const PIECE: usize = 1 << 18;
+pub const PIECE_BYTES: usize = 1 << 18;
 
 /// An evaluation key on its way to a worker. Memory is that of one key, and it is checked against its name at the end.
 #[derive(Debug)]
@@ -61,20 +61,25 @@ impl KeyUpload {
         Self {
             id,
             bytes: vec![0; size],
-            have: vec![false; size.div_ceil(PIECE)],
+            have: vec![false; size.div_ceil(PIECE_BYTES)],
         }
+    }
+
+    /// Pieces of a key of `set`.
+    pub fn count(set: ParameterSet) -> usize {
+        EvaluationKey::encoded_bytes(set).div_ceil(PIECE_BYTES)
     }
 
     /// Cuts a key into pieces, as [`accept`](Self::accept) takes them.
     pub fn pieces(key: &[u8]) -> impl ExactSizeIterator<Item = &[u8]> {
-        key.chunks(PIECE)
+        key.chunks(PIECE_BYTES)
     }
 
     /// Takes one piece. Twice the same is no error.
     pub fn accept(&mut self, piece: usize, bytes: &[u8]) -> Result<(), UploadError> {
         let total = self.bytes.len();
-        let start = piece.saturating_mul(PIECE).min(total);
-        let want = PIECE.min(total - start);
+        let start = piece.saturating_mul(PIECE_BYTES).min(total);
+        let want = PIECE_BYTES.min(total - start);
         if want == 0 || bytes.len() != want {
             let have = bytes.len();
             return Err(UploadError::Piece { piece, want, have });

@@ -9,6 +9,8 @@ pub(crate) mod limits {
     pub(crate) const INPUTS: usize = 1 << 16;
     /// Bootstraps.
     pub(crate) const BOOTSTRAPS: usize = 1 << 16;
+    /// Tables: a worker expands each to a ring element's size, 16 kB, before it runs anything.
+    pub(crate) const TABLES: usize = 1 << 14;
     /// Outputs.
     pub(crate) const OUTPUTS: usize = 1 << 10;
     /// Terms of all forms together.
@@ -27,6 +29,7 @@ impl Program {
         };
         within("inputs", self.inputs(), limits::INPUTS)?;
         within("bootstraps", self.bootstraps(), limits::BOOTSTRAPS)?;
+        within("tables", self.tables.len(), limits::TABLES)?;
         within("outputs", self.outputs.len(), limits::OUTPUTS)?;
         if self.inputs == 0 || self.outputs.is_empty() {
             return bad("no inputs or no outputs".into());
@@ -82,5 +85,22 @@ impl Program {
         }
         let problem = "a sum reads sources out of order, twice, from later, or with a huge weight";
         Err(FormatError::Program(problem.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test failing")]
+    use super::*;
+
+    #[test]
+    fn a_few_bytes_do_not_become_gigabytes_of_tables() {
+        let mut program = Program::sum_of_two();
+        let table = program.tables[0].clone();
+        program.tables.resize(limits::TABLES, table.clone());
+        assert_eq!(program.check(), Ok(()));
+        program.tables.push(table);
+        assert!(program.check().is_err());
+        assert!(Program::decode(&program.encode()).is_err());
     }
 }

@@ -22,6 +22,16 @@ pub enum FrameKind {
     PoolHello = 8,
     /// A [`PoolReply`](crate::PoolReply).
     PoolReply = 9,
+    /// An [`FheJob`](crate::FheJob).
+    FheJob = 10,
+    /// An [`FheReply`](crate::FheReply).
+    FheReply = 11,
+    /// A [`KeyPiece`](crate::KeyPiece).
+    KeyPiece = 12,
+    /// A [`Progress`](crate::Progress).
+    Progress = 13,
+    /// Nothing: the client is there and waits.
+    Waiting = 14,
 }
 
 impl TryFrom<u8> for FrameKind {
@@ -38,6 +48,11 @@ impl TryFrom<u8> for FrameKind {
             7 => Ok(Self::HostingReply),
             8 => Ok(Self::PoolHello),
             9 => Ok(Self::PoolReply),
+            10 => Ok(Self::FheJob),
+            11 => Ok(Self::FheReply),
+            12 => Ok(Self::KeyPiece),
+            13 => Ok(Self::Progress),
+            14 => Ok(Self::Waiting),
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }
@@ -155,14 +170,14 @@ mod tests {
             length: 0x0102_0304,
         };
         assert_eq!(header.to_bytes(), [4, 3, 2, 1, 3]);
-        for kind in 1..=9 {
+        for kind in 1..=14 {
             let bytes = [9, 8, 7, 6, kind];
             assert_eq!(
                 FrameHeader::from_bytes(bytes).map(FrameHeader::to_bytes),
                 Ok(bytes)
             );
         }
-        for kind in [0, 10, 255] {
+        for kind in [0, 15, 255] {
             let refused = FrameHeader::from_bytes([0, 0, 0, 0, kind]);
             assert_eq!(refused, Err(FrameError::UnknownKind { kind }));
         }

@@ -6,7 +6,12 @@ impl Ticket {
     /// What level and group of this ticket protect, and what they do not, as one sentence for people.
     pub fn promise(&self) -> String {
         match self.level {
-            Level::Fhe => "nobody but the application can learn the input".into(),
+            Level::Fhe => {
+                "nobody but the application can learn input or output: the worker computed on \
+                 ciphertexts; it knows the weights; that it computed what it was asked is not proven; \
+                 model, time and number of records are not hidden"
+                    .into()
+            }
             Level::Sealed => {
                 "exactly one worker, chosen by the application, learns the input".into()
             }

@@ -17,9 +17,10 @@ pub struct WorkerReceipt {
     pub role: Role,
     /// The model package that it loaded.
     pub commitment: Commitment,
-    /// Digest of the masked input that it saw, or the commitment to the seed.
+    /// Digest of the masked input that it saw, or the commitment to the seed. At level `fhe` a salted hash of the
+    /// encrypted records: [`FheJob::commitment`](crate::FheJob::commitment).
     pub input: Digest,
-    /// Digest of what it returned.
+    /// Digest of what it returned. At level `fhe` a salted hash of the encrypted answers.
     pub output: Digest,
     /// Payload bytes that it sent to all other parties.
     pub bytes_sent: Bytes,

@@ -30,6 +30,8 @@ pub struct JobRequest {
     pub evaluators: u8,
     /// Whether the model's weights are shared, so that only workers that host it can evaluate it.
     pub weights: WeightPrivacy,
+    /// At level `fhe`: the evaluation key that the client has. A worker that holds it is preferred.
+    pub key: Option<Digest>,
     /// Records in the batch.
     pub batch: u32,
     /// The most the client pays for the job.
@@ -53,7 +55,7 @@ impl JobRequest {
 
 impl Record for JobRequest {
     const KIND: &'static str = "job-request";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 /// A worker of a group.

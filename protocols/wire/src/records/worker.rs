@@ -73,6 +73,9 @@ pub struct Heartbeat {
     /// Private weights that it has a part of: at most 64.
     #[serde(deserialize_with = "bounded::list::<_, _, { Heartbeat::MAX_HOSTED }>")]
     pub hosted: Vec<HostedWeights>,
+    /// Evaluation keys that it has, or is being sent: at most 64.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Heartbeat::MAX_KEYS }>")]
+    pub keys: Vec<Digest>,
 }
 
 impl Heartbeat {
@@ -80,11 +83,13 @@ impl Heartbeat {
     pub const MAX_POOLS: usize = 64;
     /// Most private weights that a worker announces.
     pub const MAX_HOSTED: usize = 64;
+    /// Most evaluation keys that a worker announces.
+    pub const MAX_KEYS: usize = 64;
 }
 
 impl Record for Heartbeat {
     const KIND: &'static str = "heartbeat";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 /// A pool of material dealt ahead, as one of its parties announces it.

@@ -171,6 +171,7 @@ fn a_heartbeat_announces_a_bounded_number_of_pools_and_weights() {
         cached_models: vec![Commitment([3; 32]); WorkerRecord::MAX_CACHED],
         pools: vec![offer; Heartbeat::MAX_POOLS],
         hosted: vec![hosted; Heartbeat::MAX_HOSTED],
+        keys: vec![Digest([8; 32]); Heartbeat::MAX_KEYS],
     };
     // The fullest one still fits a record.
     let bytes = encode(&heartbeat, Limit::RECORD).unwrap();
@@ -187,7 +188,74 @@ fn a_heartbeat_announces_a_bounded_number_of_pools_and_weights() {
     assert!(!refused(&|_| {}));
     assert!(refused(&|h| h.pools.push(h.pools[0].clone())));
     assert!(refused(&|h| h.hosted.push(h.hosted[0].clone())));
+    assert!(refused(&|h| h.keys.push(h.keys[0])));
     assert!(refused(&|h| h.pools[0].group.push(PeerKey([1; 32]))));
+}
+
+#[test]
+fn words_about_keys_and_ciphertexts_survive_and_are_bounded() {
+    let job = FheJob {
+        key: Digest([1; 32]),
+        set: 1,
+        pieces: vec![Digest([2; 32]); FheJob::MAX_PIECES],
+        salt: Digest([3; 32]),
+    };
+    let limit = Limit::bytes(8192);
+    let bytes = encode(&job, limit).unwrap();
+    assert_eq!(decode::<FheJob>(&bytes, limit).unwrap(), job);
+    let mut more = job.clone();
+    more.pieces.push(Digest([2; 32]));
+    assert!(decode::<FheJob>(&encode(&more, limit).unwrap(), limit).is_err());
+    for reply in [
+        FheReply::Ready,
+        FheReply::Send {
+            pieces: (0..128).collect(),
+        },
+        FheReply::Refused(FheRefusal::key("x".repeat(1000))),
+        FheReply::Refused(FheRefusal::record(7, "y".repeat(1000))),
+        FheReply::Refused(FheRefusal::Piece { piece: 3 }),
+    ] {
+        let bytes = encode(&reply, Limit::bytes(1024)).unwrap();
+        let back: FheReply = decode(&bytes, Limit::bytes(1024)).unwrap();
+        assert_eq!(back, reply);
+    }
+    let many = FheReply::Send {
+        pieces: (0..129).collect(),
+    };
+    let bytes = encode(&many, Limit::bytes(1024)).unwrap();
+    assert!(decode::<FheReply>(&bytes, Limit::bytes(1024)).is_err());
+}
+
+#[test]
+fn pieces_of_keys_have_one_form() {
+    let piece = KeyPiece {
+        index: 0x0102,
+        bytes: b"abc",
+    };
+    assert_eq!(piece.to_bytes(), b"\x02\x01abc");
+    assert_eq!(KeyPiece::parse(b"\x02\x01abc"), Ok(piece));
+    let largest = vec![0; KeyPiece::MAX_FRAME];
+    assert!(KeyPiece::parse(&largest).is_ok());
+    for bytes in [0, 1, 2, KeyPiece::MAX_FRAME + 1] {
+        let frame = vec![0; bytes];
+        assert_eq!(KeyPiece::parse(&frame), Err(KeyPieceError { bytes }));
+    }
+}
+
+#[test]
+fn commitments_to_ciphertexts_depend_on_salt_order_and_lengths() {
+    let salt = Digest([1; 32]);
+    let of = |salt: &Digest, parts: &[&[u8]]| FheJob::commitment(salt, parts.iter().copied());
+    let known = of(&salt, &[b"ab", b"c"]);
+    assert_eq!(known, of(&salt, &[b"ab", b"c"]));
+    for other in [
+        of(&Digest([2; 32]), &[b"ab", b"c"]),
+        of(&salt, &[b"c", b"ab"]),
+        of(&salt, &[b"a", b"bc"]),
+        of(&salt, &[b"abc"]),
+    ] {
+        assert_ne!(other, known);
+    }
 }
 
 #[test]

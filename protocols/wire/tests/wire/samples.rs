@@ -179,6 +179,7 @@ impl Cast {
             dealer: self.dealer,
             evaluators: self.evaluators,
             weights: WeightPrivacy::Public,
+            key: Some(Digest([8; 32])),
             batch: 10,
             max_price: Planck::ail(1),
             regions: vec![],
@@ -210,6 +211,7 @@ impl Cast {
                 role: Role::EVALUATOR_0,
                 group: [0, 1, 2].map(|i| self.workers[i].peer_key()),
             }],
+            keys: vec![Digest([8; 32])],
         };
         let culprits = vec![worker.peer_key()];
         let failure = JobFailure::new(

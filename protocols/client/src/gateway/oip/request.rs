@@ -1,6 +1,6 @@
 //! Parsing an inference request.
 
-use ai_link_wire::DealerSeat;
+use ai_link_wire::{DealerSeat, Level};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -22,6 +22,8 @@ pub struct InferRequest {
     pub outputs: Option<Vec<RequestedOutput>>,
     /// For outputs that say nothing themselves.
     pub default_encoding: Encoding,
+    /// The privacy level, if the request says so.
+    pub level: Option<Level>,
     /// Who should deal, if the request says so.
     pub dealer: Option<DealerSeat>,
     /// How many evaluators there should be, if the request says so.
@@ -106,6 +108,7 @@ impl InferRequest {
             inputs,
             outputs,
             default_encoding,
+            level: parameter(&raw.parameters, "level", |v| v.as_str()?.parse().ok())?,
             dealer: parameter(&raw.parameters, "dealer", |v| v.as_str()?.parse().ok())?,
             evaluators: parameter(&raw.parameters, "evaluators", |v| {
                 u8::try_from(v.as_u64()?).ok()
