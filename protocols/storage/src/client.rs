@@ -337,6 +337,7 @@ impl ObjectStore for HttpStore {
                     index: index as u8,
                     hash: fragment.hash,
                     node: batch.account.clone(),
+                    site: batch.site.clone(),
                     state: fragment.state,
                 });
             }

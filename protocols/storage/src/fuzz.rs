@@ -1,8 +1,11 @@
 //! Entry points of the fuzz targets in `protocols/fuzz`. Property tests drive them on stable.
 
+use crate::bank::parse_file_record;
 use crate::embedded::parse_record;
-use crate::http::auth::{Authorizer, Claim, Ed25519Authorizer};
+use crate::http::auth::{Authorizer, Claim, SignatureAuthorizer};
 use crate::http::{envelope, range};
+use crate::location::LocationPolicy;
+use crate::podr2::{Challenge, Proof, TagSet};
 use crate::seal::{CHUNK, DataKey, HEADER, TAG, open_object};
 
 /// Opens any bytes as a sealed object, first as they are, then behind a header that the key fits.
@@ -51,6 +54,30 @@ pub fn answers(bytes: &[u8]) {
     parse_record(bytes);
 }
 
+/// Parses what nodes and stores exchange and keep: file records, challenges, proofs, tags, policies.
+pub fn node_messages(bytes: &[u8]) {
+    parse_file_record(bytes);
+    if let Ok(challenge) = Challenge::from_bytes(bytes) {
+        assert_eq!(challenge.to_bytes(), bytes);
+    }
+    if let Ok(proof) = Proof::from_bytes(bytes) {
+        assert_eq!(proof.to_bytes(), bytes);
+    }
+    if let Ok(tags) = TagSet::from_bytes(bytes) {
+        assert_eq!(tags.to_bytes(), bytes);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        if let Ok(policy) = LocationPolicy::from_json(text) {
+            assert_eq!(LocationPolicy::from_json(&policy.to_json()), Ok(policy));
+        }
+        for total in [1, 1 << 23] {
+            if let Some(range) = range::parse_exclusive(text, total) {
+                assert!(range.start < range.end && range.end <= total);
+            }
+        }
+    }
+}
+
 /// Checks the headers of a request, given as three lines.
 pub fn auth_headers(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
@@ -64,7 +91,7 @@ pub fn auth_headers(bytes: &[u8]) {
         message: lines.next(),
         signature: lines.next(),
     };
-    let _ = Ed25519Authorizer::default().authorize(&claim, std::time::SystemTime::UNIX_EPOCH);
+    let _ = SignatureAuthorizer::default().authorize(&claim, std::time::SystemTime::UNIX_EPOCH);
 }
 
 #[cfg(test)]

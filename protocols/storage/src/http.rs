@@ -5,7 +5,8 @@
 //!
 //! Differences from DeOSS, all of them ours:
 //!
-//! - Accounts are ed25519 keys, not sr25519 ones, see [`auth`](crate::Authorizer).
+//! - Accounts may be ed25519 keys as well as sr25519 ones, see [`auth`](crate::Authorizer).
+//! - `PUT /object` takes `Location-Policy`, and says `policy_kept` if it did.
 //! - `GET /file/metadata` also tells `segments`, so that a client can verify ranges.
 //! - `GET /file/list` takes `After` and `Limit`, and tells `file_name`.
 //! - `GET /file/open` takes the standard `Range` header as well as `Content-Range`.
@@ -14,6 +15,9 @@
 //! - Codes 413 and 507 in the envelope: object too large, store full.
 //! - Reading fragments needs no authorisation.
 //! - Not there yet: `PUT /file` and `/files` (multipart), `PUT /resume`.
+
+/// Header with the location policy of an object, as JSON. Not known to DeOSS.
+pub(crate) const LOCATION_POLICY: &str = "location-policy";
 
 pub(crate) mod auth;
 pub(crate) mod body;

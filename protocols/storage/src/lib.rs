@@ -51,9 +51,10 @@
 //!   bodies are not signed (the fid is compared instead).
 //! - **Who reads what.** Reading needs no account. Objects are public or sealed.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod account;
+mod bank;
 mod client;
 mod config;
 #[cfg(test)]
@@ -65,25 +66,32 @@ mod fid;
 pub mod fuzz;
 mod http;
 pub mod layout;
+pub mod location;
+pub mod node;
 mod object;
+pub mod podr2;
 pub mod seal;
 mod server;
+mod spread;
 mod store;
 mod stream;
 
 pub use account::{Account, ParseAccountError};
+pub use bank::{Declared, EmbeddedBank, FileBank, FileRecord, FileState, SegmentHashes};
 pub use client::{HttpStore, HttpStoreConfig};
-pub use config::{RunError, StorageConfig, StorageLimits, run};
-pub use embedded::{EmbeddedStore, OpenError, OwnedStore, RepairReport, StoreConfig};
+pub use config::{RunError, StorageConfig, StorageLimits, run, spread as open_spread};
+pub use embedded::{EmbeddedStore, OpenError, RepairReport, StoreConfig};
 pub use error::StorageError;
 pub use fid::{ContentHash, Fid, FidRule, ParseHashError};
 pub use http::auth::{
-    Access, AuthError, Authorizer, Claim, Ed25519Authorizer, RequestSigner, SignWith,
+    Access, AuthError, Authorizer, Claim, RequestSigner, SignWith, SignatureAuthorizer,
+    Sr25519Signer,
 };
 pub use object::{
     ByteRange, Deleted, EmptyRange, FragmentLocation, FragmentState, ListedObject, ObjectInfo,
     ObjectName, Owner, Page, ParseNameError, PutOptions, Stored,
 };
 pub use server::{ServerConfig, serve};
-pub use store::ObjectStore;
+pub use spread::{AuditReport, FsckReport, SpreadConfig, SpreadRepair, SpreadStore, Tagger};
+pub use store::{AccountStore, ObjectStore, OwnedStore};
 pub use stream::{ByteSource, ObjectStream};

@@ -12,9 +12,11 @@ use tokio::sync::mpsc;
 use super::HttpStore;
 use crate::error::StorageError;
 use crate::fid::FidRule;
+use crate::http::LOCATION_POLICY;
 use crate::http::envelope::FidData;
 use crate::layout::FidHasher;
 use crate::object::{PutOptions, Stored};
+use crate::store::ObjectStore as _;
 use crate::stream::ByteSource;
 
 /// Bytes read from the source at a time.
@@ -55,7 +57,10 @@ pub(super) async fn put(
     }));
     let url = store.url(["object", options.name.as_str()]);
     let after = store.config.upload_timeout;
-    let request = store.signed(Method::PUT, url)?.body(body).timeout(after);
+    let mut request = store.signed(Method::PUT, url)?.body(body).timeout(after);
+    if let Some(policy) = &options.policy {
+        request = request.header(LOCATION_POLICY, policy.to_json());
+    }
     let mut answer = pin!(async {
         let response = request.send().await.map_err(|error| {
             if error.is_timeout() && !error.is_connect() {
@@ -94,7 +99,10 @@ pub(super) async fn put(
     // Hash the padding while the other side works.
     let segments = tokio::task::spawn_blocking(move || hasher.finish());
     let (answered, segments) = tokio::join!(answer, segments);
-    let answered = answered?.fid;
+    let FidData {
+        fid: answered,
+        policy_kept,
+    } = answered?;
     let segments = segments.map_err(|error| StorageError::Io {
         doing: "hashed an object",
         source: io::Error::other(error),
@@ -102,6 +110,15 @@ pub(super) async fn put(
     let computed = options.rule.fid(&segments).ok_or(StorageError::Empty)?;
     if answered != computed {
         return Err(StorageError::FidChanged { answered, computed });
+    }
+    if options.policy.is_some() && policy_kept != Some(true) {
+        // It lies anywhere now. It must not stay there.
+        let fid = computed;
+        if let Err(error) = store.delete(fid).await {
+            tracing::error!(%fid, %error, "an object that lies anywhere could not be deleted");
+        }
+        let reason = "it does not know them; what was sent was deleted again".to_owned();
+        return Err(StorageError::PolicyNotOffered { reason });
     }
     Ok(Stored {
         fid: computed,

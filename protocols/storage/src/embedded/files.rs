@@ -162,6 +162,17 @@ impl Files {
         Ok(())
     }
 
+    /// Writes a whole new file and forces it to the disk.
+    pub(crate) fn write_forced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        match self.durability {
+            Durability::Forced => file.sync_data(),
+            #[cfg(test)]
+            Durability::Lazy => Ok(()),
+        }
+    }
+
     fn shelf(&self, hash: ContentHash) -> PathBuf {
         self.fragments.join(hex::encode(&hash.0[..1]))
     }

@@ -21,9 +21,9 @@ use tokio_util::io::StreamReader;
 
 use super::{ServerConfig, transfer};
 use crate::account::Account;
-use crate::embedded::EmbeddedStore;
 use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};
+use crate::http::LOCATION_POLICY;
 use crate::http::auth::{ACCOUNT, Authorizer, Claim, MESSAGE, SIGNATURE};
 use crate::http::body::with_idle_limit;
 use crate::http::envelope::{
@@ -31,7 +31,9 @@ use crate::http::envelope::{
     OwnerData, Refusal, RefusalData, batch_key,
 };
 use crate::http::range::{RangeHeader, content_range};
+use crate::location::LocationPolicy;
 use crate::object::{ByteRange, Deleted, ObjectName, Page, PutOptions};
+use crate::store::AccountStore;
 use crate::stream::ByteSource;
 
 /// What `GET /version` says.
@@ -45,7 +47,7 @@ type Answer = Result<Response, Refusal>;
 
 /// What all handlers share.
 pub(super) struct App {
-    store: EmbeddedStore,
+    store: Box<dyn AccountStore>,
     authorizer: Box<dyn Authorizer>,
     config: ServerConfig,
     uploads: Arc<Semaphore>,
@@ -70,12 +72,12 @@ struct FragmentQuery {
 
 impl App {
     pub(super) fn new(
-        store: EmbeddedStore,
+        store: impl AccountStore,
         authorizer: impl Authorizer,
         config: ServerConfig,
     ) -> Self {
         Self {
-            store,
+            store: Box::new(store),
             authorizer: Box::new(authorizer),
             uploads: Arc::new(Semaphore::new(config.max_uploads)),
             downloads: Arc::new(Semaphore::new(config.max_downloads)),
@@ -145,12 +147,16 @@ async fn put_object(
             return Err(Refusal::from(&StorageError::TooLarge { limit }));
         }
         let _slot = slot(&app.uploads)?;
-        let put = app
-            .store
-            .put_as(owner, ByteSource::new(&mut body), PutOptions::named(name));
+        let options = PutOptions {
+            policy: policy(&headers)?,
+            ..PutOptions::named(name)
+        };
+        let kept = options.policy.is_some();
+        let put = app.store.put_as(owner, ByteSource::new(&mut body), options);
         match tokio::time::timeout(app.config.upload_timeout, put).await {
             Ok(stored) => Ok(FidData {
                 fid: stored.map_err(told)?.fid,
+                policy_kept: kept.then_some(true),
             }),
             Err(_) => Err(Refusal::timed_out()),
         }
@@ -233,6 +239,7 @@ async fn location(State(app): State<Arc<App>>, fid: Result<Path<String>, PathRej
             .entry(batch_key(usize::from(at.index)))
             .or_insert_with(|| Batch {
                 account: at.node,
+                site: at.site,
                 fragments: Some(Vec::new()),
             });
         let fragment = BatchFragment {
@@ -371,6 +378,17 @@ fn internal(error: impl std::fmt::Display) -> Refusal {
 fn text(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
     path.map(|Path(text)| text)
         .map_err(|error| Refusal::bad_request(error.body_text()))
+}
+
+/// The location policy in a request. A bad one is refused, never ignored.
+fn policy(headers: &HeaderMap) -> Result<Option<LocationPolicy>, Refusal> {
+    let Some(value) = headers.get(LOCATION_POLICY) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    LocationPolicy::from_json(text)
+        .map(Some)
+        .map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 fn parse_fid(text: &str) -> Result<Fid, Refusal> {
