@@ -11,6 +11,8 @@
 mod embedded;
 mod record;
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 
 pub use self::embedded::EmbeddedBank;
@@ -95,4 +97,29 @@ pub trait FileBank: Send + Sync + 'static {
 
     /// What proofs of a fragment are checked against, if it was tagged.
     async fn tag(&self, fragment: ContentHash) -> Result<Option<FragmentKey>, StorageError>;
+}
+
+/// Waits until the chain says that a file is stored.
+pub(crate) async fn wait_active(
+    bank: &dyn FileBank,
+    fid: Fid,
+    within: Duration,
+) -> Result<FileRecord, StorageError> {
+    let deadline = Instant::now() + within;
+    let mut pause = Duration::from_millis(10);
+    loop {
+        if let Some(record) = bank.file(fid).await? {
+            return Ok(record);
+        }
+        if Instant::now() >= deadline {
+            let reported = match bank.deal(fid).await?.map(|deal| deal.state()) {
+                Some(FileState::Pending { reported }) => reported,
+                _ => 0,
+            };
+            return Err(StorageError::NotActive { fid, reported });
+        }
+        tokio::time::sleep(pause).await;
+        // A block of CESS.
+        pause = (pause * 2).min(Duration::from_secs(6));
+    }
 }

@@ -35,13 +35,13 @@ pub struct StorageConfig {
     /// Whose objects are taken; anybody's who signs if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Vec<Account>>,
+    /// The key that writes to `nodes` are signed with, a file that whoever starts this process reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
     /// Where this process is; without it, objects with a location policy are refused (unless they go
     /// to `nodes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Site>,
-    /// The key that writes to `nodes` are signed with, a file that whoever starts this process reads.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<PathBuf>,
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: StorageLimits,

@@ -1,7 +1,7 @@
 //! What every [`ObjectStore`] must do. Each kind of store runs all of it.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use ed25519_dalek::{Signer, SigningKey};
 use futures::future::BoxFuture;
@@ -10,20 +10,26 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::account::Account;
-use crate::bank::EmbeddedBank;
+use crate::bank::{Declared, EmbeddedBank, FileBank, FileRecord, FileState};
 use crate::client::{HttpStore, HttpStoreConfig};
 use crate::embedded::{Durability, EmbeddedStore, StoreConfig};
 use crate::error::StorageError;
-use crate::fid::{Fid, FidRule};
+use crate::fid::{ContentHash, Fid, FidRule};
 use crate::http::auth::{Access, RequestSigner, SignWith, SignatureAuthorizer};
 use crate::layout::{FRAGMENTS, FidHasher, Geometry};
 use crate::node::{self, HttpNode, HttpNodeConfig, StorageNode};
-use crate::object::{ByteRange, Deleted, FragmentState, Page, PutOptions};
+use crate::object::{
+    ByteRange, Deleted, FragmentLocation, FragmentState, ListedObject, ObjectInfo, Owner, Page,
+    PutOptions, Stored,
+};
+use crate::podr2::FragmentKey;
+use crate::retriever::testing::{self as cd2n, Mishaps};
+use crate::retriever::{RetrieverConfig, RetrieverStore};
 use crate::server::{ServerConfig, serve, serve_router};
 use crate::spread::SpreadStore;
 use crate::spread::testing::{Nodes, config as spread_config, site};
-use crate::store::ObjectStore;
-use crate::stream::ByteSource;
+use crate::store::{AccountStore as _, ObjectStore};
+use crate::stream::{ByteSource, ObjectStream};
 
 /// Fragments of 1 KiB, segments of 4 KiB.
 pub(crate) const GEOMETRY: Geometry = Geometry::with_fragment(1 << 10);
@@ -177,6 +183,128 @@ impl Served {
     }
 }
 
+/// A CD2N gateway over a spread store, and the chain that its clients ask.
+pub(crate) struct Retriever {
+    pub(crate) url: String,
+    pub(crate) bank: Arc<dyn FileBank>,
+    pub(crate) mishaps: Arc<Mutex<Mishaps>>,
+    _nodes: Nodes,
+    _stop: Vec<oneshot::Sender<()>>,
+}
+
+/// The chain as clients see it: when a file is deleted there, storage nodes hear of it and drop it.
+struct Heard(EmbeddedBank, SpreadStore);
+
+#[async_trait::async_trait]
+impl FileBank for Heard {
+    async fn declare(&self, f: Fid, r: FileRecord, o: Owner) -> Result<Declared, StorageError> {
+        self.0.declare(f, r, o).await
+    }
+    async fn report(&self, f: Fid, i: u8, n: Account) -> Result<FileState, StorageError> {
+        self.0.report(f, i, n).await
+    }
+    async fn cancel(&self, fid: Fid) -> Result<(), StorageError> {
+        self.0.cancel(fid).await
+    }
+    async fn deals(&self) -> Result<Vec<Fid>, StorageError> {
+        self.0.deals().await
+    }
+    async fn file(&self, fid: Fid) -> Result<Option<FileRecord>, StorageError> {
+        self.0.file(fid).await
+    }
+    async fn deal(&self, fid: Fid) -> Result<Option<FileRecord>, StorageError> {
+        self.0.deal(fid).await
+    }
+    async fn files(&self, after: Option<Fid>, limit: usize) -> Result<Vec<Fid>, StorageError> {
+        self.0.files(after, limit).await
+    }
+    async fn owners(&self, fid: Fid) -> Result<Vec<Owner>, StorageError> {
+        self.0.owners(fid).await
+    }
+    async fn list(&self, o: Account, p: Page) -> Result<Vec<ListedObject>, StorageError> {
+        self.0.list(o, p).await
+    }
+    async fn delete(&self, fid: Fid, owner: Account) -> Result<Deleted, StorageError> {
+        self.1.delete_as(owner, fid).await
+    }
+    async fn restored(&self, f: Fid, i: u8, n: Account) -> Result<(), StorageError> {
+        self.0.restored(f, i, n).await
+    }
+    async fn tagged(&self, key: &FragmentKey) -> Result<(), StorageError> {
+        self.0.tagged(key).await
+    }
+    async fn tag(&self, fragment: ContentHash) -> Result<Option<FragmentKey>, StorageError> {
+        self.0.tag(fragment).await
+    }
+}
+
+impl Retriever {
+    pub(crate) async fn new() -> Self {
+        let nodes = spread().await;
+        let mishaps = Arc::default();
+        let router = cd2n::router(Arc::new(nodes.store.clone()), Arc::clone(&mishaps));
+        let mut stops = Vec::new();
+        let url = serving(&mut stops, |listener, stopped| {
+            serve_router(router, listener, ServerConfig::default(), stopped)
+        })
+        .await;
+        Self {
+            url,
+            bank: Arc::new(Heard(nodes.bank.clone(), nodes.store.clone())),
+            mishaps,
+            _nodes: nodes,
+            _stop: stops,
+        }
+    }
+
+    pub(crate) fn config(&self) -> RetrieverConfig {
+        RetrieverConfig {
+            geometry: GEOMETRY,
+            chunk: 8 << 10,
+            max_object: MAX_OBJECT,
+            ..RetrieverConfig::default()
+        }
+    }
+
+    pub(crate) fn store(&self, seed: u8) -> RetrieverStore {
+        let signer = Arc::new(signer(seed));
+        RetrieverStore::new(&self.url, self.config(), signer, self.bank.clone()).unwrap()
+    }
+
+    /// The same, for tests that do not care by which rule fids are computed.
+    fn by_its_rule(&self, seed: u8) -> ByItsRule {
+        ByItsRule(self.store(seed))
+    }
+}
+
+struct ByItsRule(RetrieverStore);
+
+#[async_trait::async_trait]
+impl ObjectStore for ByItsRule {
+    async fn put(&self, source: ByteSource<'_>, o: PutOptions) -> Result<Stored, StorageError> {
+        let options = PutOptions {
+            rule: FidRule::Retriever,
+            ..o
+        };
+        self.0.put(source, options).await
+    }
+    async fn get(&self, f: Fid, range: Option<ByteRange>) -> Result<ObjectStream, StorageError> {
+        self.0.get(f, range).await
+    }
+    async fn stat(&self, fid: Fid) -> Result<ObjectInfo, StorageError> {
+        self.0.stat(fid).await
+    }
+    async fn list(&self, page: Page) -> Result<Vec<ListedObject>, StorageError> {
+        self.0.list(page).await
+    }
+    async fn delete(&self, fid: Fid) -> Result<Deleted, StorageError> {
+        self.0.delete(fid).await
+    }
+    async fn locate(&self, fid: Fid) -> Result<Vec<FragmentLocation>, StorageError> {
+        self.0.locate(fid).await
+    }
+}
+
 /// Runs a server on a free port until its stop is dropped; gives its URL.
 pub(crate) async fn serving<F: Future<Output = ()> + Send + 'static>(
     stops: &mut Vec<oneshot::Sender<()>>,
@@ -228,6 +356,16 @@ macro_rules! contract {
                     let served = super::Served::new(&nodes).await;
                     let store = |seed| served.http().with_signer(super::signer(seed));
                     super::$test(&store(1), &store(2)).await;
+                }
+            )*
+        }
+
+        mod retriever {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let bench = super::Retriever::new().await;
+                    super::$test(&bench.by_its_rule(1), &bench.by_its_rule(2)).await;
                 }
             )*
         }
@@ -321,7 +459,7 @@ async fn fids_are_those_of_the_layout(store: &dyn ObjectStore, _: &dyn ObjectSto
         let segments = hasher.finish();
         let stored = store.put_bytes(&object, options("object")).await.unwrap();
         assert_eq!(stored.segments, segments);
-        assert_eq!(Some(stored.fid), FidRule::DeOss.fid(&segments));
+        assert!(FidRule::matching(stored.fid, &segments).is_some());
     }
 }
 

@@ -2,11 +2,14 @@
 
 use crate::bank::parse_file_record;
 use crate::embedded::parse_record;
+use crate::grants::{Grant, Revocation};
 use crate::http::auth::{Authorizer, Claim, SignatureAuthorizer};
 use crate::http::{envelope, range};
 use crate::location::LocationPolicy;
+use crate::mutable::Manifest;
 use crate::podr2::{Challenge, Proof, TagSet};
 use crate::seal::{CHUNK, DataKey, HEADER, TAG, open_object};
+use crate::shares::SharedTensor;
 
 /// Opens any bytes as a sealed object, first as they are, then behind a header that the key fits.
 pub fn seal_open(bytes: &[u8]) {
@@ -52,9 +55,11 @@ pub fn answers(bytes: &[u8]) {
     let _ = envelope::open::<Vec<envelope::ListEntry>>(bytes);
     let _ = envelope::open::<std::collections::BTreeMap<String, envelope::Batch>>(bytes);
     parse_record(bytes);
+    let _ = crate::retriever::parse_answer(bytes, &[10100]);
 }
 
-/// Parses what nodes and stores exchange and keep: file records, challenges, proofs, tags, policies.
+/// Parses what nodes, stores and owners exchange and keep: file records, challenges, proofs, tags,
+/// grants, manifests, policies.
 pub fn node_messages(bytes: &[u8]) {
     parse_file_record(bytes);
     if let Ok(challenge) = Challenge::from_bytes(bytes) {
@@ -62,6 +67,18 @@ pub fn node_messages(bytes: &[u8]) {
     }
     if let Ok(proof) = Proof::from_bytes(bytes) {
         assert_eq!(proof.to_bytes(), bytes);
+    }
+    if let Ok(manifest) = Manifest::from_bytes(bytes) {
+        assert_eq!(manifest.to_bytes(), bytes);
+    }
+    if let Ok(grant) = Grant::from_bytes(bytes) {
+        assert_eq!(grant.to_bytes(), bytes);
+    }
+    if let Ok(revocation) = Revocation::from_bytes(bytes) {
+        assert_eq!(revocation.to_bytes(), bytes);
+    }
+    if let Ok(tensor) = SharedTensor::from_bytes(bytes) {
+        assert_eq!(tensor.to_bytes(), bytes);
     }
     if let Ok(tags) = TagSet::from_bytes(bytes) {
         assert_eq!(tags.to_bytes(), bytes);
@@ -105,6 +122,24 @@ mod tests {
             super::range_header(&bytes);
             super::answers(&bytes);
             super::auth_headers(&bytes);
+            super::node_messages(&bytes);
+        }
+
+        /// Behind the right beginning and at the right length, more of each parser is reached.
+        #[test]
+        fn framed(
+            magic in prop::sample::select(vec!["AILGRNT", "AILREVK", "AILMANI", "AILPROO", "AILTAGS", "AILSHRD"]),
+            length in prop::sample::select(vec![128, 305, 313, 221, 350]),
+            bytes in proptest::collection::vec(any::<u8>(), 400),
+        ) {
+            let mut framed = [magic.as_bytes(), &[1], &bytes].concat();
+            framed.truncate(length);
+            super::node_messages(&framed);
+        }
+
+        #[test]
+        fn policies(text in r#"\{"(allow-countries|deny-countries|allow-regions)": ?\["(EU|DE|XX|eu-1)"\](, "least-evidence": "by-ip")?\}|bytes=[0-9]{1,8}-[0-9]{1,8}/8388608"#) {
+            super::node_messages(text.as_bytes());
         }
 
         #[test]

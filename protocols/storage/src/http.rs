@@ -14,7 +14,8 @@
 //! - `DELETE /file` answers `{"result"}`; there is no block whose hash could be told.
 //! - Codes 413 and 507 in the envelope: object too large, store full.
 //! - Reading fragments needs no authorisation.
-//! - Not there yet: `PUT /file` and `/files` (multipart), `PUT /resume`.
+//! - `PUT /resume` takes a chunk that was sent before, at its place.
+//! - Not there: `PUT /files`.
 
 /// Header with the location policy of an object, as JSON. Not known to DeOSS.
 pub(crate) const LOCATION_POLICY: &str = "location-policy";

@@ -55,6 +55,7 @@
 
 mod account;
 mod bank;
+mod buffers;
 mod client;
 mod config;
 #[cfg(test)]
@@ -64,14 +65,20 @@ mod error;
 mod fid;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod grants;
 mod http;
 pub mod layout;
 pub mod location;
+pub mod mutable;
 pub mod node;
 mod object;
 pub mod podr2;
+#[doc(hidden)]
+pub mod rates;
+mod retriever;
 pub mod seal;
 mod server;
+pub mod shares;
 mod spread;
 mod store;
 mod stream;
@@ -91,6 +98,7 @@ pub use object::{
     ByteRange, Deleted, EmptyRange, FragmentLocation, FragmentState, ListedObject, ObjectInfo,
     ObjectName, Owner, Page, ParseNameError, PutOptions, Stored,
 };
+pub use retriever::{RetrieverConfig, RetrieverStore};
 pub use server::{ServerConfig, serve};
 pub use spread::{AuditReport, FsckReport, SpreadConfig, SpreadRepair, SpreadStore, Tagger};
 pub use store::{AccountStore, ObjectStore, OwnedStore};

@@ -6,6 +6,7 @@
 
 mod connection;
 mod handlers;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod transfer;

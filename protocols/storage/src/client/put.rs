@@ -16,7 +16,6 @@ use crate::http::LOCATION_POLICY;
 use crate::http::envelope::FidData;
 use crate::layout::FidHasher;
 use crate::object::{PutOptions, Stored};
-use crate::store::ObjectStore as _;
 use crate::stream::ByteSource;
 
 /// Bytes read from the source at a time.
@@ -111,15 +110,8 @@ pub(super) async fn put(
     if answered != computed {
         return Err(StorageError::FidChanged { answered, computed });
     }
-    if options.policy.is_some() && policy_kept != Some(true) {
-        // It lies anywhere now. It must not stay there.
-        let fid = computed;
-        if let Err(error) = store.delete(fid).await {
-            tracing::error!(%fid, %error, "an object that lies anywhere could not be deleted");
-        }
-        let reason = "it does not know them; what was sent was deleted again".to_owned();
-        return Err(StorageError::PolicyNotOffered { reason });
-    }
+    store.follows(computed, &options, policy_kept).await?;
+    store.active(computed).await?;
     Ok(Stored {
         fid: computed,
         size,

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::gf::{self, Kernel, Row};
 use super::hasher::absorb_zeros;
 use super::{DATA_FRAGMENTS, FRAGMENTS, Geometry, PARITY_FRAGMENTS, trim_zeros};
+use crate::buffers::Buffer;
 use crate::fid::ContentHash;
 
 /// Columns coded at a time. Small enough for twelve stripes to stay in the processor's cache, and
@@ -187,7 +188,7 @@ impl Codec {
         &self,
         present: &[(usize, &[u8])],
         wanted: &[usize],
-    ) -> Result<Vec<Vec<u8>>, RebuildError> {
+    ) -> Result<Vec<Bytes>, RebuildError> {
         if present.len() < DATA_FRAGMENTS {
             return Err(RebuildError::TooFew {
                 have: present.len(),
@@ -214,7 +215,7 @@ impl Codec {
             .collect();
         // Beyond the longest of any 4 fragments all columns are zero.
         let width = sources.iter().map(|bytes| bytes.len()).max().unwrap_or(0);
-        let mut rebuilt = vec![vec![0; width]; wanted.len()];
+        let mut rebuilt: Vec<Buffer> = wanted.iter().map(|_| Buffer::zeros(width)).collect();
         // A product has at most eight rows; all twelve may be wanted of four others at once.
         for (rows, rebuilt) in rows
             .chunks(PARITY_FRAGMENTS)
@@ -224,15 +225,17 @@ impl Codec {
                 let columns = STRIPE.min(width - start);
                 let mut stripes: Vec<&mut [u8]> = rebuilt
                     .iter_mut()
-                    .map(|fragment| &mut fragment[start..start + columns])
+                    .map(|fragment| &mut fragment.bytes()[start..start + columns])
                     .collect();
                 self.combine(rows, sources, start, &mut stripes);
             }
         }
-        for fragment in &mut rebuilt {
-            fragment.truncate(trim_zeros(fragment).len());
-        }
-        Ok(rebuilt)
+        let trimmed = rebuilt.into_iter().map(|mut fragment| {
+            let length = trim_zeros(fragment.as_ref()).len();
+            fragment.bytes().truncate(length);
+            fragment.freeze()
+        });
+        Ok(trimmed.collect())
     }
 
     /// Cuts, codes and hashes a segment with all cores. Data fragments share the segment's memory.
@@ -246,13 +249,13 @@ impl Codec {
         });
         let slices = data.each_ref().map(|fragment| &fragment[..]);
         let width = slices.iter().map(|data| data.len()).max().unwrap_or(0);
-        let mut parity: [Vec<u8>; PARITY_FRAGMENTS] = std::array::from_fn(|_| vec![0; width]);
+        let mut parity: [Buffer; PARITY_FRAGMENTS] = std::array::from_fn(|_| Buffer::zeros(width));
         let mut columns: Vec<Vec<&mut [u8]>> = Vec::with_capacity(width.div_ceil(STRIPE));
         columns.resize_with(width.div_ceil(STRIPE), || {
             Vec::with_capacity(PARITY_FRAGMENTS)
         });
         for fragment in &mut parity {
-            for (column, stripe) in columns.iter_mut().zip(fragment.chunks_mut(STRIPE)) {
+            for (column, stripe) in columns.iter_mut().zip(fragment.bytes().chunks_mut(STRIPE)) {
                 column.push(stripe);
             }
         }
@@ -269,14 +272,43 @@ impl Codec {
                 return data.next().unwrap_or_default();
             }
             let mut fragment = parity.next().unwrap_or_default();
-            fragment.truncate(trim_zeros(&fragment).len());
-            Bytes::from(fragment)
+            let length = trim_zeros(fragment.as_ref()).len();
+            fragment.bytes().truncate(length);
+            fragment.freeze()
         });
         let (hash, hashes) = self.hash_whole(&fragments);
         WholeSegment {
             hash,
             hashes,
             fragments,
+        }
+    }
+
+    /// Fills `parity`, eight fragments as long as the data's, on this core.
+    pub(crate) fn encode_into(&self, data: [&[u8]; DATA_FRAGMENTS], parity: &mut [Vec<u8>]) {
+        self.fill(&self.rows[DATA_FRAGMENTS..], data, parity);
+    }
+
+    /// Fills `data`, four fragments as long as the sources, on this core.
+    pub(crate) fn decode_into(
+        &self,
+        sources: [(usize, &[u8]); DATA_FRAGMENTS],
+        data: &mut [Vec<u8>],
+    ) {
+        let inverse = gf::invert(sources.map(|(index, _)| self.rows[index]))
+            .expect("any four distinct rows of this matrix are independent, qed");
+        self.fill(&inverse, sources.map(|(_, bytes)| bytes), data);
+    }
+
+    fn fill(&self, rows: &[Row], inputs: [&[u8]; DATA_FRAGMENTS], outputs: &mut [Vec<u8>]) {
+        let width = outputs.first().map_or(0, Vec::len);
+        for start in (0..width).step_by(STRIPE) {
+            let end = (start + STRIPE).min(width);
+            let mut stripes: Vec<&mut [u8]> = outputs
+                .iter_mut()
+                .map(|output| &mut output[start..end])
+                .collect();
+            self.combine(rows, inputs, start, &mut stripes);
         }
     }
 

@@ -219,7 +219,7 @@ fn any_four_of_twelve_rebuild_everything() {
         for (fragment, hash) in rebuilt.iter().zip(encoded.fragments) {
             assert_eq!(codec.fragment_hash(fragment), hash, "subset {mask:012b}");
         }
-        let data: [&Vec<u8>; 4] = std::array::from_fn(|index| &rebuilt[index]);
+        let data: [&bytes::Bytes; 4] = std::array::from_fn(|index| &rebuilt[index]);
         assert_eq!(
             codec.segment_hash(&data),
             encoded.hash,

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::server::{FID, FRAGMENT, TRIMMED, UPLOAD};
 use super::{NodeError, NodeId, NodeStatus, StorageNode, UploadId};
+use crate::buffers::Buffer;
 use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};
 use crate::http::auth::{RequestSigner, sign_request};
@@ -145,14 +146,14 @@ impl HttpNode {
         let is_envelope = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         // What is announced is only room that is taken at once if it is sensible.
         let announced = response.content_length().unwrap_or(0).min(limit as u64);
-        let mut bytes = Vec::with_capacity(announced as usize);
+        let mut bytes = Buffer::with_capacity(announced as usize);
         while let Some(piece) = response.chunk().await.map_err(|error| self.failed(error))? {
-            if bytes.len() + piece.len() > limit {
+            if bytes.as_ref().len() + piece.len() > limit {
                 return Err(too_long(limit));
             }
-            bytes.extend_from_slice(&piece);
+            bytes.bytes().extend_from_slice(&piece);
         }
-        Ok((is_envelope, bytes.into()))
+        Ok((is_envelope, bytes.freeze()))
     }
 
     fn failed(&self, error: reqwest::Error) -> NodeError {

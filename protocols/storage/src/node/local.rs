@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::shelf::Trust;
 use super::{NodeError, NodeId, NodeStatus, Shelf, StorageNode, UploadId};
 use crate::embedded::{Durability, OpenError, blocking};
 use crate::error::StorageError;
@@ -21,6 +22,7 @@ pub struct LocalNode {
     site: Site,
     shelf: Arc<Shelf>,
     tagger: Option<Arc<PublicKey>>,
+    trust: Trust,
 }
 
 impl LocalNode {
@@ -57,6 +59,7 @@ impl LocalNode {
             site,
             shelf: Arc::new(opened.map_err(failed)??),
             tagger: None,
+            trust: Trust::Caller,
         })
     }
 
@@ -65,6 +68,14 @@ impl LocalNode {
     pub fn with_tagger(self, public: PublicKey) -> Self {
         Self {
             tagger: Some(Arc::new(public)),
+            ..self
+        }
+    }
+
+    /// The same node, for callers whose word is not taken.
+    pub(super) fn for_strangers(self) -> Self {
+        Self {
+            trust: Trust::Nobody,
             ..self
         }
     }
@@ -102,7 +113,8 @@ impl StorageNode for LocalNode {
         hash: ContentHash,
         bytes: Bytes,
     ) -> Result<(), NodeError> {
-        self.on_disk(move |shelf| shelf.stage(upload, hash, &bytes))
+        let trust = self.trust;
+        self.on_disk(move |shelf| shelf.stage(upload, hash, &bytes, trust))
             .await
     }
 
@@ -124,8 +136,7 @@ impl StorageNode for LocalNode {
     }
 
     async fn get(&self, hash: ContentHash) -> Result<Bytes, NodeError> {
-        self.on_disk(move |shelf| shelf.get(hash).map(Bytes::from))
-            .await
+        self.on_disk(move |shelf| shelf.get(hash)).await
     }
 
     async fn lacks(&self, hashes: &[ContentHash]) -> Result<Vec<ContentHash>, NodeError> {

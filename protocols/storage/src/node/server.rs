@@ -69,10 +69,10 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// Its account.
     pub account: NodeId,
-    /// Where it is.
-    pub site: Site,
     /// Who may write to it: the stores it works for.
     pub accounts: Vec<Account>,
+    /// Where it is.
+    pub site: Site,
     /// N of the tagger, in hex, and whose signature its tags have: with it, the node proves what it
     /// has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,7 +208,7 @@ pub(crate) fn router(
     transfers: usize,
 ) -> Router {
     let app = App {
-        node,
+        node: node.for_strangers(),
         size: geometry.fragment(),
         authorizer: SignatureAuthorizer::new(access),
         transfers: Semaphore::new(transfers),

@@ -4,7 +4,7 @@ use crypto_bigint::{Encoding, MultiExponentiateBoundedExp, U2048};
 
 use super::integer::{Coefficient, Residue, add_product, coefficient, hashed, public_power, wide};
 use super::tags::{FragmentKey, TagSet};
-use super::{COEFFICIENT, Challenge, EXPONENT, MODULUS, PublicKey, block};
+use super::{CHALLENGED, COEFFICIENT, Challenge, EXPONENT, MODULUS, PublicKey, block};
 
 const MAGIC: [u8; 8] = *b"AILPROO\x01";
 /// Bytes of μ beyond those of a block: 47 coefficients of 160 bits add up to less than 2^166.
@@ -49,18 +49,19 @@ impl Proof {
         let mut sum = vec![0_u64; (length + MU_EXTRA).div_ceil(8) + 1];
         let mut padded = vec![0; length];
         let params = public.params();
-        let mut powers: Vec<(Residue, Coefficient)> = Vec::new();
-        for (index, factor) in challenge.entries() {
+        let one = (Residue::one(params), Coefficient::ZERO);
+        let mut powers = [one; CHALLENGED];
+        for ((index, factor), power) in challenge.entries().zip(&mut powers) {
             let bytes = block(fragment, size, index);
             padded[..bytes.len()].copy_from_slice(bytes);
             padded[bytes.len()..].fill(0);
             add_product(&mut sum, factor, &padded);
-            powers.push((
+            *power = (
                 Residue::new(tags.integer(index), params),
                 coefficient(factor),
-            ));
+            );
         }
-        let sigma = Residue::multi_exponentiate_bounded_exp(powers.as_slice(), COEFFICIENT * 8);
+        let sigma = Residue::multi_exponentiate_bounded_exp(&powers, COEFFICIENT * 8);
         let mu: Vec<u8> = sum
             .iter()
             .rev()
@@ -91,14 +92,13 @@ impl Proof {
             return Err(Mismatch::Range);
         }
         let left = public_power(&Residue::new(&sigma, params), &EXPONENT.to_be_bytes());
-        let hashes: Vec<(Residue, Coefficient)> = challenge
-            .entries()
-            .map(|(index, factor)| {
-                let hashed = wide(&hashed(fragment.name, index));
-                (Residue::new(&hashed, params), coefficient(factor))
-            })
-            .collect();
-        let hashes = Residue::multi_exponentiate_bounded_exp(hashes.as_slice(), COEFFICIENT * 8);
+        let one = (Residue::one(params), Coefficient::ZERO);
+        let mut powers = [one; CHALLENGED];
+        for ((index, factor), power) in challenge.entries().zip(&mut powers) {
+            let hashed = wide(&hashed(fragment.name, index));
+            *power = (Residue::new(&hashed, params), coefficient(factor));
+        }
+        let hashes = Residue::multi_exponentiate_bounded_exp(&powers, COEFFICIENT * 8);
         let right = public_power(&Residue::new(&fragment.u, params), &self.mu) * hashes;
         if left == right {
             Ok(())

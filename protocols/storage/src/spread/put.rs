@@ -11,6 +11,7 @@ use super::nodes::is_passing;
 use super::{Inner, repair};
 use crate::account::Account;
 use crate::bank::{Declared, FileRecord, FileState, SegmentHashes};
+use crate::buffers::Buffer;
 use crate::embedded::blocking;
 use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};
@@ -22,7 +23,7 @@ use crate::stream::ByteSource;
 /// How many nodes may fail while an object is stored.
 const TOLERATED: usize = 4;
 /// The first piece of memory for a segment: a small object takes little.
-const FIRST: usize = 64 << 10;
+const FIRST: usize = 256 << 10;
 
 /// What nodes hold of an object that is not stored yet. Dropping it lets them forget it.
 struct Staged {
@@ -46,7 +47,7 @@ pub(super) async fn put(
     let limit = inner.config.max_object;
     let capacity = inner.codec.geometry().segment();
     let mut buffer = fill(&mut source, capacity).await?;
-    if buffer.is_empty() {
+    if buffer.as_ref().is_empty() {
         return Err(StorageError::Empty);
     }
     let upload = UploadId::generate()?;
@@ -61,18 +62,18 @@ pub(super) async fn put(
         committed: false,
     };
     let mut size = 0;
-    while !buffer.is_empty() {
-        size += buffer.len() as u64;
+    while !buffer.as_ref().is_empty() {
+        size += buffer.as_ref().len() as u64;
         if size > limit {
             return Err(StorageError::TooLarge { limit });
         }
-        let last = buffer.len() < capacity;
-        let (coder, segment) = (Arc::clone(inner), Bytes::from(buffer));
+        let last = buffer.as_ref().len() < capacity;
+        let (coder, segment) = (Arc::clone(inner), buffer.freeze());
         let coded = blocking(move || Ok(coder.codec.encode_whole(segment))).await?;
         // While this segment is on its way, the next one is read.
         let next = async {
             if last {
-                return Ok(Vec::new());
+                return Ok(Buffer::default());
             }
             fill(&mut source, capacity).await
         };
@@ -95,27 +96,27 @@ pub(super) async fn put(
 async fn fill(
     source: &mut (impl AsyncRead + Unpin),
     capacity: usize,
-) -> Result<Vec<u8>, StorageError> {
+) -> Result<Buffer, StorageError> {
     let mut source = source.take(capacity as u64);
-    let mut buffer: Vec<u8> = Vec::new();
-    loop {
-        if buffer.len() == buffer.capacity() {
-            // At the end one byte is tried for beyond what fits, or the end would not be seen.
-            let target = (buffer.len() * 2).clamp(FIRST.min(capacity), capacity);
-            buffer.reserve_exact((target - buffer.len()).max(1));
+    let mut buffer = Buffer::with_capacity(FIRST.min(capacity));
+    while source
+        .read_buf(buffer.bytes())
+        .await
+        .map_err(StorageError::Source)?
+        > 0
+    {
+        let filled = buffer.as_ref().len();
+        if filled == capacity {
+            break;
         }
-        if source
-            .read_buf(&mut buffer)
-            .await
-            .map_err(StorageError::Source)?
-            == 0
-        {
-            return Ok(buffer);
-        }
-        if buffer.len() == capacity {
-            return Ok(buffer);
+        // What does not fit into little memory will be long: it gets all that a segment takes.
+        if filled == buffer.bytes().capacity() {
+            let mut whole = Buffer::with_capacity(capacity);
+            whole.bytes().extend_from_slice(buffer.as_ref());
+            buffer = whole;
         }
     }
+    Ok(buffer)
 }
 
 impl Staged {

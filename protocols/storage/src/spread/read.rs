@@ -90,10 +90,13 @@ pub(super) async fn fragment(
     let mut bytes = match found.have.iter().find(|(i, _)| *i == index) {
         Some((_, bytes)) => bytes.to_vec(),
         None => {
-            let hash = record.segments[number].fragments[index];
-            rebuilt(inner, fid, number, hash, &found.have, index)
-                .await?
-                .to_vec()
+            let segment = &record.segments[number];
+            let rebuilt = rebuilt(inner, fid, number, segment, &found.have, vec![index]).await?;
+            rebuilt
+                .into_iter()
+                .next()
+                .map(|(_, bytes)| bytes.to_vec())
+                .unwrap_or_default()
         }
     };
     bytes.resize(inner.codec.geometry().fragment(), 0);
@@ -116,16 +119,19 @@ async fn part_of(
     let (first, last) = (part.start as usize / size, (part.end as usize - 1) / size);
     let wanted: Vec<usize> = (first..=last).collect();
     let found = gather(inner, fid, record, number, &wanted).await?;
+    let has = |index: &usize| found.have.iter().any(|(i, _)| i == index);
+    let missing: Vec<usize> = wanted.iter().copied().filter(|index| !has(index)).collect();
+    let mut decoded = rebuilt(inner, fid, number, segment, &found.have, missing).await?;
     let mut data = Vec::with_capacity(wanted.len());
     for index in &wanted {
-        data.push(match found.have.iter().find(|(i, _)| i == index) {
-            Some((_, bytes)) => bytes.clone(),
-            None => {
-                let hash = segment.fragments[*index];
-                rebuilt(inner, fid, number, hash, &found.have, *index).await?
-            }
-        });
+        let all = found.have.iter().chain(&decoded);
+        let bytes = all
+            .into_iter()
+            .find(|(i, _)| i == index)
+            .map(|(_, bytes)| bytes.clone());
+        data.push(bytes.ok_or(StorageError::DamagedRecord { fid })?);
     }
+    decoded.clear();
     if let [a, b, c, d] = &data[..] {
         let whole = [a.clone(), b.clone(), c.clone(), d.clone()];
         let coder = Arc::clone(inner);
@@ -307,31 +313,37 @@ async fn verified(
     }
 }
 
-/// Fragment `index` from four others, verified.
-async fn rebuilt(
+/// The fragments `wanted` from four others, verified.
+pub(super) async fn rebuilt(
     inner: &Arc<Inner>,
     fid: Fid,
     number: usize,
-    hash: ContentHash,
+    segment: &SegmentHashes,
     have: &[(usize, Bytes)],
-    index: usize,
-) -> Result<Bytes, StorageError> {
-    let (inner, have) = (Arc::clone(inner), have.to_vec());
+    wanted: Vec<usize>,
+) -> Result<Vec<(usize, Bytes)>, StorageError> {
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (inner, have, hashes) = (Arc::clone(inner), have.to_vec(), segment.fragments);
     blocking(move || {
         let present: Vec<(usize, &[u8])> = have.iter().map(|(i, b)| (*i, &b[..])).collect();
-        let rebuilt = inner.codec.rebuild(&present, &[index]);
-        let bytes = rebuilt.ok().and_then(|mut rebuilt| rebuilt.pop());
-        let bytes = bytes.ok_or(StorageError::Unrecoverable {
+        let rebuilt = inner.codec.rebuild(&present, &wanted);
+        let rebuilt = rebuilt.map_err(|_| StorageError::Unrecoverable {
             fid,
             segment: number as u64,
             have: have.len(),
             need: DATA_FRAGMENTS,
         })?;
+        let fragments: Vec<(usize, Bytes)> = wanted.into_iter().zip(rebuilt).collect();
         // Verified fragments rebuild to verified ones, unless the record itself is wrong.
-        if inner.codec.fragment_hash(&bytes) != hash {
-            return Err(StorageError::DamagedRecord { fid });
+        let right =
+            |(index, bytes): &(usize, Bytes)| inner.codec.fragment_hash(bytes) == hashes[*index];
+        if fragments.iter().all(right) {
+            Ok(fragments)
+        } else {
+            Err(StorageError::DamagedRecord { fid })
         }
-        Ok(Bytes::from(bytes))
     })
     .await
 }
@@ -349,15 +361,17 @@ fn mend(inner: &Arc<Inner>, fid: Fid, number: usize, segment: &SegmentHashes, fo
         let inner = Arc::clone(inner);
         async move {
             let _permit = permit;
-            for index in found.lost {
+            let lost = found.lost;
+            let rebuilt = match rebuilt(&inner, fid, number, &segment, &found.have, lost).await {
+                Ok(rebuilt) => rebuilt,
+                Err(error) => {
+                    tracing::warn!(%fid, number, %error, "fragments cannot be rebuilt");
+                    return;
+                }
+            };
+            drop(found.have);
+            for (index, bytes) in rebuilt {
                 let hash = segment.fragments[index];
-                let bytes = match rebuilt(&inner, fid, number, hash, &found.have, index).await {
-                    Ok(bytes) => bytes,
-                    Err(error) => {
-                        tracing::warn!(%fid, number, index, %error, "a fragment cannot be rebuilt");
-                        return;
-                    }
-                };
                 // The object may have gone or moved meanwhile.
                 let _lock = inner.commit.lock().await;
                 let Ok(Some(record)) = inner.bank.file(fid).await else {

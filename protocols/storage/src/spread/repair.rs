@@ -8,10 +8,9 @@ use futures::future::join_all;
 
 use super::{Inner, read};
 use crate::bank::{FileRecord, SegmentHashes};
-use crate::embedded::blocking;
 use crate::error::StorageError;
 use crate::fid::Fid;
-use crate::layout::{DATA_FRAGMENTS, FRAGMENTS};
+use crate::layout::FRAGMENTS;
 use crate::node::NodeId;
 
 /// Files looked at a time.
@@ -72,7 +71,7 @@ pub(super) async fn repair(
         if bad.is_empty() {
             continue;
         }
-        for (index, bytes) in decode(inner, fid, number, segment, have, bad).await? {
+        for (index, bytes) in read::rebuilt(inner, fid, number, segment, &have, bad).await? {
             let Some(member) = inner.members.get(&record.placement[index]) else {
                 continue;
             };
@@ -114,7 +113,7 @@ pub(super) async fn rebuild(
         let nodes = inner.choose(policy, &taken, lost.len(), &fid.0).await?;
         for (number, segment) in record.segments.iter().enumerate() {
             let (have, _) = present(inner, record, segment, lost).await;
-            let rebuilt = decode(inner, fid, number, segment, have, lost.to_vec()).await?;
+            let rebuilt = read::rebuilt(inner, fid, number, segment, &have, lost.to_vec()).await?;
             let puts = lost.iter().zip(&nodes).zip(rebuilt).map(|((index, node), (_, bytes))| {
                 let hash = segment.fragments[*index];
                 async move {
@@ -172,38 +171,6 @@ async fn present(
         }
     }
     (have, bad)
-}
-
-/// The fragments `wanted` from others, verified.
-async fn decode(
-    inner: &Arc<Inner>,
-    fid: Fid,
-    number: usize,
-    segment: &SegmentHashes,
-    have: Vec<(usize, Bytes)>,
-    wanted: Vec<usize>,
-) -> Result<Vec<(usize, Bytes)>, StorageError> {
-    let (inner, hashes) = (Arc::clone(inner), segment.fragments);
-    blocking(move || {
-        let present: Vec<(usize, &[u8])> = have.iter().map(|(i, b)| (*i, &b[..])).collect();
-        let rebuilt = inner.codec.rebuild(&present, &wanted);
-        let rebuilt = rebuilt.map_err(|_| StorageError::Unrecoverable {
-            fid,
-            segment: number as u64,
-            have: have.len(),
-            need: DATA_FRAGMENTS,
-        })?;
-        let mut fragments = Vec::with_capacity(wanted.len());
-        for (index, bytes) in wanted.into_iter().zip(rebuilt) {
-            // Verified fragments rebuild to verified ones, unless the record itself is wrong.
-            if inner.codec.fragment_hash(&bytes) != hashes[index] {
-                return Err(StorageError::DamagedRecord { fid });
-            }
-            fragments.push((index, Bytes::from(bytes)));
-        }
-        Ok(fragments)
-    })
-    .await
 }
 
 pub(super) async fn fsck(inner: &Arc<Inner>) -> Result<FsckReport, StorageError> {

@@ -153,6 +153,7 @@ async fn slow_nodes_are_hedged() {
     let (fid, object) = stored(&nodes, 3).await;
     // These would never answer; the test ends only if others are asked.
     nodes.break_indices(fid, &[0, 1, 5], Fault::Hung).await;
+    nodes.break_indices(fid, &[4], Fault::Slow(30)).await;
     assert_eq!(read(&nodes.store, fid).await.unwrap(), object);
     for (start, end) in [(0, 10), (1000, 1100), (4000, 9000)] {
         let range = ByteRange::try_from(start..end).unwrap();
@@ -314,11 +315,11 @@ async fn a_put_survives_four_failing_nodes_and_leaves_nothing_after_five() {
         }
         let (fid, object) = stored(&nodes, 7).await;
         let record = nodes.bank.file(fid).await.unwrap().unwrap();
-        assert!(
-            nodes.nodes[..4]
-                .iter()
-                .all(|node| !record.placement.contains(&node.account()))
-        );
+        // One that only fails to commit may still get what is rebuilt.
+        let avoided = nodes.nodes[..4]
+            .iter()
+            .all(|node| !record.placement.contains(&node.account()));
+        assert!(avoided || fault == Fault::Uncommitted);
         assert_eq!(read(&nodes.store, fid).await.unwrap(), object);
         nodes.store.for_owner(owner()).delete(fid).await.unwrap();
         let nodes = Nodes::new(12).await;
