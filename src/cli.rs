@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Storage(Storage),
     /// Run a storage node
     StorageNode(Daemon),
+    /// Run a tagger: it alone holds the key with which fragments are tagged, to be proven later
+    StorageTagger(Daemon),
     /// Data: put, get, grant, revoke, locate
     #[command(subcommand)]
     Data(DataCommand),

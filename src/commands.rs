@@ -36,6 +36,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
             (None, None) => Err(Failure::usage("give --config")),
         },
         Command::StorageNode(args) => daemon::storage_node(args).await,
+        Command::StorageTagger(args) => daemon::storage_tagger(args).await,
         Command::Data(command) => data::run(global, command, output).await,
     }
 }

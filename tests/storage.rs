@@ -118,8 +118,8 @@ fn data_survives_killed_nodes_and_a_killed_store() {
     net.restart(3, &FLAGS);
     assert_eq!(get(&net, &fid), object);
 
-    // One node loses its disk as well; repair brings the object back to twelve.
-    let lost = process_of(&net, &nodes[3]);
+    // One node loses its disk as well (not one that only has zeros); repair brings the object back to twelve.
+    let lost = process_of(&net, &nodes[5]);
     kill(&net, &lost);
     std::fs::remove_dir_all(net.path().join(&lost).join("data")).unwrap();
     net.restart(3, &FLAGS);

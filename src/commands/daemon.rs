@@ -99,6 +99,17 @@ pub(super) async fn storage_node(args: Daemon) -> Result<(), Failure> {
         .map_err(Failure::failed)
 }
 
+pub(super) async fn storage_tagger(args: Daemon) -> Result<(), Failure> {
+    let config: ai_link_storage::node::TaggerConfig = load(&args.config)?;
+    let ready = |address: std::net::SocketAddr, key: &ai_link_storage::podr2::PublicKey| {
+        let (addresses, signer) = (vec![format!("http://{address}")], key.signer().to_string());
+        announce(&args, "storage-tagger", addresses, Some(signer));
+    };
+    ai_link_storage::node::run_tagger(config, ready, stopped()?)
+        .await
+        .map_err(Failure::failed)
+}
+
 /// `ai-link storage fsck`: what nodes keep for nothing goes, and what they lost is rebuilt if asked.
 pub(super) async fn fsck(args: Fsck, output: &Output) -> Result<(), Failure> {
     let config: ai_link_storage::StorageConfig = load(&args.config)?;

@@ -92,11 +92,15 @@ pub trait FileBank: Send + Sync + 'static {
     /// [`StorageError::NotFound`].
     async fn restored(&self, fid: Fid, index: u8, node: NodeId) -> Result<(), StorageError>;
 
-    /// `calculate_report`: with which u the tagger tagged a fragment.
-    async fn tagged(&self, key: &FragmentKey) -> Result<(), StorageError>;
+    /// `calculate_report`: with which u the tagger tagged a fragment for `node`.
+    async fn tagged(&self, node: NodeId, key: &FragmentKey) -> Result<(), StorageError>;
 
-    /// What proofs of a fragment are checked against, if it was tagged.
-    async fn tag(&self, fragment: ContentHash) -> Result<Option<FragmentKey>, StorageError>;
+    /// What proofs of a fragment by `node` are checked against, if it was tagged for it.
+    async fn tag(
+        &self,
+        node: NodeId,
+        fragment: ContentHash,
+    ) -> Result<Option<FragmentKey>, StorageError>;
 }
 
 /// Waits until the chain says that a file is stored.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::account::Account;
 use crate::bank::EmbeddedBank;
@@ -16,7 +17,8 @@ use crate::error::StorageError;
 use crate::http::auth::{Access, RequestSigner, SignatureAuthorizer};
 use crate::layout::FRAGMENTS;
 use crate::location::Site;
-use crate::node::{HttpNode, HttpNodeConfig, NodeEntry, StorageNode};
+use crate::node::{HttpNode, HttpNodeConfig, HttpTagger, NodeEntry, StorageNode, TaggerEntry};
+use crate::podr2::AuditConfig;
 use crate::server::{ServerConfig, serve};
 use crate::spread::{SpreadConfig, SpreadStore};
 
@@ -45,9 +47,29 @@ pub struct StorageConfig {
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: StorageLimits,
+    /// How nodes are made to prove what they have; they are not if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditEntry>,
     /// The storage nodes that fragments go to, 12 or more; if left out, this process keeps them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeEntry>,
+}
+
+/// How storage nodes are made to prove what they have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditEntry {
+    /// Where the tagger is.
+    pub tagger_url: String,
+    /// How often each fragment is challenged, in seconds.
+    #[serde(default = "default_audit_interval")]
+    pub interval_s: u64,
+    /// The tagger's public key.
+    pub tagger: TaggerEntry,
+}
+
+fn default_audit_interval() -> u64 {
+    AuditConfig::default().interval.as_secs()
 }
 
 /// Limits of a storage process.
@@ -92,6 +114,9 @@ pub enum RunError {
     /// The storage nodes cannot be used.
     #[error("the storage nodes cannot be used")]
     Nodes(#[source] StorageError),
+    /// The tagger's secret key cannot be used.
+    #[error("the tagger's key cannot be used")]
+    TaggingKey(#[source] crate::podr2::KeyError),
     /// The key of a tagger makes no sense.
     #[error("the tagger's modulus must be 512 hexadecimal digits of an odd number of 2048 bits")]
     Tagger,
@@ -114,6 +139,7 @@ impl StorageConfig {
             site: None,
             identity: None,
             limits: StorageLimits::default(),
+            audit: None,
             nodes: Vec::new(),
         }
     }
@@ -154,6 +180,7 @@ pub async fn run(
         site,
         identity: _,
         limits,
+        audit,
         nodes,
     } = config;
     for (limit, value) in [
@@ -193,16 +220,43 @@ pub async fn run(
         ready(address);
         serve(store, access, listener, server, shutdown).await;
     } else {
-        let store = spread(&data, &nodes, signer, &limits).await?;
+        let store = spread(&data, &nodes, signer.clone(), &limits).await?;
+        let auditing = auditing(&store, audit, signer)?;
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, nodes = nodes.len(), "storage is ready");
         ready(address);
         serve(store.clone(), access, listener, server, shutdown).await;
+        drop(auditing);
         store.settle().await;
     }
     tracing::info!("storage stopped");
     Ok(())
+}
+
+/// Starts to audit; that ends when what this returns is dropped.
+fn auditing(
+    store: &SpreadStore,
+    audit: Option<AuditEntry>,
+    signer: Option<Arc<dyn RequestSigner>>,
+) -> Result<JoinSet<()>, RunError> {
+    let mut tasks = JoinSet::new();
+    let Some(audit) = audit else {
+        return Ok(tasks);
+    };
+    let signer = signer.ok_or(RunError::NoIdentity)?;
+    let key = audit.tagger.key()?;
+    let tagger = HttpTagger::new(&audit.tagger_url, key, signer).map_err(RunError::Nodes)?;
+    let interval = Duration::from_secs(audit.interval_s.max(1));
+    let config = AuditConfig {
+        interval,
+        retry: (interval / 10).max(Duration::from_secs(1)),
+        ..AuditConfig::default()
+    };
+    let pause = (interval / 10).clamp(Duration::from_secs(1), Duration::from_secs(60));
+    let store = store.clone();
+    tasks.spawn(async move { store.keep_proven(&tagger, config, pause).await });
+    Ok(tasks)
 }
 
 /// The store over the nodes of a configuration, with its record of files in `data`.

@@ -230,11 +230,11 @@ impl FileBank for Heard {
     async fn restored(&self, f: Fid, i: u8, n: Account) -> Result<(), StorageError> {
         self.0.restored(f, i, n).await
     }
-    async fn tagged(&self, key: &FragmentKey) -> Result<(), StorageError> {
-        self.0.tagged(key).await
+    async fn tagged(&self, n: Account, key: &FragmentKey) -> Result<(), StorageError> {
+        self.0.tagged(n, key).await
     }
-    async fn tag(&self, fragment: ContentHash) -> Result<Option<FragmentKey>, StorageError> {
-        self.0.tag(fragment).await
+    async fn tag(&self, n: Account, f: ContentHash) -> Result<Option<FragmentKey>, StorageError> {
+        self.0.tag(n, f).await
     }
 }
 

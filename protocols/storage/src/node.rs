@@ -16,6 +16,7 @@ mod client;
 mod local;
 pub(crate) mod server;
 mod shelf;
+pub(crate) mod tagger;
 #[cfg(test)]
 mod tests;
 
@@ -28,8 +29,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::client::{HttpNode, HttpNodeConfig};
 pub use self::local::LocalNode;
-pub use self::server::{NodeConfig, NodeLimits, run_node};
+pub use self::server::{NodeConfig, NodeLimits, TaggerEntry, run_node};
 pub(crate) use self::shelf::Shelf;
+pub use self::tagger::{HttpTagger, TaggerConfig, run_tagger};
 use crate::account::Account;
 use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};

@@ -35,8 +35,8 @@ const DEALS: TableDefinition<'_, &Key, &[u8]> = TableDefinition::new("deals");
 const OWNERS: TableDefinition<'_, &Pair, &str> = TableDefinition::new("owners");
 /// account ‖ fid -> (size, name), of active files
 const HOLDINGS: TableDefinition<'_, &Pair, (u64, &str)> = TableDefinition::new("holdings");
-/// fragment hash -> u
-const TAGS: TableDefinition<'_, &Key, &[u8; MODULUS]> = TableDefinition::new("tags");
+/// node ‖ fragment hash -> u
+const TAGS: TableDefinition<'_, &Pair, &[u8; MODULUS]> = TableDefinition::new("tags");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const FORMAT_KEY: &str = "format";
 
@@ -296,12 +296,14 @@ impl FileBank for EmbeddedBank {
                 return Ok(Ok(Deleted::Released));
             }
             files.remove(&fid.0)?;
-            // Equal fragments of other files would be tagged again.
+            // Equal fragments of other files at the same node are tagged again.
             let mut tags = transaction.open_table(TAGS)?;
-            let record = FileRecord::from_bytes(&bytes);
-            let segments = record.map(|record| record.segments).unwrap_or_default();
-            for hash in segments.iter().flat_map(|segment| segment.fragments) {
-                tags.remove(&hash.0)?;
+            if let Some(record) = FileRecord::from_bytes(&bytes) {
+                for segment in &record.segments {
+                    for (node, hash) in record.placement.iter().zip(segment.fragments) {
+                        tags.remove(&joined(&node.0, &hash.0))?;
+                    }
+                }
             }
             Ok(Ok(Deleted::Removed))
         })
@@ -325,19 +327,23 @@ impl FileBank for EmbeddedBank {
         .await
     }
 
-    async fn tagged(&self, key: &FragmentKey) -> Result<(), StorageError> {
-        let (fragment, u) = (key.fragment(), key.u());
+    async fn tagged(&self, node: NodeId, key: &FragmentKey) -> Result<(), StorageError> {
+        let (at, u) = (joined(&node.0, &key.fragment().0), key.u());
         self.write("recorded tags", move |transaction| {
-            transaction.open_table(TAGS)?.insert(&fragment.0, &u)?;
+            transaction.open_table(TAGS)?.insert(&at, &u)?;
             Ok(Ok(()))
         })
         .await
     }
 
-    async fn tag(&self, fragment: ContentHash) -> Result<Option<FragmentKey>, StorageError> {
+    async fn tag(
+        &self,
+        node: NodeId,
+        fragment: ContentHash,
+    ) -> Result<Option<FragmentKey>, StorageError> {
         self.read("looked up tags", move |database| {
             let table = database.begin_read()?.open_table(TAGS)?;
-            let u = table.get(&fragment.0)?;
+            let u = table.get(&joined(&node.0, &fragment.0))?;
             Ok(u.map(|u| FragmentKey::new(fragment, u.value())))
         })
         .await

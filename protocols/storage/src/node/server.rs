@@ -56,7 +56,7 @@ pub(super) const UPLOAD: &str = "upload";
 /// Room in a body for what multipart adds to a fragment, and the longest body that is none.
 const BODY_EXTRA: usize = 512 << 10;
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// Configuration of a storage node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -230,17 +230,21 @@ pub(crate) fn router(
 
 impl App {
     fn authorize(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-        let claim = Claim {
-            method: method.as_str(),
-            path: uri.path(),
-            account: text(headers, ACCOUNT),
-            message: text(headers, MESSAGE),
-            signature: text(headers, SIGNATURE),
-        };
         self.authorizer
-            .authorize(&claim, SystemTime::now())
+            .authorize(&claim(method, uri, headers), SystemTime::now())
             .map_err(|error| Refusal::forbidden(error.to_string()))?;
         Ok(())
+    }
+}
+
+/// What a request says about its sender.
+pub(super) fn claim<'a>(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap) -> Claim<'a> {
+    Claim {
+        method: method.as_str(),
+        path: uri.path(),
+        account: text(headers, ACCOUNT),
+        message: text(headers, MESSAGE),
+        signature: text(headers, SIGNATURE),
     }
 }
 
@@ -405,7 +409,10 @@ async fn body(request: Request) -> Result<Body, Refusal> {
     Err(invalid())
 }
 
-fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &'static str) -> Result<T, Refusal> {
+pub(super) fn header<T: std::str::FromStr>(
+    headers: &HeaderMap,
+    name: &'static str,
+) -> Result<T, Refusal> {
     text(headers, name)
         .and_then(|value| value.parse().ok())
         .ok_or_else(|| Refusal::bad_request(format!("the header {name} is missing or wrong")))
@@ -436,7 +443,7 @@ fn told(error: NodeError) -> Refusal {
     }
 }
 
-fn success(data: impl Serialize) -> Answer {
+pub(super) fn success(data: impl Serialize) -> Answer {
     let msg = "success".to_owned();
     Ok(Json(Envelope {
         code: OK,
@@ -446,6 +453,6 @@ fn success(data: impl Serialize) -> Answer {
     .into_response())
 }
 
-fn binary(status: StatusCode, bytes: Body) -> Response {
+pub(super) fn binary(status: StatusCode, bytes: Body) -> Response {
     (status, [(CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
 }

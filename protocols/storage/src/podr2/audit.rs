@@ -114,6 +114,11 @@ impl Auditor {
         self.watched.remove(&subject);
     }
 
+    /// Whether a fragment is watched at a node.
+    pub fn is_watched(&self, subject: Subject) -> bool {
+        self.watched.contains_key(&subject)
+    }
+
     /// How many fragments are watched.
     pub fn watched(&self) -> usize {
         self.watched.len()

@@ -1,6 +1,5 @@
 //! Tagging an object, challenging its nodes, and repairing what they cannot prove.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,10 @@ use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};
 use crate::layout::FRAGMENTS;
 use crate::node::{NodeError, NodeId};
-use crate::podr2::{AuditAction, Auditor, PublicKey, Subject, TagSet, Verdict};
+use crate::podr2::{AuditAction, AuditConfig, Auditor, PublicKey, Subject, TagSet, Verdict};
+
+/// Files asked for at a time.
+const PAGE: usize = 1000;
 
 /// Whoever tags fragments: it alone holds the secret key.
 #[async_trait::async_trait]
@@ -42,8 +44,8 @@ pub struct AuditReport {
 }
 
 impl SpreadStore {
-    /// Has every fragment of an object tagged, gives the tags to the nodes, and records them. Gives
-    /// how many fragments were tagged.
+    /// Has every fragment of an object tagged that is not yet, gives the tags to the nodes, and records
+    /// them. Gives how many fragments were tagged.
     ///
     /// # Errors
     ///
@@ -52,14 +54,14 @@ impl SpreadStore {
     pub async fn tag(&self, fid: Fid, tagger: &dyn Tagger) -> Result<u64, StorageError> {
         let inner = &self.inner;
         let record = inner.file(fid).await?;
-        let mut seen = BTreeSet::from([inner.codec.zero_fragment()]);
+        let zero = inner.codec.zero_fragment();
         let mut tagged = 0;
         for segment in &record.segments {
             for (index, hash) in segment.fragments.iter().enumerate() {
-                if !seen.insert(*hash) {
+                let node = record.placement[index];
+                if *hash == zero || inner.bank.tag(node, *hash).await?.is_some() {
                     continue;
                 }
-                let node = record.placement[index];
                 let failed = StorageError::node(node);
                 let member = inner.members.get(&node);
                 let member = member.ok_or(StorageError::NodeUnknown { node })?;
@@ -74,7 +76,7 @@ impl SpreadStore {
                     .put_tags(&tags)
                     .await
                     .map_err(StorageError::node(node))?;
-                inner.bank.tagged(tags.key()).await?;
+                inner.bank.tagged(node, tags.key()).await?;
                 tagged += 1;
             }
         }
@@ -95,10 +97,66 @@ impl SpreadStore {
         let record = self.inner.file(fid).await?;
         for segment in &record.segments {
             for (index, hash) in segment.fragments.iter().enumerate() {
-                if let Some(key) = self.inner.bank.tag(*hash).await? {
-                    auditor.watch(record.placement[index], key, now);
+                let node = record.placement[index];
+                let subject = Subject {
+                    node,
+                    fragment: *hash,
+                };
+                if auditor.is_watched(subject) {
+                    continue;
+                }
+                if let Some(key) = self.inner.bank.tag(node, *hash).await? {
+                    auditor.watch(node, key, now);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Tags, challenges and repairs all files for ever, looking for what is due every `pause`.
+    pub async fn keep_proven(&self, tagger: &dyn Tagger, config: AuditConfig, pause: Duration) {
+        let started = Instant::now();
+        let mut auditor = Auditor::new(config, tagger.public().clone());
+        loop {
+            let mut files = Vec::new();
+            if let Err(error) = self.round(tagger, &mut auditor, &mut files, started).await {
+                tracing::warn!(%error, cause = ?std::error::Error::source(&error), "an audit failed");
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One round of [`keep_proven`](Self::keep_proven).
+    async fn round(
+        &self,
+        tagger: &dyn Tagger,
+        auditor: &mut Auditor,
+        files: &mut Vec<Fid>,
+        started: Instant,
+    ) -> Result<(), StorageError> {
+        loop {
+            let page = self.inner.bank.files(files.last().copied(), PAGE).await?;
+            files.extend(&page);
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        for fid in &*files {
+            // A file that cannot be tagged now is tried again; the others do not wait for it.
+            if let Err(error) = self.tag(*fid, tagger).await {
+                tracing::warn!(%fid, %error, "a file could not be tagged");
+            }
+            match self.watch(auditor, *fid, started.elapsed()).await {
+                Ok(()) | Err(StorageError::NotFound { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let report = self.audit(auditor, files, started.elapsed()).await?;
+        for (fid, index, node) in &report.repaired {
+            tracing::warn!(%fid, index, %node, "what a node could not prove was rebuilt elsewhere");
+        }
+        for (fid, why) in &report.unrepaired {
+            tracing::error!(%fid, why, "what a node could not prove could not be rebuilt");
         }
         Ok(())
     }

@@ -8,9 +8,10 @@ use futures::StreamExt;
 use super::testing::{COUNTRIES, Fault, Nodes, config};
 use super::*;
 use crate::contract::{GEOMETRY, bytes, options, signer};
-use crate::http::auth::RequestSigner;
+use crate::http::auth::{Access, RequestSigner};
 use crate::location::LocationPolicy;
-use crate::podr2::{AuditConfig, Auditor, TaggingKey};
+use crate::node::HttpTagger;
+use crate::podr2::{AuditConfig, Auditor};
 use crate::store::ObjectStore;
 
 const OBJECT: usize = 3 * 4096 - 300;
@@ -425,23 +426,6 @@ async fn equal_fragments_of_other_objects_survive_a_delete() {
     assert_eq!(nodes.occupied().await, 0);
 }
 
-struct InProcess(TaggingKey, crate::podr2::PublicKey);
-
-#[async_trait]
-impl Tagger for InProcess {
-    fn public(&self) -> &crate::podr2::PublicKey {
-        &self.1
-    }
-
-    async fn tag(
-        &self,
-        fragment: ContentHash,
-        bytes: bytes::Bytes,
-    ) -> Result<crate::podr2::TagSet, StorageError> {
-        Ok(self.0.tag(fragment, &bytes, GEOMETRY.fragment(), &[3; 32]))
-    }
-}
-
 #[tokio::test]
 async fn nodes_that_cannot_prove_lose_their_fragments() {
     let key = crate::podr2::testing::key();
@@ -454,7 +438,23 @@ async fn nodes_that_cannot_prove_lose_their_fragments() {
         .await
         .unwrap()
         .fid;
-    let tagger = InProcess(key, public.clone());
+    // The tagger is behind HTTP, as the process is.
+    let store_key: Arc<dyn RequestSigner> = Arc::new(signer(5));
+    let access = Access::Only(vec![store_key.account()]);
+    let router = crate::node::tagger::router(key, GEOMETRY, access);
+    let mut stops = Vec::new();
+    let url = crate::contract::serving(&mut stops, |listener, stopped| {
+        crate::server::serve_router(router, listener, Default::default(), stopped)
+    })
+    .await;
+    let stranger: Arc<dyn RequestSigner> = Arc::new(signer(6));
+    let stranger = HttpTagger::new(&url, public.clone(), stranger).unwrap();
+    let error = nodes.store.tag(fid, &stranger).await.unwrap_err();
+    assert!(
+        matches!(error, StorageError::NoPermission { .. }),
+        "{error:?}"
+    );
+    let tagger = HttpTagger::new(&url, public.clone(), store_key).unwrap();
     let tagged = nodes.store.tag(fid, &tagger).await.unwrap();
     // The last data fragment is zeros.
     assert_eq!(tagged, 11);
@@ -503,4 +503,13 @@ async fn nodes_that_cannot_prove_lose_their_fragments() {
     assert_eq!(read(&nodes.store, fid).await.unwrap(), object);
     let report = nodes.store.repair(fid).await.unwrap();
     assert_eq!((report.restored, report.moved.len()), (0, 0));
+    // What moved is tagged for its new node, and proven there.
+    assert_eq!(nodes.store.tag(fid, &tagger).await.unwrap(), 1);
+    nodes.store.watch(&mut auditor, fid, later).await.unwrap();
+    let report = nodes
+        .store
+        .audit(&mut auditor, &[fid], later)
+        .await
+        .unwrap();
+    assert_eq!((report.proven, report.failed), (1, 0));
 }
