@@ -3,6 +3,7 @@
 //! Every flag can be given as `AI_LINK_…` in the environment; a flag wins over the environment, the
 //! environment over the file, the file over the default.
 
+mod data;
 mod plan;
 
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use ai_link_wire::{DealerSeat, Level};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use data::{DataCommand, Fsck, Get, GrantArgs, Put, Revoke, Storage, StorageCommand};
 pub(crate) use plan::{Explain, FheArgs, KeptTables, PlanArgs, PlannedLevel, RateSource};
 
 /// Exit codes, as `--help` documents them.
@@ -81,8 +83,15 @@ pub(crate) enum Command {
     Gateway(Daemon),
     /// Run the embedded chain
     Chain(Daemon),
-    /// Run the embedded store
-    Storage(Daemon),
+    /// Run the embedded store, or look after it
+    Storage(Storage),
+    /// Run a storage node
+    StorageNode(Daemon),
+    /// Run a tagger: it alone holds the key with which fragments are tagged, to be proven later
+    StorageTagger(Daemon),
+    /// Data: put, get, grant, revoke, locate
+    #[command(subcommand)]
+    Data(DataCommand),
 }
 
 /// A process that serves until it is asked to stop (SIGTERM or Ctrl-C).
@@ -138,6 +147,9 @@ pub(crate) struct DevUp {
         value_name = "ADDR"
     )]
     pub(crate) gateway: SocketAddr,
+    /// Storage nodes, each a process of its own: 12 or more, or 0 for one store in one directory
+    #[arg(long, env = "AI_LINK_STORAGE_NODES", default_value_t = 0, value_parser = storage_nodes)]
+    pub(crate) storage_nodes: u16,
     /// Publish the two models of benchmarks/models once the network is up
     #[arg(long, env = "AI_LINK_WITH_MODELS")]
     pub(crate) with_models: bool,
@@ -152,6 +164,13 @@ pub(crate) struct DevUp {
         value_name = "SIZE"
     )]
     pub(crate) pools: ai_link_wire::Bytes,
+}
+
+fn storage_nodes(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(count @ (0 | 12..=64)) => Ok(count),
+        _ => Err("give 0, or 12 to 64: twelve fragments go to twelve nodes".to_owned()),
+    }
 }
 
 #[derive(Debug, Subcommand)]

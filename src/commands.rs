@@ -3,6 +3,7 @@
 mod balance;
 mod context;
 mod daemon;
+mod data;
 mod demo;
 mod dev;
 mod doctor;
@@ -13,7 +14,7 @@ mod model;
 mod oip;
 mod receipt;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, StorageCommand};
 use crate::output::{Failure, Output};
 
 pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
@@ -31,6 +32,13 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Coordinator(args) => daemon::coordinator(args).await,
         Command::Gateway(args) => daemon::gateway(args).await,
         Command::Chain(args) => daemon::chain(args).await,
-        Command::Storage(args) => daemon::storage(args).await,
+        Command::Storage(args) => match (args.command, args.daemon) {
+            (Some(StorageCommand::Fsck(args)), _) => daemon::fsck(args, output).await,
+            (None, Some(args)) => daemon::storage(args).await,
+            (None, None) => Err(Failure::usage("give --config")),
+        },
+        Command::StorageNode(args) => daemon::storage_node(args).await,
+        Command::StorageTagger(args) => daemon::storage_tagger(args).await,
+        Command::Data(command) => data::run(global, command, output).await,
     }
 }

@@ -6,6 +6,7 @@
 mod export;
 mod fhe;
 mod mpc;
+mod storage;
 
 use std::io;
 use std::process::ExitCode;
@@ -27,6 +28,11 @@ enum Command {
     Mpc(mpc::Options),
     /// Inference on encrypted records by one worker.
     Fhe(fhe::Options),
+    /// Coding, hashing, storing and proving.
+    Storage(storage::Options),
+    /// One storage node: started by `storage`.
+    #[command(hide = true)]
+    StorageNode(storage::NodeOptions),
     /// Writes a model of the zoo as an ONNX file.
     Onnx(export::Options),
     /// One party of it: started by `mpc`.
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Mpc(options) => mpc::run(&options),
         Command::Fhe(options) => fhe::run(&options),
+        Command::Storage(options) => storage::run(&options),
+        Command::StorageNode(options) => storage::run_node(&options),
         Command::Onnx(options) => export::run(&options),
         Command::MpcParty(options) => mpc::run_party(&options),
     };

@@ -3,13 +3,17 @@
 use std::fs;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 
+use ai_link_storage::{RequestSigner, SignWith, StorageConfig};
+use ai_link_wire::Identity;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::Daemon;
+use crate::cli::{Daemon, Fsck};
 use crate::dev::layout::Ready;
-use crate::output::{Failure, chain as causes};
+use crate::output::{Failure, Output, chain as causes};
 
 pub(super) async fn worker(args: Daemon) -> Result<(), Failure> {
     let config: ai_link_worker::WorkerConfig = load(&args.config)?;
@@ -77,9 +81,91 @@ pub(super) async fn storage(args: Daemon) -> Result<(), Failure> {
     let ready = |address: std::net::SocketAddr| {
         announce(&args, "storage", vec![format!("http://{address}")], None);
     };
-    ai_link_storage::run(config, ready, stopped()?)
+    let signer = storage_signer(&config)?;
+    ai_link_storage::run(config, signer, ready, stopped()?)
         .await
         .map_err(Failure::failed)
+}
+
+pub(super) async fn storage_node(args: Daemon) -> Result<(), Failure> {
+    let config: ai_link_storage::node::NodeConfig = load(&args.config)?;
+    let account = config.account.to_string();
+    let ready = |address: std::net::SocketAddr| {
+        let addresses = vec![format!("http://{address}")];
+        announce(&args, "storage-node", addresses, Some(account));
+    };
+    ai_link_storage::node::run_node(config, ready, stopped()?)
+        .await
+        .map_err(Failure::failed)
+}
+
+pub(super) async fn storage_tagger(args: Daemon) -> Result<(), Failure> {
+    let config: ai_link_storage::node::TaggerConfig = load(&args.config)?;
+    let ready = |address: std::net::SocketAddr, key: &ai_link_storage::podr2::PublicKey| {
+        let (addresses, signer) = (vec![format!("http://{address}")], key.signer().to_string());
+        announce(&args, "storage-tagger", addresses, Some(signer));
+    };
+    ai_link_storage::node::run_tagger(config, ready, stopped()?)
+        .await
+        .map_err(Failure::failed)
+}
+
+/// `ai-link storage fsck`: what nodes keep for nothing goes, and what they lost is rebuilt if asked.
+pub(super) async fn fsck(args: Fsck, output: &Output) -> Result<(), Failure> {
+    let config: ai_link_storage::StorageConfig = load(&args.config)?;
+    let signer = storage_signer(&config)?;
+    let StorageConfig {
+        data,
+        nodes,
+        limits,
+        ..
+    } = &config;
+    if nodes.is_empty() {
+        // One directory is swept whenever it is opened.
+        let store = ai_link_storage::StoreConfig::default();
+        let store = ai_link_storage::EmbeddedStore::open(data.clone(), store).await;
+        let occupied = store.map_err(Failure::failed)?.occupied();
+        let result = json!({ "occupied_bytes": occupied });
+        return output.result(&result, |_| format!("swept; {occupied} bytes in use"));
+    }
+    let opened = ai_link_storage::open_spread(data, nodes, signer, limits).await;
+    let store = opened.map_err(Failure::failed)?;
+    let report = store.fsck().await.map_err(Failure::failed)?;
+    let mut repaired = Vec::new();
+    if args.repair {
+        for fid in &report.lacking {
+            store.repair(*fid).await.map_err(Failure::failed)?;
+            repaired.push(fid.to_string());
+        }
+    }
+    let lacking: Vec<_> = report.lacking.iter().map(ToString::to_string).collect();
+    let unreachable: Vec<_> = report.unreachable.iter().map(ToString::to_string).collect();
+    let result = json!({
+        "files": report.files, "released": report.leaked, "lacking": lacking,
+        "repaired": repaired, "unreachable_nodes": unreachable,
+    });
+    output.result(&result, |_| {
+        format!(
+            "{} files; released {} that no file needs; {} lack fragments, {} repaired; {} nodes do \
+             not answer",
+            report.files,
+            report.leaked,
+            lacking.len(),
+            repaired.len(),
+            unreachable.len()
+        )
+    })
+}
+
+/// The key that the configuration names, for writes to storage nodes.
+fn storage_signer(config: &StorageConfig) -> Result<Option<Arc<dyn RequestSigner>>, Failure> {
+    let Some(path) = &config.identity else {
+        return Ok(None);
+    };
+    let identity = Identity::load(path).map_err(Failure::failed)?;
+    let account = ai_link_storage::Account(identity.account().0);
+    let signer = SignWith::new(account, move |message: &[u8]| identity.sign(message).0);
+    Ok(Some(Arc::new(signer)))
 }
 
 /// Reads a configuration file. What is wrong with it is the operator's to mend: exit code 2.

@@ -51,6 +51,7 @@ pub(super) async fn run(global: &Global, args: Demo, output: &Output) -> Result<
     let plan = Plan {
         seed: args.seed.clone(),
         workers: args.workers,
+        storage_nodes: 0,
         gateway: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         capture: true,
         // Each request is to show all that it moves.

@@ -43,6 +43,7 @@ async fn start(global: &Global, args: DevUp, output: &Output) -> Result<(), Fail
     let plan = Plan {
         seed: args.seed,
         workers: args.workers,
+        storage_nodes: args.storage_nodes,
         gateway: args.gateway,
         capture: args.capture,
         pools: args.pools,

@@ -12,6 +12,8 @@ use ai_link_coordinator::CoordinatorConfig;
 use ai_link_devchain::{DevChainConfig, Endowment};
 use ai_link_registry::{Registry, RegistryClient};
 use ai_link_storage::StorageConfig;
+use ai_link_storage::location::{Evidence, Site};
+use ai_link_storage::node::{NodeConfig, NodeEntry};
 use ai_link_wire::{Bytes, DealerSeat, Identity, Level, Multiaddr, PeerId, Planck};
 use ai_link_worker::device::DeviceKind;
 use ai_link_worker::{Part, WorkerConfig};
@@ -44,6 +46,8 @@ pub(crate) struct Plan {
     /// All keys are derived from it.
     pub(crate) seed: String,
     pub(crate) workers: u16,
+    /// Zero for a store that keeps all fragments itself.
+    pub(crate) storage_nodes: u16,
     /// Where the gateway serves HTTP.
     pub(crate) gateway: SocketAddr,
     /// Whether processes write down, decrypted, what they see.
@@ -83,6 +87,15 @@ impl Starter<'_> {
     async fn up(&mut self) -> Result<Network, Failure> {
         fs::create_dir_all(self.dir.root().join("keys")).map_err(Failure::failed)?;
         let chain = self.start("chain", "chain", &self.chain()?)?;
+        let mut children = Vec::new();
+        for i in 0..self.plan.storage_nodes {
+            let name = storage_node_name(i);
+            let config = self.storage_node(i)?;
+            children.push((name.clone(), self.spawn(&name, "storage-node", &config)?));
+        }
+        for (name, child) in children {
+            self.wait(&name, child)?;
+        }
         let storage = self.start("storage", "storage", &self.storage()?)?;
         let (chain, storage) = (first(&chain)?, first(&storage)?);
         let coordinator = self.start("coordinator", "coordinator", &self.coordinator(&chain)?)?;
@@ -155,10 +168,35 @@ impl Starter<'_> {
     }
 
     fn storage(&self) -> Result<StorageConfig, Failure> {
-        Ok(StorageConfig::new(
-            self.address("storage")?,
-            self.dir.data("storage"),
-        ))
+        let mut config = StorageConfig::new(self.address("storage")?, self.dir.data("storage"));
+        config.site = Some(storage_site(0)?);
+        for i in 0..self.plan.storage_nodes {
+            let name = storage_node_name(i);
+            config.identity = Some(self.dir.key("storage"));
+            config.nodes.push(NodeEntry {
+                account: self.storage_account(&name)?,
+                url: format!("http://{}", self.address(&name)?),
+                site: storage_site(i)?,
+            });
+        }
+        Ok(config)
+    }
+
+    fn storage_node(&self, index: u16) -> Result<NodeConfig, Failure> {
+        let name = storage_node_name(index);
+        Ok(NodeConfig {
+            listen: self.address(&name)?,
+            data: self.dir.data(&name),
+            account: self.storage_account(&name)?,
+            accounts: vec![self.storage_account("storage")?],
+            site: storage_site(index)?,
+            tagger: None,
+            limits: Default::default(),
+        })
+    }
+
+    fn storage_account(&self, name: &str) -> Result<ai_link_storage::Account, Failure> {
+        Ok(ai_link_storage::Account(self.key(name)?.account().0))
     }
 
     fn coordinator(&self, chain: &str) -> Result<CoordinatorConfig, Failure> {
@@ -355,6 +393,26 @@ pub(crate) async fn wait_for_workers(network: &Network, workers: u16) -> Result<
 
 pub(crate) fn worker_name(index: u16) -> String {
     format!("worker-{index}")
+}
+
+fn storage_node_name(index: u16) -> String {
+    format!("storage-node-{index}")
+}
+
+/// Made-up sites, three of four in the European Union.
+fn storage_site(index: u16) -> Result<Site, Failure> {
+    let (country, region) = [
+        ("DE", "eu-central"),
+        ("FR", "eu-west"),
+        ("SE", "eu-north"),
+        ("US", "us-east"),
+    ][usize::from(index % 4)];
+    Ok(Site {
+        country: country.parse().map_err(Failure::failed)?,
+        region: Some(region.parse().map_err(Failure::failed)?),
+        position: None,
+        evidence: Evidence::SelfDeclared,
+    })
 }
 
 pub(crate) fn operator_name(index: u16) -> String {

@@ -12,7 +12,8 @@ const SUBSTRATE_PREFIX: u16 = 42;
 /// SS58 prefix of CESS accounts (they begin with `cX`), accepted when one is read.
 const CESS_PREFIX: u16 = 11_330;
 
-/// An account: an ed25519 public key. Written as SS58 with prefix 42; read with prefix 42 or 11330.
+/// An account: an ed25519 or sr25519 public key. Written as SS58 with prefix 42; read with prefix 42
+/// or 11330.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Account(pub [u8; 32]);
 

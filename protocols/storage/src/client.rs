@@ -8,8 +8,9 @@
 //! such a gateway all the same; of larger ones, the last segment is withheld until all segments
 //! together make up the fid, and ranges are refused with [`StorageError::SegmentsUnknown`].
 
-mod get;
+pub(crate) mod get;
 mod put;
+mod resume;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
+use crate::bank::{FileBank, wait_active};
 use crate::error::StorageError;
 use crate::fid::{Fid, FidRule};
 use crate::http::auth::{ACCOUNT, RequestSigner, sign_request};
@@ -58,6 +60,10 @@ pub struct HttpStoreConfig {
     pub upload_timeout: Duration,
     /// The largest object in bytes that is sent or fetched.
     pub max_object: u64,
+    /// Bytes of a chunk of a resumable upload.
+    pub chunk: usize,
+    /// How long the chain may take to say that an object is active, once it is sent.
+    pub active_within: Duration,
     pub(crate) geometry: Geometry,
 }
 
@@ -69,6 +75,8 @@ impl Default for HttpStoreConfig {
             idle_timeout: Duration::from_secs(60),
             upload_timeout: Duration::from_secs(3600),
             max_object: (geometry.segment() * MAX_SEGMENTS) as u64,
+            chunk: 32 << 20,
+            active_within: Duration::from_secs(600),
             geometry,
         }
     }
@@ -81,6 +89,7 @@ pub struct HttpStore {
     base: Url,
     config: HttpStoreConfig,
     signer: Option<Arc<dyn RequestSigner>>,
+    bank: Option<Arc<dyn FileBank>>,
 }
 
 impl HttpStore {
@@ -121,6 +130,7 @@ impl HttpStore {
             base,
             config,
             signer: None,
+            bank: None,
         })
     }
 
@@ -130,6 +140,26 @@ impl HttpStore {
         Self {
             signer: Some(Arc::new(signer)),
             ..self
+        }
+    }
+
+    /// The same store, for which an object is stored only when the chain says that it is active. A
+    /// DeOSS gateway answers with a fid long before; the embedded store answers when it is active.
+    #[must_use]
+    pub fn with_bank(self, bank: Arc<dyn FileBank>) -> Self {
+        Self {
+            bank: Some(bank),
+            ..self
+        }
+    }
+
+    /// Waits until the chain says that a file is stored, if there is a chain to ask.
+    async fn active(&self, fid: Fid) -> Result<(), StorageError> {
+        match &self.bank {
+            Some(bank) => wait_active(&**bank, fid, self.config.active_within)
+                .await
+                .map(drop),
+            None => Ok(()),
         }
     }
 
@@ -337,6 +367,7 @@ impl ObjectStore for HttpStore {
                     index: index as u8,
                     hash: fragment.hash,
                     node: batch.account.clone(),
+                    site: batch.site.clone(),
                     state: fragment.state,
                 });
             }
@@ -359,7 +390,7 @@ impl fmt::Debug for HttpStore {
 }
 
 /// What an error of [`with_idle_limit`] around a response means.
-fn read_error(error: std::io::Error, after: Duration) -> StorageError {
+pub(crate) fn read_error(error: std::io::Error, after: Duration) -> StorageError {
     if error.kind() == std::io::ErrorKind::TimedOut {
         return StorageError::TimedOut {
             what: "go on answering",

@@ -2,19 +2,28 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::account::Account;
+use crate::bank::EmbeddedBank;
 use crate::embedded::{EmbeddedStore, OpenError, StoreConfig};
-use crate::http::auth::{Access, Ed25519Authorizer};
+use crate::error::StorageError;
+use crate::http::auth::{Access, RequestSigner, SignatureAuthorizer};
+use crate::layout::FRAGMENTS;
+use crate::location::Site;
+use crate::node::{HttpNode, HttpNodeConfig, HttpTagger, NodeEntry, StorageNode, TaggerEntry};
+use crate::podr2::AuditConfig;
 use crate::server::{ServerConfig, serve};
+use crate::spread::{SpreadConfig, SpreadStore};
 
 /// Configuration of a storage process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StorageConfig {
     /// Where to listen; port 0 takes a free one. There is no TLS: beyond one machine put a proxy in
@@ -28,9 +37,39 @@ pub struct StorageConfig {
     /// Whose objects are taken; anybody's who signs if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Vec<Account>>,
+    /// The key that writes to `nodes` are signed with, a file that whoever starts this process reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
+    /// Where this process is; without it, objects with a location policy are refused (unless they go
+    /// to `nodes`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Site>,
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: StorageLimits,
+    /// How nodes are made to prove what they have; they are not if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditEntry>,
+    /// The storage nodes that fragments go to, 12 or more; if left out, this process keeps them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeEntry>,
+}
+
+/// How storage nodes are made to prove what they have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditEntry {
+    /// Where the tagger is.
+    pub tagger_url: String,
+    /// How often each fragment is challenged, in seconds.
+    #[serde(default = "default_audit_interval")]
+    pub interval_s: u64,
+    /// The tagger's public key.
+    pub tagger: TaggerEntry,
+}
+
+fn default_audit_interval() -> u64 {
+    AuditConfig::default().interval.as_secs()
 }
 
 /// Limits of a storage process.
@@ -66,6 +105,21 @@ pub enum RunError {
         #[source]
         source: io::Error,
     },
+    /// There are too few storage nodes.
+    #[error("{0} storage nodes are configured: twelve fragments need 12 at least")]
+    FewNodes(usize),
+    /// Storage nodes are configured and no key to sign with.
+    #[error("storage nodes are configured and no identity: writes to them must be signed")]
+    NoIdentity,
+    /// The storage nodes cannot be used.
+    #[error("the storage nodes cannot be used")]
+    Nodes(#[source] StorageError),
+    /// The tagger's secret key cannot be used.
+    #[error("the tagger's key cannot be used")]
+    TaggingKey(#[source] crate::podr2::KeyError),
+    /// The key of a tagger makes no sense.
+    #[error("the tagger's modulus must be 512 hexadecimal digits of an odd number of 2048 bits")]
+    Tagger,
     /// A limit is zero, so that nothing could ever be done.
     #[error("the limit {0} is zero: nothing could ever be done")]
     Zero(&'static str),
@@ -82,7 +136,11 @@ impl StorageConfig {
             data: data.into(),
             node: default_node(),
             accounts: None,
+            site: None,
+            identity: None,
             limits: StorageLimits::default(),
+            audit: None,
+            nodes: Vec::new(),
         }
     }
 }
@@ -103,13 +161,14 @@ impl Default for StorageLimits {
 }
 
 /// Runs a storage process until `shutdown` ends. Calls `ready` with the address once requests are
-/// taken.
+/// taken. `signer` has the key that the configuration names.
 ///
 /// # Errors
 ///
 /// See [`RunError`]; all of them come before `ready` is called.
 pub async fn run(
     config: StorageConfig,
+    signer: Option<Arc<dyn RequestSigner>>,
     ready: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
@@ -118,7 +177,11 @@ pub async fn run(
         data,
         node,
         accounts,
+        site,
+        identity: _,
         limits,
+        audit,
+        nodes,
     } = config;
     for (limit, value) in [
         ("max_connections", limits.max_connections as u64),
@@ -131,18 +194,8 @@ pub async fn run(
             return Err(RunError::Zero(limit));
         }
     }
-    let store = StoreConfig {
-        max_object: limits.max_object_bytes,
-        capacity: limits.capacity_bytes,
-        max_puts: limits.max_uploads,
-        node,
-        ..StoreConfig::default()
-    };
-    let store = EmbeddedStore::open(data, store).await?;
     let failed = |source| RunError::Listen { listen, source };
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let access = accounts.map_or(Access::Anyone, Access::Only);
+    let access = SignatureAuthorizer::new(accounts.map_or(Access::Anyone, Access::Only));
     let server = ServerConfig {
         max_connections: limits.max_connections,
         max_uploads: limits.max_uploads,
@@ -151,18 +204,97 @@ pub async fn run(
         idle_timeout: Duration::from_millis(limits.idle_timeout_ms),
         ..ServerConfig::default()
     };
-    tracing::info!(%address, occupied = store.occupied(), "storage is ready");
-    ready(address);
-    serve(
-        store,
-        Ed25519Authorizer::new(access),
-        listener,
-        server,
-        shutdown,
-    )
-    .await;
+    if nodes.is_empty() {
+        let store = StoreConfig {
+            max_object: limits.max_object_bytes,
+            capacity: limits.capacity_bytes,
+            max_puts: limits.max_uploads,
+            node,
+            site,
+            ..StoreConfig::default()
+        };
+        let store = EmbeddedStore::open(data, store).await?;
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, occupied = store.occupied(), "storage is ready");
+        ready(address);
+        serve(store, access, listener, server, shutdown).await;
+    } else {
+        let store = spread(&data, &nodes, signer.clone(), &limits).await?;
+        let auditing = auditing(&store, audit, signer)?;
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        tracing::info!(%address, nodes = nodes.len(), "storage is ready");
+        ready(address);
+        serve(store.clone(), access, listener, server, shutdown).await;
+        drop(auditing);
+        store.settle().await;
+    }
     tracing::info!("storage stopped");
     Ok(())
+}
+
+/// Starts to audit; that ends when what this returns is dropped.
+fn auditing(
+    store: &SpreadStore,
+    audit: Option<AuditEntry>,
+    signer: Option<Arc<dyn RequestSigner>>,
+) -> Result<JoinSet<()>, RunError> {
+    let mut tasks = JoinSet::new();
+    let Some(audit) = audit else {
+        return Ok(tasks);
+    };
+    let signer = signer.ok_or(RunError::NoIdentity)?;
+    let key = audit.tagger.key()?;
+    let tagger = HttpTagger::new(&audit.tagger_url, key, signer).map_err(RunError::Nodes)?;
+    let interval = Duration::from_secs(audit.interval_s.max(1));
+    let config = AuditConfig {
+        interval,
+        retry: (interval / 10).max(Duration::from_secs(1)),
+        ..AuditConfig::default()
+    };
+    let pause = (interval / 10).clamp(Duration::from_secs(1), Duration::from_secs(60));
+    let store = store.clone();
+    tasks.spawn(async move { store.keep_proven(&tagger, config, pause).await });
+    Ok(tasks)
+}
+
+/// The store over the nodes of a configuration, with its record of files in `data`.
+///
+/// # Errors
+///
+/// See [`RunError`].
+pub async fn spread(
+    data: &Path,
+    nodes: &[NodeEntry],
+    signer: Option<Arc<dyn RequestSigner>>,
+    limits: &StorageLimits,
+) -> Result<SpreadStore, RunError> {
+    if nodes.len() < FRAGMENTS {
+        return Err(RunError::FewNodes(nodes.len()));
+    }
+    let signer = signer.ok_or(RunError::NoIdentity)?;
+    let mut members: Vec<(Arc<dyn StorageNode>, Site)> = Vec::with_capacity(nodes.len());
+    for NodeEntry { account, url, site } in nodes {
+        let config = HttpNodeConfig::default();
+        let node =
+            HttpNode::new(url, *account, Arc::clone(&signer), config).map_err(RunError::Nodes)?;
+        members.push((Arc::new(node), site.clone()));
+    }
+    std::fs::create_dir_all(data).map_err(|source| {
+        RunError::Nodes(StorageError::Io {
+            doing: "made its directory",
+            source,
+        })
+    })?;
+    let bank = EmbeddedBank::open(&data.join("files.redb"))?;
+    let config = SpreadConfig {
+        max_object: limits.max_object_bytes,
+        ..SpreadConfig::default()
+    };
+    SpreadStore::open(Arc::new(bank), members, config)
+        .await
+        .map_err(RunError::Nodes)
 }
 
 fn default_node() -> String {
@@ -208,6 +340,7 @@ mod tests {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let running = tokio::spawn(run(
             config,
+            None,
             move |address| ready.send(address).unwrap(),
             async move { stopped.await.unwrap() },
         ));
@@ -240,13 +373,13 @@ mod tests {
         let mut config = StorageConfig::new(([127, 0, 0, 1], 0).into(), dir.path());
         config.limits.max_uploads = 0;
         let not_ready = |_| panic!("it must not start");
-        let error = run(config.clone(), not_ready, std::future::pending())
+        let error = run(config.clone(), None, not_ready, std::future::pending())
             .await
             .unwrap_err();
         assert!(matches!(error, RunError::Zero("max_uploads")), "{error:?}");
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         config = StorageConfig::new(taken.local_addr().unwrap(), dir.path());
-        let error = run(config, not_ready, std::future::pending())
+        let error = run(config, None, not_ready, std::future::pending())
             .await
             .unwrap_err();
         assert!(matches!(error, RunError::Listen { .. }), "{error:?}");

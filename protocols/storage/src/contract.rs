@@ -1,22 +1,35 @@
 //! What every [`ObjectStore`] must do. Each kind of store runs all of it.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::{Arc, Mutex};
+
 use ed25519_dalek::{Signer, SigningKey};
+use futures::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::account::Account;
+use crate::bank::{Declared, EmbeddedBank, FileBank, FileRecord, FileState};
 use crate::client::{HttpStore, HttpStoreConfig};
 use crate::embedded::{Durability, EmbeddedStore, StoreConfig};
 use crate::error::StorageError;
-use crate::fid::{Fid, FidRule};
-use crate::http::auth::{Ed25519Authorizer, RequestSigner, SignWith};
+use crate::fid::{ContentHash, Fid, FidRule};
+use crate::http::auth::{Access, RequestSigner, SignWith, SignatureAuthorizer};
 use crate::layout::{FRAGMENTS, FidHasher, Geometry};
-use crate::object::{ByteRange, Deleted, FragmentState, Page, PutOptions};
-use crate::server::{ServerConfig, serve};
-use crate::store::ObjectStore;
-use crate::stream::ByteSource;
+use crate::node::{self, HttpNode, HttpNodeConfig, StorageNode};
+use crate::object::{
+    ByteRange, Deleted, FragmentLocation, FragmentState, ListedObject, ObjectInfo, Owner, Page,
+    PutOptions, Stored,
+};
+use crate::podr2::FragmentKey;
+use crate::retriever::testing::{self as cd2n, Mishaps};
+use crate::retriever::{RetrieverConfig, RetrieverStore};
+use crate::server::{ServerConfig, serve, serve_router};
+use crate::spread::SpreadStore;
+use crate::spread::testing::{Nodes, config as spread_config, site};
+use crate::store::{AccountStore as _, ObjectStore};
+use crate::stream::{ByteSource, ObjectStream};
 
 /// Fragments of 1 KiB, segments of 4 KiB.
 pub(crate) const GEOMETRY: Geometry = Geometry::with_fragment(1 << 10);
@@ -81,7 +94,7 @@ impl Bench {
             };
             serve(
                 served,
-                Ed25519Authorizer::default(),
+                SignatureAuthorizer::default(),
                 listener,
                 server,
                 stopped,
@@ -105,6 +118,206 @@ impl Bench {
     }
 }
 
+/// Twelve nodes in this process, which have as much room together as the other stores.
+async fn spread() -> Nodes {
+    Nodes::with(12, spread_config(GEOMETRY), CAPACITY / 12, None).await
+}
+
+/// A spread store over nodes behind HTTP, itself behind HTTP.
+struct Served {
+    url: String,
+    _stop: Vec<oneshot::Sender<()>>,
+    _dir: TempDir,
+}
+
+impl Served {
+    /// Serves the nodes, and a store over them.
+    async fn new(nodes: &Nodes) -> Self {
+        let key: Arc<dyn RequestSigner> = Arc::new(signer(99));
+        let mut stops = Vec::new();
+        let mut members: Vec<(Arc<dyn StorageNode>, _)> = Vec::new();
+        for (index, fickle) in nodes.nodes.iter().enumerate() {
+            let access = Access::Only(vec![key.account()]);
+            let router = node::server::router(fickle.node.clone(), GEOMETRY, access, 4);
+            let url = serving(&mut stops, |listener, stopped| {
+                serve_router(router, listener, ServerConfig::default(), stopped)
+            })
+            .await;
+            let config = HttpNodeConfig {
+                geometry: GEOMETRY,
+                ..HttpNodeConfig::default()
+            };
+            let node = HttpNode::new(&url, fickle.account(), key.clone(), config).unwrap();
+            members.push((Arc::new(node), site(index)));
+        }
+        let dir = TempDir::new().unwrap();
+        let bank = EmbeddedBank::open(&dir.path().join("files.redb")).unwrap();
+        let config = spread_config(GEOMETRY);
+        let store = SpreadStore::open(Arc::new(bank), members, config)
+            .await
+            .unwrap();
+        let url = serving(&mut stops, |listener, stopped| {
+            let authorizer = SignatureAuthorizer::default();
+            serve(
+                store,
+                authorizer,
+                listener,
+                ServerConfig::default(),
+                stopped,
+            )
+        })
+        .await;
+        Self {
+            url,
+            _stop: stops,
+            _dir: dir,
+        }
+    }
+
+    fn http(&self) -> HttpStore {
+        let config = HttpStoreConfig {
+            geometry: GEOMETRY,
+            ..HttpStoreConfig::default()
+        };
+        HttpStore::with_config(&self.url, config).unwrap()
+    }
+}
+
+/// A CD2N gateway over a spread store, and the chain that its clients ask.
+pub(crate) struct Retriever {
+    pub(crate) url: String,
+    pub(crate) bank: Arc<dyn FileBank>,
+    pub(crate) mishaps: Arc<Mutex<Mishaps>>,
+    _nodes: Nodes,
+    _stop: Vec<oneshot::Sender<()>>,
+}
+
+/// The chain as clients see it: when a file is deleted there, storage nodes hear of it and drop it.
+struct Heard(EmbeddedBank, SpreadStore);
+
+#[async_trait::async_trait]
+impl FileBank for Heard {
+    async fn declare(&self, f: Fid, r: FileRecord, o: Owner) -> Result<Declared, StorageError> {
+        self.0.declare(f, r, o).await
+    }
+    async fn report(&self, f: Fid, i: u8, n: Account) -> Result<FileState, StorageError> {
+        self.0.report(f, i, n).await
+    }
+    async fn cancel(&self, fid: Fid) -> Result<(), StorageError> {
+        self.0.cancel(fid).await
+    }
+    async fn deals(&self) -> Result<Vec<Fid>, StorageError> {
+        self.0.deals().await
+    }
+    async fn file(&self, fid: Fid) -> Result<Option<FileRecord>, StorageError> {
+        self.0.file(fid).await
+    }
+    async fn deal(&self, fid: Fid) -> Result<Option<FileRecord>, StorageError> {
+        self.0.deal(fid).await
+    }
+    async fn files(&self, after: Option<Fid>, limit: usize) -> Result<Vec<Fid>, StorageError> {
+        self.0.files(after, limit).await
+    }
+    async fn owners(&self, fid: Fid) -> Result<Vec<Owner>, StorageError> {
+        self.0.owners(fid).await
+    }
+    async fn list(&self, o: Account, p: Page) -> Result<Vec<ListedObject>, StorageError> {
+        self.0.list(o, p).await
+    }
+    async fn delete(&self, fid: Fid, owner: Account) -> Result<Deleted, StorageError> {
+        self.1.delete_as(owner, fid).await
+    }
+    async fn restored(&self, f: Fid, i: u8, n: Account) -> Result<(), StorageError> {
+        self.0.restored(f, i, n).await
+    }
+    async fn tagged(&self, n: Account, key: &FragmentKey) -> Result<(), StorageError> {
+        self.0.tagged(n, key).await
+    }
+    async fn tag(&self, n: Account, f: ContentHash) -> Result<Option<FragmentKey>, StorageError> {
+        self.0.tag(n, f).await
+    }
+}
+
+impl Retriever {
+    pub(crate) async fn new() -> Self {
+        let nodes = spread().await;
+        let mishaps = Arc::default();
+        let router = cd2n::router(Arc::new(nodes.store.clone()), Arc::clone(&mishaps));
+        let mut stops = Vec::new();
+        let url = serving(&mut stops, |listener, stopped| {
+            serve_router(router, listener, ServerConfig::default(), stopped)
+        })
+        .await;
+        Self {
+            url,
+            bank: Arc::new(Heard(nodes.bank.clone(), nodes.store.clone())),
+            mishaps,
+            _nodes: nodes,
+            _stop: stops,
+        }
+    }
+
+    pub(crate) fn config(&self) -> RetrieverConfig {
+        RetrieverConfig {
+            geometry: GEOMETRY,
+            chunk: 8 << 10,
+            max_object: MAX_OBJECT,
+            ..RetrieverConfig::default()
+        }
+    }
+
+    pub(crate) fn store(&self, seed: u8) -> RetrieverStore {
+        let signer = Arc::new(signer(seed));
+        RetrieverStore::new(&self.url, self.config(), signer, self.bank.clone()).unwrap()
+    }
+
+    /// The same, for tests that do not care by which rule fids are computed.
+    fn by_its_rule(&self, seed: u8) -> ByItsRule {
+        ByItsRule(self.store(seed))
+    }
+}
+
+struct ByItsRule(RetrieverStore);
+
+#[async_trait::async_trait]
+impl ObjectStore for ByItsRule {
+    async fn put(&self, source: ByteSource<'_>, o: PutOptions) -> Result<Stored, StorageError> {
+        let options = PutOptions {
+            rule: FidRule::Retriever,
+            ..o
+        };
+        self.0.put(source, options).await
+    }
+    async fn get(&self, f: Fid, range: Option<ByteRange>) -> Result<ObjectStream, StorageError> {
+        self.0.get(f, range).await
+    }
+    async fn stat(&self, fid: Fid) -> Result<ObjectInfo, StorageError> {
+        self.0.stat(fid).await
+    }
+    async fn list(&self, page: Page) -> Result<Vec<ListedObject>, StorageError> {
+        self.0.list(page).await
+    }
+    async fn delete(&self, fid: Fid) -> Result<Deleted, StorageError> {
+        self.0.delete(fid).await
+    }
+    async fn locate(&self, fid: Fid) -> Result<Vec<FragmentLocation>, StorageError> {
+        self.0.locate(fid).await
+    }
+}
+
+/// Runs a server on a free port until its stop is dropped; gives its URL.
+pub(crate) async fn serving<F: Future<Output = ()> + Send + 'static>(
+    stops: &mut Vec<oneshot::Sender<()>>,
+    server: impl FnOnce(TcpListener, BoxFuture<'static, ()>) -> F,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    stops.push(stop);
+    tokio::spawn(server(listener, Box::pin(async { drop(stopped.await) })));
+    url
+}
+
 /// The same tests for every kind of store: a function that makes two handles of one store, for two
 /// accounts.
 macro_rules! contract {
@@ -119,6 +332,40 @@ macro_rules! contract {
                         bench.embedded.for_owner(super::signer(seed).account())
                     };
                     super::$test(&store(1), &store(2)).await;
+                }
+            )*
+        }
+
+        mod spread {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    use super::RequestSigner;
+                    let nodes = super::spread().await;
+                    let store = |seed| nodes.store.for_owner(super::signer(seed).account());
+                    super::$test(&store(1), &store(2)).await;
+                }
+            )*
+        }
+
+        mod spread_over_http {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let nodes = super::spread().await;
+                    let served = super::Served::new(&nodes).await;
+                    let store = |seed| served.http().with_signer(super::signer(seed));
+                    super::$test(&store(1), &store(2)).await;
+                }
+            )*
+        }
+
+        mod retriever {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let bench = super::Retriever::new().await;
+                    super::$test(&bench.by_its_rule(1), &bench.by_its_rule(2)).await;
                 }
             )*
         }
@@ -212,7 +459,7 @@ async fn fids_are_those_of_the_layout(store: &dyn ObjectStore, _: &dyn ObjectSto
         let segments = hasher.finish();
         let stored = store.put_bytes(&object, options("object")).await.unwrap();
         assert_eq!(stored.segments, segments);
-        assert_eq!(Some(stored.fid), FidRule::DeOss.fid(&segments));
+        assert!(FidRule::matching(stored.fid, &segments).is_some());
     }
 }
 
@@ -261,7 +508,7 @@ async fn a_full_store_refuses(store: &dyn ObjectStore, _: &dyn ObjectStore) {
         }
     };
     assert!(
-        matches!(error, StorageError::Full { capacity: CAPACITY }),
+        matches!(error, StorageError::Full { capacity } if capacity.abs_diff(CAPACITY) < 100),
         "{error:?}"
     );
     assert_eq!(stored.len(), 3);
@@ -379,7 +626,7 @@ async fn fragments_are_located(store: &dyn ObjectStore, _: &dyn ObjectStore) {
             FragmentState::Present
         };
         assert_eq!(at.state, state, "{at:?}");
-        assert_eq!(at.node, "embedded");
+        assert!(!at.node.is_empty());
     }
 }
 

@@ -15,6 +15,8 @@
 //! **Decay.** Every fragment is hashed when it is read. A missing or damaged one is rebuilt from any
 //! four others of its segment, checked against the recorded hash, and written back.
 //!
+//! One directory is one place: an object's location policy is held against it as a whole.
+//!
 //! Equal fragments are stored once and counted. Fragments of zeros, which is most of what a small
 //! object consists of, are not stored at all.
 
@@ -33,19 +35,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-pub(crate) use self::files::Durability;
-use self::files::Files;
+pub(crate) use self::files::{Content, Durability, Files, StagingDir};
 use self::index::{Index, Release};
-use self::record::ObjectRecord;
+pub(crate) use self::record::{ObjectRecord, SegmentRecord};
 use crate::account::Account;
 use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};
 use crate::layout::{Codec, FRAGMENT_SIZE, Geometry, MAX_SEGMENTS, SEGMENT_SIZE};
+use crate::location::{LocationPolicy, Site};
 use crate::object::{
     ByteRange, Deleted, FragmentLocation, FragmentState, ListedObject, ObjectInfo, Page,
     PutOptions, Stored,
 };
-use crate::store::ObjectStore;
+use crate::store::{AccountStore, OwnedStore};
 use crate::stream::{ByteSource, ObjectStream};
 
 /// Limits of an [`EmbeddedStore`].
@@ -65,6 +67,8 @@ pub struct StoreConfig {
     pub max_reads: usize,
     /// How this store calls itself when asked where fragments are.
     pub node: String,
+    /// Where it is; without a site it takes no objects that have a location policy.
+    pub site: Option<Site>,
     pub(crate) geometry: Geometry,
     pub(crate) durability: Durability,
 }
@@ -77,6 +81,7 @@ impl Default for StoreConfig {
             max_puts: 4,
             max_reads: 4,
             node: "embedded".to_owned(),
+            site: None,
             geometry: Geometry::CESS,
             durability: Durability::Forced,
         }
@@ -139,13 +144,6 @@ pub struct EmbeddedStore {
     inner: Arc<Inner>,
 }
 
-/// An [`EmbeddedStore`] that acts for one account.
-#[derive(Clone, Debug)]
-pub struct OwnedStore {
-    store: EmbeddedStore,
-    owner: Account,
-}
-
 /// What [`EmbeddedStore::repair`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepairReport {
@@ -195,118 +193,12 @@ impl EmbeddedStore {
 
     /// This store, acting for `owner`.
     pub fn for_owner(&self, owner: Account) -> OwnedStore {
-        OwnedStore {
-            store: self.clone(),
-            owner,
-        }
+        OwnedStore::new(Arc::new(self.clone()), owner)
     }
 
     /// Bytes that fragments take on disk.
     pub fn occupied(&self) -> u64 {
         self.inner.occupied.load(Ordering::Relaxed)
-    }
-
-    /// The largest object this store takes.
-    pub fn max_object(&self) -> u64 {
-        self.inner.config.max_object
-    }
-
-    /// As [`ObjectStore::put`], for `owner`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ObjectStore::put`], and [`StorageError::TooManyOwners`].
-    pub async fn put_as(
-        &self,
-        owner: Account,
-        source: ByteSource<'_>,
-        options: PutOptions,
-    ) -> Result<Stored, StorageError> {
-        put::put(&self.inner, owner, source, options).await
-    }
-
-    /// As [`ObjectStore::get`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ObjectStore::get`].
-    pub async fn get(
-        &self,
-        fid: Fid,
-        range: Option<ByteRange>,
-    ) -> Result<ObjectStream, StorageError> {
-        let record = self.record(fid).await?;
-        read::object(&self.inner, fid, record, range)
-    }
-
-    /// As [`ObjectStore::stat`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ObjectStore::stat`].
-    pub async fn stat(&self, fid: Fid) -> Result<ObjectInfo, StorageError> {
-        let inner = Arc::clone(&self.inner);
-        blocking(move || {
-            let record = inner
-                .index
-                .object(fid)?
-                .ok_or(StorageError::NotFound { fid })?;
-            let owners = inner.index.owners(fid)?;
-            let segments = record.segments.iter().map(|segment| segment.hash).collect();
-            Ok(ObjectInfo {
-                fid,
-                size: record.size,
-                segments: Some(segments),
-                owners,
-            })
-        })
-        .await
-    }
-
-    /// As [`ObjectStore::list`], for `owner`.
-    ///
-    /// # Errors
-    ///
-    /// [`StorageError::Index`] only.
-    pub async fn list_of(
-        &self,
-        owner: Account,
-        page: Page,
-    ) -> Result<Vec<ListedObject>, StorageError> {
-        let inner = Arc::clone(&self.inner);
-        blocking(move || inner.index.list(owner, page)).await
-    }
-
-    /// As [`ObjectStore::delete`], for `owner`.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ObjectStore::delete`].
-    pub async fn delete_as(&self, owner: Account, fid: Fid) -> Result<Deleted, StorageError> {
-        let inner = Arc::clone(&self.inner);
-        blocking(move || inner.delete(owner, fid)).await
-    }
-
-    /// As [`ObjectStore::locate`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ObjectStore::locate`].
-    pub async fn locate(&self, fid: Fid) -> Result<Vec<FragmentLocation>, StorageError> {
-        let record = self.record(fid).await?;
-        let inner = Arc::clone(&self.inner);
-        blocking(move || Ok(inner.locate(&record))).await
-    }
-
-    /// One fragment of an object, padded to its full size. [`StorageError::NotFound`] if the object
-    /// has no such fragment.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ObjectStore::get`].
-    pub async fn fragment(&self, fid: Fid, fragment: ContentHash) -> Result<Vec<u8>, StorageError> {
-        let record = self.record(fid).await?;
-        read::fragment(&self.inner, fid, record, fragment).await
     }
 
     /// Reads every fragment of an object and restores those that are missing or damaged.
@@ -332,33 +224,63 @@ impl EmbeddedStore {
 }
 
 #[async_trait]
-impl ObjectStore for OwnedStore {
-    async fn put(
+impl AccountStore for EmbeddedStore {
+    fn max_object(&self) -> u64 {
+        self.inner.config.max_object
+    }
+
+    async fn put_as(
         &self,
+        owner: Account,
         source: ByteSource<'_>,
         options: PutOptions,
     ) -> Result<Stored, StorageError> {
-        self.store.put_as(self.owner, source, options).await
+        put::put(&self.inner, owner, source, options).await
     }
 
     async fn get(&self, fid: Fid, range: Option<ByteRange>) -> Result<ObjectStream, StorageError> {
-        self.store.get(fid, range).await
+        let record = self.record(fid).await?;
+        read::object(&self.inner, fid, record, range)
     }
 
     async fn stat(&self, fid: Fid) -> Result<ObjectInfo, StorageError> {
-        self.store.stat(fid).await
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            let record = inner
+                .index
+                .object(fid)?
+                .ok_or(StorageError::NotFound { fid })?;
+            let owners = inner.index.owners(fid)?;
+            let segments = record.segments.iter().map(|segment| segment.hash).collect();
+            Ok(ObjectInfo {
+                fid,
+                size: record.size,
+                segments: Some(segments),
+                owners,
+            })
+        })
+        .await
     }
 
-    async fn list(&self, page: Page) -> Result<Vec<ListedObject>, StorageError> {
-        self.store.list_of(self.owner, page).await
+    async fn list_of(&self, owner: Account, page: Page) -> Result<Vec<ListedObject>, StorageError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.index.list(owner, page)).await
     }
 
-    async fn delete(&self, fid: Fid) -> Result<Deleted, StorageError> {
-        self.store.delete_as(self.owner, fid).await
+    async fn delete_as(&self, owner: Account, fid: Fid) -> Result<Deleted, StorageError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.delete(owner, fid)).await
     }
 
     async fn locate(&self, fid: Fid) -> Result<Vec<FragmentLocation>, StorageError> {
-        self.store.locate(fid).await
+        let record = self.record(fid).await?;
+        let inner = Arc::clone(&self.inner);
+        blocking(move || Ok(inner.locate(&record))).await
+    }
+
+    async fn fragment(&self, fid: Fid, fragment: ContentHash) -> Result<Vec<u8>, StorageError> {
+        let record = self.record(fid).await?;
+        read::fragment(&self.inner, fid, record, fragment).await
     }
 }
 
@@ -406,6 +328,18 @@ impl Inner {
         self.commit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether an object with this policy may lie here.
+    fn permit(&self, policy: Option<&LocationPolicy>) -> Result<(), StorageError> {
+        let Some(policy) = policy else { return Ok(()) };
+        let refused = |reason: String| StorageError::PolicyNotOffered { reason };
+        let Some(site) = &self.config.site else {
+            return Err(refused("it does not say where it is".to_owned()));
+        };
+        policy
+            .permits(site)
+            .map_err(|error| refused(error.to_string()))
+    }
+
     fn delete(&self, owner: Account, fid: Fid) -> Result<Deleted, StorageError> {
         let _lock = self.commit_lock();
         match self.index.release(fid, owner)? {
@@ -447,6 +381,7 @@ impl Inner {
                     index,
                     hash,
                     node,
+                    site: self.config.site.clone(),
                     state,
                 });
             }
@@ -482,7 +417,7 @@ fn check_limits(config: &StoreConfig) -> Result<(), OpenError> {
 }
 
 /// Runs what blocks (disk, hashing, coding) where blocking is allowed.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
     match tokio::task::spawn_blocking(work).await {

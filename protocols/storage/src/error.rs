@@ -79,6 +79,93 @@ pub enum StorageError {
         /// What is wrong with it.
         what: String,
     },
+    /// A storage node failed.
+    #[error("storage node {node} failed")]
+    Node {
+        /// Which.
+        node: crate::node::NodeId,
+        /// How.
+        #[source]
+        source: crate::node::NodeError,
+    },
+    /// A storage node is not what it was registered as.
+    #[error("storage node {node} is not used: {what}; mend its configuration or its registration")]
+    NodeDiffers {
+        /// Which.
+        node: crate::node::NodeId,
+        /// What differs.
+        what: String,
+    },
+    /// A storage node is configured twice.
+    #[error("storage node {node} is there twice: twelve fragments would not be on twelve nodes")]
+    NodeTwice {
+        /// Which.
+        node: crate::node::NodeId,
+    },
+    /// A storage node is not configured.
+    #[error("storage node {node} is not known to this store")]
+    NodeUnknown {
+        /// Which.
+        node: crate::node::NodeId,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gave no random bytes")]
+    NoEntropy,
+    /// The object was sent, and the chain does not say that it is stored.
+    #[error(
+        "{fid} is not stored: {reported} of 12 storage nodes have reported it, and the chain does \
+         not say that it is active; store it again"
+    )]
+    NotActive {
+        /// Which.
+        fid: Fid,
+        /// How many nodes have it.
+        reported: u32,
+    },
+    /// This node proves nothing because it knows no tagger.
+    #[error("no tagger is configured: nothing can be tagged or proven")]
+    NoTagger,
+    /// An object of this fid is stored with another size: they differ in zeros at their end.
+    #[error(
+        "{fid} is stored with {stored} bytes and was given with {given}: they differ in zeros at \
+         the end, which the fid does not cover"
+    )]
+    OtherSize {
+        /// Which.
+        fid: Fid,
+        /// What is stored.
+        stored: u64,
+        /// What was given.
+        given: u64,
+    },
+    /// The object is stored already, under another location policy.
+    #[error("{fid} is stored already under another location policy: it stays where it is")]
+    OtherPolicy {
+        /// Which.
+        fid: Fid,
+    },
+    /// There are too few nodes that may have it.
+    #[error("{needed} storage nodes are needed and {found} of {total} can be used: {reasons}")]
+    Placement {
+        /// How many are needed.
+        needed: usize,
+        /// How many can be used.
+        found: usize,
+        /// How many there are.
+        total: usize,
+        /// Why others cannot, the first few reasons.
+        reasons: String,
+    },
+    /// The location policy does not permit the only place there is, or the store has no places to
+    /// choose from.
+    #[error("the location policy cannot be followed by this store: {reason}")]
+    PolicyNotOffered {
+        /// Why.
+        reason: String,
+    },
+    /// Tags are not what they should be.
+    #[error("the tags of a fragment are not usable")]
+    Tags(#[source] crate::podr2::TagError),
     /// The account may not do this.
     #[error("not permitted: {reason}")]
     NoPermission {
@@ -194,6 +281,13 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// For `map_err` on what nodes do.
+    pub(crate) fn node(
+        node: crate::node::NodeId,
+    ) -> impl FnOnce(crate::node::NodeError) -> Self + Clone {
+        move |source| Self::Node { node, source }
+    }
+
     /// For `map_err` on file operations.
     pub(crate) fn io(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, source }

@@ -1,9 +1,15 @@
 //! Entry points of the fuzz targets in `protocols/fuzz`. Property tests drive them on stable.
 
+use crate::bank::parse_file_record;
 use crate::embedded::parse_record;
-use crate::http::auth::{Authorizer, Claim, Ed25519Authorizer};
+use crate::grants::{Grant, Revocation};
+use crate::http::auth::{Authorizer, Claim, SignatureAuthorizer};
 use crate::http::{envelope, range};
+use crate::location::LocationPolicy;
+use crate::mutable::Manifest;
+use crate::podr2::{Challenge, Proof, TagSet};
 use crate::seal::{CHUNK, DataKey, HEADER, TAG, open_object};
+use crate::shares::SharedTensor;
 
 /// Opens any bytes as a sealed object, first as they are, then behind a header that the key fits.
 pub fn seal_open(bytes: &[u8]) {
@@ -49,6 +55,44 @@ pub fn answers(bytes: &[u8]) {
     let _ = envelope::open::<Vec<envelope::ListEntry>>(bytes);
     let _ = envelope::open::<std::collections::BTreeMap<String, envelope::Batch>>(bytes);
     parse_record(bytes);
+    let _ = crate::retriever::parse_answer(bytes, &[10100]);
+}
+
+/// Parses what nodes, stores and owners exchange and keep: file records, challenges, proofs, tags,
+/// grants, manifests, policies.
+pub fn node_messages(bytes: &[u8]) {
+    parse_file_record(bytes);
+    if let Ok(challenge) = Challenge::from_bytes(bytes) {
+        assert_eq!(challenge.to_bytes(), bytes);
+    }
+    if let Ok(proof) = Proof::from_bytes(bytes) {
+        assert_eq!(proof.to_bytes(), bytes);
+    }
+    if let Ok(manifest) = Manifest::from_bytes(bytes) {
+        assert_eq!(manifest.to_bytes(), bytes);
+    }
+    if let Ok(grant) = Grant::from_bytes(bytes) {
+        assert_eq!(grant.to_bytes(), bytes);
+    }
+    if let Ok(revocation) = Revocation::from_bytes(bytes) {
+        assert_eq!(revocation.to_bytes(), bytes);
+    }
+    if let Ok(tensor) = SharedTensor::from_bytes(bytes) {
+        assert_eq!(tensor.to_bytes(), bytes);
+    }
+    if let Ok(tags) = TagSet::from_bytes(bytes) {
+        assert_eq!(tags.to_bytes(), bytes);
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        if let Ok(policy) = LocationPolicy::from_json(text) {
+            assert_eq!(LocationPolicy::from_json(&policy.to_json()), Ok(policy));
+        }
+        for total in [1, 1 << 23] {
+            if let Some(range) = range::parse_exclusive(text, total) {
+                assert!(range.start < range.end && range.end <= total);
+            }
+        }
+    }
 }
 
 /// Checks the headers of a request, given as three lines.
@@ -64,7 +108,7 @@ pub fn auth_headers(bytes: &[u8]) {
         message: lines.next(),
         signature: lines.next(),
     };
-    let _ = Ed25519Authorizer::default().authorize(&claim, std::time::SystemTime::UNIX_EPOCH);
+    let _ = SignatureAuthorizer::default().authorize(&claim, std::time::SystemTime::UNIX_EPOCH);
 }
 
 #[cfg(test)]
@@ -78,6 +122,24 @@ mod tests {
             super::range_header(&bytes);
             super::answers(&bytes);
             super::auth_headers(&bytes);
+            super::node_messages(&bytes);
+        }
+
+        /// Behind the right beginning and at the right length, more of each parser is reached.
+        #[test]
+        fn framed(
+            magic in prop::sample::select(vec!["AILGRNT", "AILREVK", "AILMANI", "AILPROO", "AILTAGS", "AILSHRD"]),
+            length in prop::sample::select(vec![128, 305, 313, 221, 350]),
+            bytes in proptest::collection::vec(any::<u8>(), 400),
+        ) {
+            let mut framed = [magic.as_bytes(), &[1], &bytes].concat();
+            framed.truncate(length);
+            super::node_messages(&framed);
+        }
+
+        #[test]
+        fn policies(text in r#"\{"(allow-countries|deny-countries|allow-regions)": ?\["(EU|DE|XX|eu-1)"\](, "least-evidence": "by-ip")?\}|bytes=[0-9]{1,8}-[0-9]{1,8}/8388608"#) {
+            super::node_messages(text.as_bytes());
         }
 
         #[test]

@@ -10,14 +10,17 @@
 //! zeros*. A fragment of zeros only has a well-known hash and no bytes at all.
 
 mod codec;
+mod gf;
 mod hasher;
 #[cfg(test)]
 mod vectors;
 
-pub(crate) use codec::{Codec, FragmentSink};
+pub(crate) use codec::{Codec, FragmentSink, WholeSegment};
 #[cfg(test)]
 use codec::{EncodedSegment, RebuildError};
+pub use gf::Kernel;
 pub use hasher::FidHasher;
+pub(crate) use hasher::absorb_zeros;
 
 /// Size of a segment in bytes (32 MiB).
 pub const SEGMENT_SIZE: u64 = 32 << 20;

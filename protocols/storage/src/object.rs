@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::Account;
 use crate::fid::{ContentHash, Fid, FidRule};
+use crate::location::{LocationPolicy, Site};
 
 /// The name an owner gives an object: 3 to 63 bytes, no control characters, no `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,8 +68,6 @@ impl fmt::Display for ObjectName {
 }
 
 /// How to store an object.
-///
-/// Where an object may lie (LBSS location rules) will be said here too.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PutOptions {
@@ -76,6 +75,8 @@ pub struct PutOptions {
     pub name: ObjectName,
     /// How its fid is computed.
     pub rule: FidRule,
+    /// Where it may lie; anywhere if left out.
+    pub policy: Option<LocationPolicy>,
 }
 
 impl PutOptions {
@@ -84,6 +85,16 @@ impl PutOptions {
         Self {
             name,
             rule: FidRule::DeOss,
+            policy: None,
+        }
+    }
+
+    /// The same, to lie only where `policy` permits.
+    #[must_use]
+    pub fn within(self, policy: LocationPolicy) -> Self {
+        Self {
+            policy: Some(policy),
+            ..self
         }
     }
 }
@@ -212,7 +223,7 @@ pub enum Deleted {
 }
 
 /// Where a fragment is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FragmentLocation {
     /// Which segment of the object, from 0.
     pub segment: u32,
@@ -222,6 +233,8 @@ pub struct FragmentLocation {
     pub hash: ContentHash,
     /// The storage node that holds it, by the name or account the store knows it by.
     pub node: String,
+    /// Where that node is, if the store knows.
+    pub site: Option<Site>,
     /// Whether it is there.
     pub state: FragmentState,
 }
@@ -236,6 +249,15 @@ pub enum FragmentState {
     Missing,
     /// It holds zeros only and needs no bytes.
     Zero,
+    /// Its node does not answer.
+    Unreachable,
+}
+
+impl FragmentState {
+    /// Whether nothing needs to be done.
+    pub fn is_fine(self) -> bool {
+        matches!(self, Self::Present | Self::Zero)
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod connection;
 mod handlers;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -19,8 +20,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::handlers::App;
-use crate::embedded::EmbeddedStore;
 use crate::http::auth::Authorizer;
+use crate::store::AccountStore;
 
 /// How long the accept loop rests after an error: mostly there are no file descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -60,15 +61,25 @@ impl Default for ServerConfig {
 /// Serves `store` on `listener` until `shutdown` ends; then requests that are under way may end
 /// within the grace period.
 pub async fn serve(
-    store: EmbeddedStore,
+    store: impl AccountStore,
     authorizer: impl Authorizer,
+    listener: TcpListener,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let router = App::new(store, authorizer, config.clone()).into_router();
+    serve_router(router, listener, config, shutdown).await;
+}
+
+/// As [`serve`], for any routes.
+pub(crate) async fn serve_router(
+    router: axum::Router,
     listener: TcpListener,
     config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let (stop, stopping) = watch::channel(());
-    let router = App::new(store, authorizer, config.clone()).into_router();
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {

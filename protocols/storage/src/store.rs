@@ -1,9 +1,13 @@
 //! The one interface of all stores.
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
+use crate::account::Account;
 use crate::error::StorageError;
-use crate::fid::Fid;
+use crate::fid::{ContentHash, Fid};
 use crate::object::{
     ByteRange, Deleted, FragmentLocation, ListedObject, ObjectInfo, Page, PutOptions, Stored,
 };
@@ -82,5 +86,92 @@ pub trait ObjectStore: Send + Sync {
     /// [`StorageError::TooLarge`], and those of [`ObjectStore::get`].
     async fn get_bytes(&self, fid: Fid, limit: u64) -> Result<Vec<u8>, StorageError> {
         self.get(fid, None).await?.into_vec(limit).await
+    }
+}
+
+/// A store that acts for any account: what a server serves. Errors are those of [`ObjectStore`].
+#[async_trait]
+pub trait AccountStore: Send + Sync + 'static {
+    /// The largest object this store takes.
+    fn max_object(&self) -> u64;
+
+    /// As [`ObjectStore::put`], for `owner`; also [`StorageError::TooManyOwners`].
+    async fn put_as(
+        &self,
+        owner: Account,
+        source: ByteSource<'_>,
+        options: PutOptions,
+    ) -> Result<Stored, StorageError>;
+
+    /// As [`ObjectStore::get`].
+    async fn get(&self, fid: Fid, range: Option<ByteRange>) -> Result<ObjectStream, StorageError>;
+
+    /// As [`ObjectStore::stat`].
+    async fn stat(&self, fid: Fid) -> Result<ObjectInfo, StorageError>;
+
+    /// As [`ObjectStore::list`], for `owner`.
+    async fn list_of(&self, owner: Account, page: Page) -> Result<Vec<ListedObject>, StorageError>;
+
+    /// As [`ObjectStore::delete`], for `owner`.
+    async fn delete_as(&self, owner: Account, fid: Fid) -> Result<Deleted, StorageError>;
+
+    /// As [`ObjectStore::locate`].
+    async fn locate(&self, fid: Fid) -> Result<Vec<FragmentLocation>, StorageError>;
+
+    /// One fragment of an object, padded to its full size. [`StorageError::NotFound`] if the object
+    /// has no such fragment.
+    async fn fragment(&self, fid: Fid, fragment: ContentHash) -> Result<Vec<u8>, StorageError>;
+}
+
+/// An [`AccountStore`] that acts for one account.
+#[derive(Clone)]
+pub struct OwnedStore {
+    store: Arc<dyn AccountStore>,
+    owner: Account,
+}
+
+impl OwnedStore {
+    /// `store`, acting for `owner`.
+    pub fn new(store: Arc<dyn AccountStore>, owner: Account) -> Self {
+        Self { store, owner }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for OwnedStore {
+    async fn put(
+        &self,
+        source: ByteSource<'_>,
+        options: PutOptions,
+    ) -> Result<Stored, StorageError> {
+        self.store.put_as(self.owner, source, options).await
+    }
+
+    async fn get(&self, fid: Fid, range: Option<ByteRange>) -> Result<ObjectStream, StorageError> {
+        self.store.get(fid, range).await
+    }
+
+    async fn stat(&self, fid: Fid) -> Result<ObjectInfo, StorageError> {
+        self.store.stat(fid).await
+    }
+
+    async fn list(&self, page: Page) -> Result<Vec<ListedObject>, StorageError> {
+        self.store.list_of(self.owner, page).await
+    }
+
+    async fn delete(&self, fid: Fid) -> Result<Deleted, StorageError> {
+        self.store.delete_as(self.owner, fid).await
+    }
+
+    async fn locate(&self, fid: Fid) -> Result<Vec<FragmentLocation>, StorageError> {
+        self.store.locate(fid).await
+    }
+}
+
+impl fmt::Debug for OwnedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnedStore")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
     }
 }

@@ -35,7 +35,7 @@ struct Download {
 }
 
 /// What the segments are held against.
-enum Expected {
+pub(crate) enum Expected {
     /// All of the object's segments.
     Listed(Vec<ContentHash>),
     /// The fid, when all segments are known: those that came so far.
@@ -77,6 +77,26 @@ pub(super) async fn get(
         Some(segments) => Expected::Listed(segments),
         None => Expected::Unlisted(Vec::new()),
     };
+    Ok(stream(
+        fid,
+        geometry,
+        idle,
+        response,
+        (size, left, wanted),
+        expected,
+    ))
+}
+
+/// The verified bytes `wanted` of an object of `size` bytes, of which `response` gives `left`, which
+/// begins at a segment.
+pub(crate) fn stream(
+    fid: Fid,
+    geometry: Geometry,
+    idle: Duration,
+    response: Response,
+    (size, left, wanted): (u64, Range<u64>, Range<u64>),
+    expected: Expected,
+) -> ObjectStream {
     let download = Download {
         fid,
         geometry,
@@ -94,7 +114,7 @@ pub(super) async fn get(
         let bytes = download.segment().await?;
         Ok(Some((bytes, download)))
     });
-    Ok(ObjectStream::new(size, wanted, segments))
+    ObjectStream::new(size, wanted, segments)
 }
 
 /// Asks for some bytes of an object of `size` bytes.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::HttpStore;
 use crate::error::StorageError;
 use crate::fid::FidRule;
+use crate::http::LOCATION_POLICY;
 use crate::http::envelope::FidData;
 use crate::layout::FidHasher;
 use crate::object::{PutOptions, Stored};
@@ -55,7 +56,10 @@ pub(super) async fn put(
     }));
     let url = store.url(["object", options.name.as_str()]);
     let after = store.config.upload_timeout;
-    let request = store.signed(Method::PUT, url)?.body(body).timeout(after);
+    let mut request = store.signed(Method::PUT, url)?.body(body).timeout(after);
+    if let Some(policy) = &options.policy {
+        request = request.header(LOCATION_POLICY, policy.to_json());
+    }
     let mut answer = pin!(async {
         let response = request.send().await.map_err(|error| {
             if error.is_timeout() && !error.is_connect() {
@@ -94,7 +98,10 @@ pub(super) async fn put(
     // Hash the padding while the other side works.
     let segments = tokio::task::spawn_blocking(move || hasher.finish());
     let (answered, segments) = tokio::join!(answer, segments);
-    let answered = answered?.fid;
+    let FidData {
+        fid: answered,
+        policy_kept,
+    } = answered?;
     let segments = segments.map_err(|error| StorageError::Io {
         doing: "hashed an object",
         source: io::Error::other(error),
@@ -103,6 +110,8 @@ pub(super) async fn put(
     if answered != computed {
         return Err(StorageError::FidChanged { answered, computed });
     }
+    store.follows(computed, &options, policy_kept).await?;
+    store.active(computed).await?;
     Ok(Stored {
         fid: computed,
         size,

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::buffers::Buffer;
 use crate::error::StorageError;
 use crate::fid::ContentHash;
 
@@ -43,7 +44,7 @@ pub(crate) enum Content {
     /// It is longer than a fragment.
     TooLong,
     /// Its bytes, not verified.
-    Bytes(Vec<u8>),
+    Bytes(Buffer),
 }
 
 impl Files {
@@ -109,9 +110,10 @@ impl Files {
         if length > limit as u64 {
             return Ok(Content::TooLong);
         }
-        let mut bytes = Vec::with_capacity(length as usize);
-        file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(if bytes.len() > limit {
+        // One more, so that reading to the end needs no more room.
+        let mut bytes = Buffer::with_capacity(length as usize + 1);
+        file.take(limit as u64 + 1).read_to_end(bytes.bytes())?;
+        Ok(if bytes.as_ref().len() > limit {
             Content::TooLong
         } else {
             Content::Bytes(bytes)
@@ -160,6 +162,17 @@ impl Files {
             self.durability.force_dir(&self.fragments)?;
         }
         Ok(())
+    }
+
+    /// Writes a whole new file and forces it to the disk.
+    pub(crate) fn write_forced(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        match self.durability {
+            Durability::Forced => file.sync_data(),
+            #[cfg(test)]
+            Durability::Lazy => Ok(()),
+        }
     }
 
     fn shelf(&self, hash: ContentHash) -> PathBuf {

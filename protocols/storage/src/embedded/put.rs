@@ -43,6 +43,7 @@ pub(super) async fn put(
     mut source: ByteSource<'_>,
     options: PutOptions,
 ) -> Result<Stored, StorageError> {
+    inner.permit(options.policy.as_ref())?;
     let _permit = inner.puts.acquire().await.map_err(|_| StorageError::Busy)?;
     let limit = inner.config.max_object;
     let capacity = inner.codec.geometry().segment();

@@ -160,7 +160,8 @@ impl Inner {
             Err(decay) => {
                 report(fid, number, index, &decay);
                 let mut restored = self.restore(fid, segment, number, vec![index])?;
-                restored.pop().ok_or(StorageError::DamagedRecord { fid })
+                let bytes = restored.pop().ok_or(StorageError::DamagedRecord { fid })?;
+                Ok(bytes.into())
             }
         }
     }
@@ -197,10 +198,10 @@ impl Inner {
         match self.files.read(hash, limit).map_err(Decay::Unreadable)? {
             Content::Missing => Err(Decay::Missing),
             Content::TooLong => Err(Decay::Damaged),
-            Content::Bytes(bytes) if self.codec.fragment_hash(&bytes) != hash => {
+            Content::Bytes(bytes) if self.codec.fragment_hash(bytes.as_ref()) != hash => {
                 Err(Decay::Damaged)
             }
-            Content::Bytes(bytes) => Ok(bytes),
+            Content::Bytes(mut bytes) => Ok(std::mem::take(bytes.bytes())),
         }
     }
 
@@ -212,7 +213,7 @@ impl Inner {
         segment: &SegmentRecord,
         number: usize,
         lost: Vec<usize>,
-    ) -> Result<Vec<Vec<u8>>, StorageError> {
+    ) -> Result<Vec<Bytes>, StorageError> {
         let wanted = lost.len();
         let mut lost = lost;
         let mut present: Vec<(usize, Vec<u8>)> = Vec::new();

@@ -22,9 +22,11 @@ pub(crate) struct ObjectRecord {
 
 /// The hashes of a segment and of its fragments, by index.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SegmentRecord {
-    pub(crate) hash: ContentHash,
-    pub(crate) fragments: [ContentHash; FRAGMENTS],
+pub struct SegmentRecord {
+    /// Of the padded segment.
+    pub hash: ContentHash,
+    /// Of its fragments.
+    pub fragments: [ContentHash; FRAGMENTS],
 }
 
 impl ObjectRecord {

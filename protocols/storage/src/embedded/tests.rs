@@ -10,6 +10,7 @@ use super::*;
 use crate::fid::FidRule;
 use crate::layout::FRAGMENTS;
 use crate::object::ObjectName;
+use crate::store::ObjectStore as _;
 
 const ALICE: Account = Account([1; 32]);
 const BOB: Account = Account([2; 32]);
@@ -464,6 +465,7 @@ async fn both_rules_name_the_same_segments() {
     let options = PutOptions {
         name: name("object"),
         rule: FidRule::Retriever,
+        policy: None,
     };
     let object = bytes(700);
     let b = store

@@ -2,8 +2,9 @@
 //!
 //! Requests that change something carry three headers, as with DeOSS: `Account` (SS58, prefix 42 or
 //! 11330), `Message` and `Signature`. DeOSS takes any text as the message and sr25519 as the
-//! scheme. Here accounts are ed25519 keys, and the message must be a deadline in Unix milliseconds
-//! that lies at most ten minutes ahead, optionally followed by the request it is for:
+//! scheme. Here accounts are ed25519 or sr25519 keys (as on a chain, where an account is either), and
+//! the message must be a deadline in Unix milliseconds that lies at most ten minutes ahead,
+//! optionally followed by the request it is for:
 //!
 //! ```text
 //! 1732340000000
@@ -31,6 +32,9 @@ pub(crate) const ACCOUNT: &str = "account";
 pub(crate) const MESSAGE: &str = "message";
 /// Header with the signature.
 pub(crate) const SIGNATURE: &str = "signature";
+
+/// What Substrate signs under.
+const SR25519_CONTEXT: &[u8] = b"substrate";
 
 /// How far ahead a deadline may lie.
 const HORIZON: Duration = Duration::from_secs(600);
@@ -72,6 +76,43 @@ impl<F> fmt::Debug for SignWith<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignWith")
             .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Signs with sr25519, as CESS's gateways want it (signing context "substrate").
+pub struct Sr25519Signer(schnorrkel::Keypair);
+
+impl Sr25519Signer {
+    /// The key that Substrate derives from this secret seed.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Signature`] if it is no seed, which no 32 bytes are known not to be.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, AuthError> {
+        let secret =
+            schnorrkel::MiniSecretKey::from_bytes(seed).map_err(|_| AuthError::Signature)?;
+        Ok(Self(
+            secret.expand_to_keypair(schnorrkel::ExpansionMode::Ed25519),
+        ))
+    }
+}
+
+impl RequestSigner for Sr25519Signer {
+    fn account(&self) -> Account {
+        Account(self.0.public.to_bytes())
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        let context = schnorrkel::signing_context(SR25519_CONTEXT);
+        self.0.sign(context.bytes(message)).to_bytes()
+    }
+}
+
+impl fmt::Debug for Sr25519Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sr25519Signer")
+            .field("account", &self.account())
             .finish_non_exhaustive()
     }
 }
@@ -127,7 +168,9 @@ pub enum AuthError {
     #[error("the Message header was signed for another request")]
     OtherRequest,
     /// The signature is wrong.
-    #[error("the Signature header is not an ed25519 signature of the message by the account")]
+    #[error(
+        "the Signature header is not an ed25519 or sr25519 signature of the message by the account"
+    )]
     Signature,
     /// The deadline is too far ahead.
     #[error("the deadline in the Message header lies {by:?} ahead, at most 10 minutes are allowed")]
@@ -140,9 +183,9 @@ pub enum AuthError {
     UnknownAccount(Account),
 }
 
-/// Accepts ed25519 signatures as described in this module.
+/// Accepts ed25519 and sr25519 signatures as described in this module.
 #[derive(Clone, Debug, Default)]
-pub struct Ed25519Authorizer {
+pub struct SignatureAuthorizer {
     accounts: Access,
 }
 
@@ -156,14 +199,14 @@ pub enum Access {
     Only(Vec<Account>),
 }
 
-impl Ed25519Authorizer {
+impl SignatureAuthorizer {
     /// Accepts the writes of these accounts.
     pub fn new(accounts: Access) -> Self {
         Self { accounts }
     }
 }
 
-impl Authorizer for Ed25519Authorizer {
+impl Authorizer for SignatureAuthorizer {
     fn authorize(&self, claim: &Claim<'_>, now: SystemTime) -> Result<Account, AuthError> {
         let account = claim.account.ok_or(AuthError::Missing("Account"))?;
         let message = claim.message.ok_or(AuthError::Missing("Message"))?;
@@ -176,9 +219,8 @@ impl Authorizer for Ed25519Authorizer {
             return Err(AuthError::UnknownAccount(account));
         }
         check_message(message, claim, now)?;
-        let key = VerifyingKey::from_bytes(&account.0).map_err(|_| AuthError::Signature)?;
         let signature = parse_signature(signature).ok_or(AuthError::Signature)?;
-        let verifies = |signed: &[u8]| key.verify_strict(signed, &signature).is_ok();
+        let verifies = |signed: &[u8]| verifies(account, signed, &signature);
         if verifies(message.as_bytes()) || verifies(wrapped(message).as_bytes()) {
             Ok(account)
         } else {
@@ -232,11 +274,25 @@ fn check_message(message: &str, claim: &Claim<'_>, now: SystemTime) -> Result<()
     Ok(())
 }
 
+/// Whether the account signed this, by either scheme.
+pub(crate) fn verifies(account: Account, message: &[u8], signature: &[u8; 64]) -> bool {
+    let ed25519 = VerifyingKey::from_bytes(&account.0).is_ok_and(|key| {
+        key.verify_strict(message, &Signature::from_bytes(signature))
+            .is_ok()
+    });
+    let sr25519 = || {
+        let key = schnorrkel::PublicKey::from_bytes(&account.0).ok()?;
+        let signature = schnorrkel::Signature::from_bytes(signature).ok()?;
+        key.verify_simple(SR25519_CONTEXT, message, &signature).ok()
+    };
+    ed25519 || sr25519().is_some()
+}
+
 fn wrapped(message: &str) -> String {
     format!("<Bytes>{message}</Bytes>")
 }
 
-fn parse_signature(text: &str) -> Option<Signature> {
+fn parse_signature(text: &str) -> Option<[u8; 64]> {
     let mut bytes = [0; 64];
     // 64 bytes are 128 digits in hex and at most 88 in base58.
     let digits = text.strip_prefix("0x").unwrap_or(text);
@@ -248,7 +304,7 @@ fn parse_signature(text: &str) -> Option<Signature> {
             return None;
         }
     }
-    Some(Signature::from_bytes(&bytes))
+    Some(bytes)
 }
 
 fn unix_millis(time: SystemTime) -> u64 {
@@ -290,7 +346,7 @@ mod tests {
             message: Some(message),
             signature: Some(signature),
         };
-        Ed25519Authorizer::default().authorize(&claim, now())
+        SignatureAuthorizer::default().authorize(&claim, now())
     }
 
     fn signed(message: &str) -> Result<Account, AuthError> {
@@ -327,6 +383,43 @@ mod tests {
         assert_eq!(
             check(&elsewhere[2].1, &elsewhere[1].1),
             Err(AuthError::OtherRequest)
+        );
+    }
+
+    #[test]
+    fn both_schemes_verify() {
+        let signer = Sr25519Signer::from_seed(&[7; 32]).unwrap();
+        let account = signer.account().to_string();
+        let message = "1732340060000";
+        let signature = hex::encode(signer.sign(message.as_bytes()));
+        assert_eq!(
+            check_as(&account, message, &signature),
+            Ok(signer.account())
+        );
+        assert_eq!(check(message, &signature), Err(AuthError::Signature));
+        assert_eq!(
+            check_as(&account, "1732340060001", &signature),
+            Err(AuthError::Signature)
+        );
+        // The weakest key of this group too.
+        let identity = Account([0; 32]).to_string();
+        let forged = hex::encode([0; 64]);
+        assert_eq!(
+            check_as(&identity, message, &forged),
+            Err(AuthError::Signature)
+        );
+    }
+
+    /// Substrate's development account, whose signatures anybody can make.
+    #[test]
+    fn alice_is_known() {
+        let seed = "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a";
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(seed, &mut bytes).unwrap();
+        let alice = Sr25519Signer::from_seed(&bytes).unwrap().account();
+        assert_eq!(
+            alice.to_string(),
+            "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
         );
     }
 
@@ -410,7 +503,7 @@ mod tests {
             message: Some(message),
             signature: Some(&signature),
         };
-        let only = |accounts| Ed25519Authorizer::new(Access::Only(accounts));
+        let only = |accounts| SignatureAuthorizer::new(Access::Only(accounts));
         assert_eq!(
             only(vec![account()]).authorize(&claim, now()),
             Ok(account())

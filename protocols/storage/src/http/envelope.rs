@@ -12,6 +12,7 @@ pub(crate) const OK: u16 = 200;
 const BAD_REQUEST: u16 = 400;
 const FORBIDDEN: u16 = 403;
 const NOT_FOUND: u16 = 404;
+const CONFLICT: u16 = 409;
 const TOO_LARGE: u16 = 413;
 const RANGE: u16 = 416;
 const INTERNAL: u16 = 500;
@@ -69,6 +70,9 @@ pub(crate) struct RefusalData {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FidData {
     pub(crate) fid: Fid,
+    /// Whether the location policy of the request was followed. Not known to DeOSS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) policy_kept: Option<bool>,
 }
 
 /// `data` of an answer to a delete.
@@ -116,10 +120,13 @@ pub(crate) struct ListEntry {
 }
 
 /// A value of `data` of an answer to a locate; its key is "N batch fragments", N from 1 to 12.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Batch {
     /// Who holds fragment N of every segment.
     pub(crate) account: String,
+    /// Where that is. Not known to DeOSS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) site: Option<crate::location::Site>,
     /// The fragments, by segment. Not known to DeOSS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) fragments: Option<Vec<BatchFragment>>,
@@ -213,6 +220,14 @@ impl Refusal {
         Self::new(FORBIDDEN, BUSY_MESSAGE)
     }
 
+    pub(crate) fn not_found(message: &str) -> Self {
+        Self::new(NOT_FOUND, message)
+    }
+
+    pub(crate) fn full() -> Self {
+        Self::new(FULL, "no space left in the store")
+    }
+
     pub(crate) fn no_route() -> Self {
         Self::new(NOT_FOUND, "Not found")
     }
@@ -240,6 +255,11 @@ impl From<&StorageError> for Refusal {
             StorageError::RangeNotSatisfiable { .. } => {
                 Self::new(RANGE, RangeError::Value.to_string())
             }
+            StorageError::Placement { .. }
+            | StorageError::PolicyNotOffered { .. }
+            | StorageError::OtherPolicy { .. }
+            | StorageError::OtherSize { .. } => Self::new(CONFLICT, error.to_string()),
+            StorageError::Unrecoverable { .. } => Self::new(INTERNAL, error.to_string()),
             StorageError::Source(_) => Self::bad_request("the body was cut short"),
             StorageError::TooLarge { limit } => Self {
                 limit: Some(*limit),

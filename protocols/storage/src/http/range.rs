@@ -82,6 +82,15 @@ pub(crate) fn parse_content_range(header: &str) -> Option<(Range<u64>, u64)> {
     (first <= last && last < size).then_some((first..last + 1, size))
 }
 
+/// Reads a range as CESS's miners want it, `bytes=start-end/total`, end exclusive, of something that
+/// has `total` bytes.
+pub(crate) fn parse_exclusive(header: &str, total: u64) -> Option<Range<u64>> {
+    let (range, size) = header.trim().strip_prefix("bytes=")?.split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    let (start, end) = (number(start)?, number(end)?);
+    (number(size)? == total && start < end && end <= total).then_some(start..end)
+}
+
 /// Digits only: `str::parse` would take `+1` too.
 fn number(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {

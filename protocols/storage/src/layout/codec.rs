@@ -1,16 +1,20 @@
 //! Reed–Solomon coding of one segment.
 //!
 //! GF(2^8) with polynomial 0x11D and the systematic Vandermonde matrix of klauspost/reedsolomon,
-//! which is what CESS gateways use; `reed-solomon-erasure` builds the same matrix. The parity rows
-//! are pinned by a test.
+//! which is what CESS gateways use: rows `r^0 r^1 r^2 r^3` times the inverse of the top four. The
+//! parity rows are pinned by a test, and everything is compared with `reed-solomon-erasure`, which
+//! builds the same matrix.
 
 use std::io;
 
-use reed_solomon_erasure::galois_8::ReedSolomon;
+use bytes::Bytes;
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::gf::{self, Kernel, Row};
 use super::hasher::absorb_zeros;
 use super::{DATA_FRAGMENTS, FRAGMENTS, Geometry, PARITY_FRAGMENTS, trim_zeros};
+use crate::buffers::Buffer;
 use crate::fid::ContentHash;
 
 /// Columns coded at a time. Small enough for twelve stripes to stay in the processor's cache, and
@@ -20,7 +24,8 @@ const STRIPE: usize = 1 << 15;
 /// Codes segments of one geometry.
 pub(crate) struct Codec {
     geometry: Geometry,
-    code: ReedSolomon,
+    kernel: Kernel,
+    rows: [Row; FRAGMENTS],
     zero_fragment: ContentHash,
 }
 
@@ -39,6 +44,17 @@ pub(crate) struct EncodedSegment {
     pub(crate) fragments: [ContentHash; FRAGMENTS],
     /// Lengths of the fragments by index, without trailing zeros.
     pub(crate) lengths: [usize; FRAGMENTS],
+}
+
+/// A coded segment in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct WholeSegment {
+    /// Hash of the padded segment.
+    pub(crate) hash: ContentHash,
+    /// Hashes of the fragments by index.
+    pub(crate) hashes: [ContentHash; FRAGMENTS],
+    /// The fragments by index, without trailing zeros.
+    pub(crate) fragments: [Bytes; FRAGMENTS],
 }
 
 /// Why a segment cannot be rebuilt from what there is.
@@ -60,13 +76,15 @@ pub(crate) enum RebuildError {
 
 impl Codec {
     pub(crate) fn new(geometry: Geometry) -> Self {
-        let code = ReedSolomon::new(DATA_FRAGMENTS, PARITY_FRAGMENTS)
-            .expect("4 + 8 is within the 256 shards that GF(2^8) allows, qed");
-        let zero_fragment = padded_hash(&[], geometry.fragment());
+        Self::with_kernel(geometry, Kernel::best())
+    }
+
+    pub(crate) fn with_kernel(geometry: Geometry, kernel: Kernel) -> Self {
         Self {
             geometry,
-            code,
-            zero_fragment,
+            kernel,
+            rows: generator(),
+            zero_fragment: padded_hash(&[], geometry.fragment()),
         }
     }
 
@@ -131,20 +149,14 @@ impl Codec {
             .unwrap_or(0);
         if width > 0 {
             let mut hashers: [Sha256; PARITY_FRAGMENTS] = std::array::from_fn(|_| Sha256::new());
-            let mut input = vec![vec![0; STRIPE.min(width)]; DATA_FRAGMENTS];
             let mut output = vec![vec![0; STRIPE.min(width)]; PARITY_FRAGMENTS];
             for start in (0..width).step_by(STRIPE) {
                 let columns = STRIPE.min(width - start);
-                for (stripe, fragment) in input.iter_mut().zip(&data) {
-                    stripe.truncate(columns);
-                    copy_padded(stripe, fragment, start);
-                }
                 for stripe in &mut output {
                     stripe.truncate(columns);
                 }
-                self.code
-                    .encode_sep(&input, &mut output)
-                    .expect("4 input and 8 output stripes of equal length, qed");
+                let mut parity: Vec<&mut [u8]> = output.iter_mut().map(Vec::as_mut_slice).collect();
+                self.combine(&self.rows[DATA_FRAGMENTS..], data, start, &mut parity);
                 for (parity, stripe) in output.iter().enumerate() {
                     let index = DATA_FRAGMENTS + parity;
                     hashers[parity].update(stripe);
@@ -176,16 +188,16 @@ impl Codec {
         &self,
         present: &[(usize, &[u8])],
         wanted: &[usize],
-    ) -> Result<Vec<Vec<u8>>, RebuildError> {
+    ) -> Result<Vec<Bytes>, RebuildError> {
         if present.len() < DATA_FRAGMENTS {
             return Err(RebuildError::TooFew {
                 have: present.len(),
             });
         }
-        let mut sources: [Option<&[u8]>; FRAGMENTS] = [None; FRAGMENTS];
+        let mut seen = [false; FRAGMENTS];
         for &(index, bytes) in present {
-            match sources.get_mut(index) {
-                Some(slot @ None) if bytes.len() <= self.geometry.fragment() => *slot = Some(bytes),
+            match seen.get_mut(index) {
+                Some(slot @ false) if bytes.len() <= self.geometry.fragment() => *slot = true,
                 _ => return Err(RebuildError::Misplaced { index }),
             }
         }
@@ -193,37 +205,175 @@ impl Codec {
             return Err(RebuildError::Misplaced { index });
         }
 
-        // Beyond the longest of any 4 fragments all columns are zero.
-        let width = present
+        let sources: [&[u8]; DATA_FRAGMENTS] = std::array::from_fn(|i| present[i].1);
+        let matrix = std::array::from_fn(|i| self.rows[present[i].0]);
+        let inverse =
+            gf::invert(matrix).expect("any four distinct rows of this matrix are independent, qed");
+        let rows: Vec<Row> = wanted
             .iter()
-            .map(|(_, bytes)| bytes.len())
-            .max()
-            .unwrap_or(0);
-        let mut rebuilt = vec![Vec::with_capacity(width); wanted.len()];
-        let mut stripes = vec![vec![0; STRIPE.min(width)]; FRAGMENTS];
-        for start in (0..width).step_by(STRIPE) {
-            let columns = STRIPE.min(width - start);
-            for (stripe, source) in stripes.iter_mut().zip(&sources) {
-                stripe.truncate(columns);
-                copy_padded(stripe, source.unwrap_or_default(), start);
-            }
-            let mut shards: Vec<(&mut [u8], bool)> = stripes
-                .iter_mut()
-                .zip(&sources)
-                .map(|(stripe, source)| (stripe.as_mut_slice(), source.is_some()))
-                .collect();
-            self.code
-                .reconstruct(&mut shards)
-                .expect("12 stripes of equal length of which at least 4 are present, qed");
-            for (fragment, index) in rebuilt.iter_mut().zip(wanted) {
-                fragment.extend_from_slice(&stripes[*index]);
+            .map(|index| gf::row_product(self.rows[*index], &inverse))
+            .collect();
+        // Beyond the longest of any 4 fragments all columns are zero.
+        let width = sources.iter().map(|bytes| bytes.len()).max().unwrap_or(0);
+        let mut rebuilt: Vec<Buffer> = wanted.iter().map(|_| Buffer::zeros(width)).collect();
+        // A product has at most eight rows; all twelve may be wanted of four others at once.
+        for (rows, rebuilt) in rows
+            .chunks(PARITY_FRAGMENTS)
+            .zip(rebuilt.chunks_mut(PARITY_FRAGMENTS))
+        {
+            for start in (0..width).step_by(STRIPE) {
+                let columns = STRIPE.min(width - start);
+                let mut stripes: Vec<&mut [u8]> = rebuilt
+                    .iter_mut()
+                    .map(|fragment| &mut fragment.bytes()[start..start + columns])
+                    .collect();
+                self.combine(rows, sources, start, &mut stripes);
             }
         }
-        for fragment in &mut rebuilt {
-            fragment.truncate(trim_zeros(fragment).len());
-        }
-        Ok(rebuilt)
+        let trimmed = rebuilt.into_iter().map(|mut fragment| {
+            let length = trim_zeros(fragment.as_ref()).len();
+            fragment.bytes().truncate(length);
+            fragment.freeze()
+        });
+        Ok(trimmed.collect())
     }
+
+    /// Cuts, codes and hashes a segment with all cores. Data fragments share the segment's memory.
+    pub(crate) fn encode_whole(&self, segment: Bytes) -> WholeSegment {
+        let size = self.geometry.fragment();
+        debug_assert!(segment.len() <= self.geometry.segment());
+        let data: [Bytes; DATA_FRAGMENTS] = std::array::from_fn(|index| {
+            let start = (index * size).min(segment.len());
+            let end = (start + size).min(segment.len());
+            segment.slice(start..start + trim_zeros(&segment[start..end]).len())
+        });
+        let slices = data.each_ref().map(|fragment| &fragment[..]);
+        let width = slices.iter().map(|data| data.len()).max().unwrap_or(0);
+        let mut parity: [Buffer; PARITY_FRAGMENTS] = std::array::from_fn(|_| Buffer::zeros(width));
+        let mut columns: Vec<Vec<&mut [u8]>> = Vec::with_capacity(width.div_ceil(STRIPE));
+        columns.resize_with(width.div_ceil(STRIPE), || {
+            Vec::with_capacity(PARITY_FRAGMENTS)
+        });
+        for fragment in &mut parity {
+            for (column, stripe) in columns.iter_mut().zip(fragment.bytes().chunks_mut(STRIPE)) {
+                column.push(stripe);
+            }
+        }
+        let rows = &self.rows[DATA_FRAGMENTS..];
+        columns
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(i, mut stripes)| self.combine(rows, slices, i * STRIPE, &mut stripes));
+
+        let mut data = data.into_iter();
+        let mut parity = parity.into_iter();
+        let fragments: [Bytes; FRAGMENTS] = std::array::from_fn(|index| {
+            if index < DATA_FRAGMENTS {
+                return data.next().unwrap_or_default();
+            }
+            let mut fragment = parity.next().unwrap_or_default();
+            let length = trim_zeros(fragment.as_ref()).len();
+            fragment.bytes().truncate(length);
+            fragment.freeze()
+        });
+        let (hash, hashes) = self.hash_whole(&fragments);
+        WholeSegment {
+            hash,
+            hashes,
+            fragments,
+        }
+    }
+
+    /// Fills `parity`, eight fragments as long as the data's, on this core.
+    pub(crate) fn encode_into(&self, data: [&[u8]; DATA_FRAGMENTS], parity: &mut [Vec<u8>]) {
+        self.fill(&self.rows[DATA_FRAGMENTS..], data, parity);
+    }
+
+    /// Fills `data`, four fragments as long as the sources, on this core.
+    pub(crate) fn decode_into(
+        &self,
+        sources: [(usize, &[u8]); DATA_FRAGMENTS],
+        data: &mut [Vec<u8>],
+    ) {
+        let inverse = gf::invert(sources.map(|(index, _)| self.rows[index]))
+            .expect("any four distinct rows of this matrix are independent, qed");
+        self.fill(&inverse, sources.map(|(_, bytes)| bytes), data);
+    }
+
+    fn fill(&self, rows: &[Row], inputs: [&[u8]; DATA_FRAGMENTS], outputs: &mut [Vec<u8>]) {
+        let width = outputs.first().map_or(0, Vec::len);
+        for start in (0..width).step_by(STRIPE) {
+            let end = (start + STRIPE).min(width);
+            let mut stripes: Vec<&mut [u8]> = outputs
+                .iter_mut()
+                .map(|output| &mut output[start..end])
+                .collect();
+            self.combine(rows, inputs, start, &mut stripes);
+        }
+    }
+
+    /// The hash of a segment and those of its fragments, with all cores.
+    fn hash_whole(
+        &self,
+        fragments: &[Bytes; FRAGMENTS],
+    ) -> (ContentHash, [ContentHash; FRAGMENTS]) {
+        let size = self.geometry.fragment();
+        let mut hashes = [self.zero_fragment; FRAGMENTS];
+        let [first, others @ ..] = &mut hashes;
+        let mut whole = self.zero_fragment;
+        rayon::scope(|scope| {
+            // The longest comes first. A segment begins like its first fragment, so that is hashed
+            // once for both.
+            scope.spawn(|_| {
+                let mut hasher = Sha256::new();
+                for (index, fragment) in fragments[..DATA_FRAGMENTS].iter().enumerate() {
+                    hasher.update(fragment);
+                    absorb_zeros(&mut hasher, size - fragment.len());
+                    if index == 0 {
+                        *first = ContentHash(hasher.clone().finalize().into());
+                    }
+                }
+                whole = ContentHash(hasher.finalize().into());
+            });
+            for (fragment, hash) in fragments[1..].iter().zip(others) {
+                scope.spawn(move |_| *hash = self.fragment_hash(fragment));
+            }
+        });
+        (whole, hashes)
+    }
+
+    /// Fills `outputs` with `rows` times the columns of `inputs` from `start` on; an input counts as
+    /// zeros behind its end.
+    fn combine(
+        &self,
+        rows: &[Row],
+        inputs: [&[u8]; DATA_FRAGMENTS],
+        start: usize,
+        outputs: &mut [&mut [u8]],
+    ) {
+        let columns = outputs.first().map_or(0, |output| output.len());
+        let end = start + columns;
+        if inputs.iter().all(|input| input.len() >= end) {
+            let inputs = inputs.map(|input| &input[start..end]);
+            return self.kernel.multiply(rows, inputs, outputs);
+        }
+        let mut padded = [const { Vec::new() }; DATA_FRAGMENTS];
+        for (stripe, input) in padded.iter_mut().zip(inputs) {
+            stripe.resize(columns, 0);
+            copy_padded(stripe, input, start);
+        }
+        let inputs = padded.each_ref().map(Vec::as_slice);
+        self.kernel.multiply(rows, inputs, outputs);
+    }
+}
+
+/// The matrix that makes twelve fragments of four.
+fn generator() -> [Row; FRAGMENTS] {
+    let vandermonde: [Row; FRAGMENTS] =
+        std::array::from_fn(|r| std::array::from_fn(|c| gf::power(r as u8, c)));
+    let top = std::array::from_fn(|r| vandermonde[r]);
+    let inverse = gf::invert(top).expect("rows of distinct elements are independent, qed");
+    vandermonde.map(|row| gf::row_product(row, &inverse))
 }
 
 /// Fills `stripe` with the bytes of `fragment` from column `start`, then zeros.

@@ -85,7 +85,7 @@ impl Default for FidHasher {
 }
 
 /// Feeds `count` zero bytes to a hash.
-pub(super) fn absorb_zeros(hasher: &mut Sha256, mut count: usize) {
+pub(crate) fn absorb_zeros(hasher: &mut Sha256, mut count: usize) {
     static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
     while count > 0 {
         let now = count.min(ZEROS.len());

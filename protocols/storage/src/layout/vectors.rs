@@ -219,7 +219,7 @@ fn any_four_of_twelve_rebuild_everything() {
         for (fragment, hash) in rebuilt.iter().zip(encoded.fragments) {
             assert_eq!(codec.fragment_hash(fragment), hash, "subset {mask:012b}");
         }
-        let data: [&Vec<u8>; 4] = std::array::from_fn(|index| &rebuilt[index]);
+        let data: [&bytes::Bytes; 4] = std::array::from_fn(|index| &rebuilt[index]);
         assert_eq!(
             codec.segment_hash(&data),
             encoded.hash,
@@ -267,6 +267,41 @@ proptest! {
             prop_assert_eq!(encoded.fragments[index], ContentHash::of(&expected));
             expected.truncate(trim_zeros(&expected).len());
             prop_assert_eq!(&kept[index], &expected);
+        }
+    }
+}
+
+/// All kernels, in one go and in pieces, against the crate that CESS's Rust code uses.
+#[test]
+fn coding_equals_that_of_reed_solomon_erasure() {
+    let size = (1 << 15) + 321;
+    let reference = reed_solomon_erasure::galois_8::ReedSolomon::new(4, 8).unwrap();
+    for (length, seed) in [(4 * size, 1_u32), (2 * size + 5, 2), (7, 3), (3 * size, 4)] {
+        let segment: Vec<u8> = (0..length as u32)
+            .map(|i| ((i + seed).wrapping_mul(2_654_435_761) >> 23) as u8)
+            .collect();
+        let mut shards = segment.clone();
+        shards.resize(4 * size, 0);
+        let mut shards: Vec<Vec<u8>> = shards.chunks(size).map(<[u8]>::to_vec).collect();
+        shards.resize(FRAGMENTS, vec![0; size]);
+        reference.encode(&mut shards).unwrap();
+        for kernel in Kernel::available() {
+            let codec = Codec::with_kernel(Geometry::with_fragment(size), kernel);
+            let (encoded, kept) = encode(&codec, &segment);
+            let whole = codec.encode_whole(segment.clone().into());
+            assert_eq!(
+                (whole.hash, whole.hashes),
+                (encoded.hash, encoded.fragments),
+                "{kernel}"
+            );
+            for (index, shard) in shards.iter().enumerate() {
+                assert_eq!(kept[index], trim_zeros(shard), "{kernel} {index}");
+                assert_eq!(
+                    whole.fragments[index],
+                    trim_zeros(shard),
+                    "{kernel} {index}"
+                );
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Multipart, Path, Query, State};
 use axum::http::header::{
     CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, RANGE,
     X_CONTENT_TYPE_OPTIONS,
@@ -19,11 +19,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::StreamReader;
 
+use super::resume::{Partials, resume};
 use super::{ServerConfig, transfer};
 use crate::account::Account;
-use crate::embedded::EmbeddedStore;
 use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};
+use crate::http::LOCATION_POLICY;
 use crate::http::auth::{ACCOUNT, Authorizer, Claim, MESSAGE, SIGNATURE};
 use crate::http::body::with_idle_limit;
 use crate::http::envelope::{
@@ -31,7 +32,9 @@ use crate::http::envelope::{
     OwnerData, Refusal, RefusalData, batch_key,
 };
 use crate::http::range::{RangeHeader, content_range};
+use crate::location::LocationPolicy;
 use crate::object::{ByteRange, Deleted, ObjectName, Page, PutOptions};
+use crate::store::AccountStore;
 use crate::stream::ByteSource;
 
 /// What `GET /version` says.
@@ -41,14 +44,15 @@ const VERSION: &str = concat!(
     " (DeOSS v0.4)"
 );
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// What all handlers share.
 pub(super) struct App {
-    store: EmbeddedStore,
+    pub(super) store: Box<dyn AccountStore>,
     authorizer: Box<dyn Authorizer>,
-    config: ServerConfig,
-    uploads: Arc<Semaphore>,
+    pub(super) config: ServerConfig,
+    pub(super) uploads: Arc<Semaphore>,
+    pub(super) partials: Partials,
     downloads: Arc<Semaphore>,
 }
 
@@ -70,14 +74,15 @@ struct FragmentQuery {
 
 impl App {
     pub(super) fn new(
-        store: EmbeddedStore,
+        store: impl AccountStore,
         authorizer: impl Authorizer,
         config: ServerConfig,
     ) -> Self {
         Self {
-            store,
+            store: Box::new(store),
             authorizer: Box::new(authorizer),
             uploads: Arc::new(Semaphore::new(config.max_uploads)),
+            partials: Partials::default(),
             downloads: Arc::new(Semaphore::new(config.max_downloads)),
             config,
         }
@@ -87,6 +92,8 @@ impl App {
         Router::new()
             .route("/version", get(version))
             .route("/object/{name}", put(put_object))
+            .route("/resume/{name}", put(resume))
+            .route("/file", put(put_form))
             .route("/file/download/{fid}", get(download))
             .route("/file/open/{fid}", get(open))
             .route("/file/metadata/{fid}", get(metadata))
@@ -94,12 +101,14 @@ impl App {
             .route("/file/list", get(list))
             .route("/file/{fid}", delete(delete_file))
             .route("/fragment/download", get(download_fragment))
+            // Bodies are read as streams, with limits of their own.
+            .layer(DefaultBodyLimit::disable())
             .fallback(no_route)
             .method_not_allowed_fallback(no_route)
             .with_state(Arc::new(self))
     }
 
-    fn authorize(
+    pub(super) fn authorize(
         &self,
         method: &Method,
         uri: &Uri,
@@ -145,12 +154,16 @@ async fn put_object(
             return Err(Refusal::from(&StorageError::TooLarge { limit }));
         }
         let _slot = slot(&app.uploads)?;
-        let put = app
-            .store
-            .put_as(owner, ByteSource::new(&mut body), PutOptions::named(name));
+        let options = PutOptions {
+            policy: policy(&headers)?,
+            ..PutOptions::named(name)
+        };
+        let kept = options.policy.is_some();
+        let put = app.store.put_as(owner, ByteSource::new(&mut body), options);
         match tokio::time::timeout(app.config.upload_timeout, put).await {
             Ok(stored) => Ok(FidData {
                 fid: stored.map_err(told)?.fid,
+                policy_kept: kept.then_some(true),
             }),
             Err(_) => Err(Refusal::timed_out()),
         }
@@ -160,6 +173,43 @@ async fn put_object(
         transfer::drain(&mut body).await;
     }
     Ok(success(result?))
+}
+
+/// `PUT /file`: the field `file` of a form; its file name is the object's.
+async fn put_form(
+    State(app): State<Arc<App>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    form: Result<Multipart, axum::extract::multipart::MultipartRejection>,
+) -> Answer {
+    let invalid = || Refusal::bad_request("invalid form file");
+    let owner = app.authorize(&method, &uri, &headers)?;
+    let policy = policy(&headers)?;
+    let mut form = form.map_err(|_| invalid())?;
+    let _slot = slot(&app.uploads)?;
+    while let Some(field) = form.next_field().await.map_err(|_| invalid())? {
+        if field.name() != Some("file") {
+            continue;
+        }
+        let name = headers.get("filename").and_then(|name| name.to_str().ok());
+        let name: ObjectName = name.or(field.file_name()).ok_or_else(invalid)?.parse()?;
+        let kept = policy.is_some();
+        let options = PutOptions {
+            policy,
+            ..PutOptions::named(name)
+        };
+        let body = with_idle_limit(Box::pin(field), app.config.idle_timeout);
+        let source = ByteSource::new(StreamReader::new(Box::pin(body)));
+        let put = app.store.put_as(owner, source, options);
+        let stored = tokio::time::timeout(app.config.upload_timeout, put).await;
+        let stored = stored.map_err(|_| Refusal::timed_out())?.map_err(told)?;
+        return Ok(success(FidData {
+            fid: stored.fid,
+            policy_kept: kept.then_some(true),
+        }));
+    }
+    Err(invalid())
 }
 
 async fn delete_file(
@@ -233,6 +283,7 @@ async fn location(State(app): State<Arc<App>>, fid: Result<Path<String>, PathRej
             .entry(batch_key(usize::from(at.index)))
             .or_insert_with(|| Batch {
                 account: at.node,
+                site: at.site,
                 fragments: Some(Vec::new()),
             });
         let fragment = BatchFragment {
@@ -326,7 +377,7 @@ fn binary(status: StatusCode, length: u64, body: Body) -> Answer {
         .map_err(internal)
 }
 
-fn success(data: impl Serialize) -> Response {
+pub(super) fn success(data: impl Serialize) -> Response {
     Json(Envelope {
         code: OK,
         msg: "success".to_owned(),
@@ -347,14 +398,14 @@ impl IntoResponse for Refusal {
     }
 }
 
-fn slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
+pub(super) fn slot(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Refusal> {
     Arc::clone(slots)
         .try_acquire_owned()
         .map_err(|_| Refusal::busy())
 }
 
 /// What is told of an error; the rest goes to the log.
-fn told(error: StorageError) -> Refusal {
+pub(super) fn told(error: StorageError) -> Refusal {
     let refusal = Refusal::from(&error);
     if refusal.is_internal() {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -363,14 +414,25 @@ fn told(error: StorageError) -> Refusal {
     refusal
 }
 
-fn internal(error: impl std::fmt::Display) -> Refusal {
+pub(super) fn internal(error: impl std::fmt::Display) -> Refusal {
     tracing::error!(%error, "an answer could not be made");
     Refusal::internal()
 }
 
-fn text(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
+pub(super) fn text(path: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
     path.map(|Path(text)| text)
         .map_err(|error| Refusal::bad_request(error.body_text()))
+}
+
+/// The location policy in a request. A bad one is refused, never ignored.
+pub(super) fn policy(headers: &HeaderMap) -> Result<Option<LocationPolicy>, Refusal> {
+    let Some(value) = headers.get(LOCATION_POLICY) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    LocationPolicy::from_json(text)
+        .map(Some)
+        .map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 fn parse_fid(text: &str) -> Result<Fid, Refusal> {

@@ -352,3 +352,139 @@ async fn an_object_that_is_lost_half_way_does_not_look_complete() {
         "{error:?}"
     );
 }
+
+/// Sends one chunk of a resumable upload; gives the HTTP status and the answer.
+async fn resume(bench: &Bench, range: &str, body: &[u8]) -> (u16, Value) {
+    let path = "/resume/a%20thing";
+    let response = client()
+        .put(format!("{}{path}", bench.url))
+        .headers(signed(Method::PUT, path))
+        .header("Content-Range", format!("bytes {range}"))
+        .body(body.to_vec())
+        .send()
+        .await
+        .unwrap();
+    let status = response.status().as_u16();
+    if status == 308 {
+        assert_eq!(
+            response.headers()["content-range"],
+            format!("bytes {range}")
+        );
+    }
+    (status, response.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn chunks_may_be_sent_again_and_must_follow_each_other() {
+    let bench = Bench::new().await;
+    let object = bytes(10_000, 1);
+    assert_eq!(
+        resume(&bench, "0-3999/10000", &object[..4000]).await,
+        (308, Value::Null)
+    );
+    // A gap, a short and a long chunk, and no range at all.
+    for (range, body) in [
+        ("5000-9999/10000", &object[5000..]),
+        ("4000-7999/10000", &object[4000..7000]),
+        ("4000-4099/10000", &object[4000..5000]),
+        ("nonsense", &object[..10]),
+    ] {
+        let (status, answer) = resume(&bench, range, body).await;
+        assert_eq!((status, &answer["code"]), (200, &json!(400)), "{range}");
+    }
+    // What was sent already comes again, with more.
+    assert_eq!(
+        resume(&bench, "2000-5999/10000", &object[2000..6000])
+            .await
+            .0,
+        308
+    );
+    assert_eq!(resume(&bench, "0-3999/10000", &object[..4000]).await.0, 308);
+    let (_, answer) = resume(&bench, "6000-9999/10000", &object[6000..]).await;
+    let fid: Fid = answer["data"]["fid"].as_str().unwrap().parse().unwrap();
+    assert_eq!(bench.http().get_bytes(fid, 10_000).await.unwrap(), object);
+    // The answer was lost.
+    let (_, again) = resume(&bench, "6000-9999/10000", &object[6000..]).await;
+    assert_eq!(again, answer);
+}
+
+#[tokio::test]
+async fn files_are_sent_in_chunks() {
+    let bench = Bench::new().await;
+    let config = crate::client::HttpStoreConfig {
+        geometry: crate::contract::GEOMETRY,
+        chunk: 3000,
+        ..Default::default()
+    };
+    let store = crate::client::HttpStore::with_config(&bench.url, config).unwrap();
+    let store = store.with_signer(signer(1));
+    for length in [1, 2999, 3000, 3001, 50_000] {
+        let object = bytes(length, length as u8);
+        let path = bench.dir.path().join("file");
+        std::fs::write(&path, &object).unwrap();
+        let mut file = tokio::fs::File::open(&path).await.unwrap();
+        let stored = store.put_file(&mut file, options("a file")).await.unwrap();
+        assert_eq!(store.get_bytes(stored.fid, 50_000).await.unwrap(), object);
+    }
+}
+
+#[tokio::test]
+async fn forms_are_taken() {
+    let bench = Bench::new().await;
+    let object = bytes(9000, 2);
+    let head = "--xyz\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhi\r\n--xyz\r\n\
+        Content-Disposition: form-data; name=\"file\"; filename=\"form.bin\"\r\n\r\n";
+    let body = [head.as_bytes(), &object, b"\r\n--xyz--\r\n"].concat();
+    let send = |body: Vec<u8>| {
+        client()
+            .put(format!("{}/file", bench.url))
+            .headers(signed(Method::PUT, "/file"))
+            .header("Content-Type", "multipart/form-data; boundary=xyz")
+            .body(body)
+            .send()
+    };
+    let answer: Value = send(body).await.unwrap().json().await.unwrap();
+    let fid: Fid = answer["data"]["fid"].as_str().unwrap().parse().unwrap();
+    assert_eq!(bench.http().get_bytes(fid, 9000).await.unwrap(), object);
+    let owners = bench.http().stat(fid).await.unwrap().owners;
+    assert_eq!(owners[0].name.as_str(), "form.bin");
+    let cut = [head.as_bytes(), &object[..100]].concat();
+    let answer: Value = send(cut).await.unwrap().json().await.unwrap();
+    assert_eq!(answer["code"], 400, "{answer}");
+}
+
+#[tokio::test]
+async fn location_policies_are_kept_or_refused() {
+    use crate::location::{LocationPolicy, Site};
+    let site = Site {
+        country: "FR".parse().unwrap(),
+        region: None,
+        position: None,
+        evidence: Default::default(),
+    };
+    let config = crate::embedded::StoreConfig {
+        site: Some(site),
+        ..store_config()
+    };
+    let bench = Bench::with(config, ServerConfig::default()).await;
+    let store = bench.http().with_signer(signer(1));
+    let eu = options("object").within(LocationPolicy::european_union());
+    let fid = store.put_bytes(&bytes(10, 1), eu).await.unwrap().fid;
+    let at = store.locate(fid).await.unwrap();
+    assert_eq!(at[0].site.as_ref().unwrap().country.to_string(), "FR");
+    let us = LocationPolicy::from_json(r#"{"allow-countries": ["US"]}"#).unwrap();
+    let error = store
+        .put_bytes(&bytes(10, 2), options("object").within(us))
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("it is in FR"), "{error}");
+    // A policy that is none is refused, never ignored.
+    let path = "/object/thing";
+    let put = client()
+        .put(format!("{}{path}", bench.url))
+        .headers(signed(Method::PUT, path))
+        .header("Location-Policy", r#"{"allow-countries": ["Narnia"]}"#)
+        .body("x");
+    let answer: Value = put.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["code"], 400, "{answer}");
+}

@@ -1,0 +1,123 @@
+//! `ai-link data` and `ai-link storage`, as typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Daemon;
+
+/// A store that serves, or work on one that does not.
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(crate) struct Storage {
+    #[command(flatten)]
+    pub(crate) daemon: Option<Daemon>,
+    #[command(subcommand)]
+    pub(crate) command: Option<StorageCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StorageCommand {
+    /// Compare what storage nodes keep with the files there are; the store must not run
+    Fsck(Fsck),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Fsck {
+    /// Configuration of the store, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Rebuild what is missing
+    #[arg(long)]
+    pub(crate) repair: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Encrypt a file and store it; its key stays in the book of grants of --dir
+    Put(Put),
+    /// Fetch an object and decrypt it
+    Get(Get),
+    /// Let somebody open an object: for one model or job, until a time
+    Grant(GrantArgs),
+    /// Revoke all grants of an object to somebody, for good
+    Revoke(Revoke),
+    /// Where every fragment of an object is
+    Locate {
+        /// The object
+        fid: String,
+    },
+    /// The public key that others grant objects to
+    Recipient {
+        /// Key file [default: the application's of --dir]
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Put {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// Store it in two shares, each under a key of its own: a seed, and what is left of a .npy file
+    #[arg(long)]
+    pub(crate) share: bool,
+    /// Store it as it is, for everybody to read
+    #[arg(long, conflicts_with = "share")]
+    pub(crate) public: bool,
+    /// Where it may lie: a location policy in JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// What to call it [default: the file's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Get {
+    /// The object; for a shared input both, the seed first
+    #[arg(required = true, num_args = 1..=2)]
+    pub(crate) fid: Vec<String>,
+    /// Where it goes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Open it with a grant instead of the key in the book
+    #[arg(long, value_name = "FILE")]
+    pub(crate) grant: Option<PathBuf>,
+    /// Key file of the grant's recipient [default: the application's of --dir]
+    #[arg(long, value_name = "FILE", requires = "grant")]
+    pub(crate) key: Option<PathBuf>,
+    /// The object is not encrypted
+    #[arg(long, conflicts_with = "grant")]
+    pub(crate) public: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GrantArgs {
+    /// The object
+    pub(crate) fid: String,
+    /// Whom to: what `data recipient` prints there
+    #[arg(long, value_name = "KEY")]
+    pub(crate) to: String,
+    /// For jobs of one model, by its 64 hex digits [default: for anything]
+    #[arg(long, value_name = "HASH", conflicts_with = "job")]
+    pub(crate) model: Option<String>,
+    /// For one job, by its 64 hex digits
+    #[arg(long, value_name = "ID")]
+    pub(crate) job: Option<String>,
+    /// How long, in hours
+    #[arg(long, default_value_t = 24, value_name = "HOURS")]
+    pub(crate) hours: u32,
+    /// Where the grant goes, to be sent to the recipient
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Revoke {
+    /// The object
+    pub(crate) fid: String,
+    /// Whose grants
+    #[arg(long, value_name = "KEY")]
+    pub(crate) to: String,
+}
