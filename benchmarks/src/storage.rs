@@ -95,7 +95,8 @@ struct TransferReport {
     get_decoding_s: f64,
     /// First byte of a range of 1 KiB in the middle, median of several.
     range_first_byte_s: f64,
-    /// The most memory of this process so far (`VmHWM`).
+    /// The most memory that this process has had while storing, and by the end of reading (`VmHWM`).
+    put_peak_rss_bytes: u64,
     peak_rss_bytes: u64,
 }
 
@@ -112,6 +113,13 @@ struct Podr2Report {
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    // The object comes first: memory that others used would be seen as its own.
+    let object = if options.no_object {
+        None
+    } else {
+        let runtime = tokio::runtime::Runtime::new()?;
+        Some(runtime.block_on(object(options))?)
+    };
     let kernels: Vec<(Kernel, CodingTimes)> = Kernel::available()
         .into_iter()
         .map(|kernel| (kernel, rates::measure(kernel, options.rounds)))
@@ -120,12 +128,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         .last()
         .context("there is a portable kernel at least")?;
     let rate = |time: Duration| 0.03125 / time.as_secs_f64();
-    let object = if options.no_object {
-        None
-    } else {
-        let runtime = tokio::runtime::Runtime::new()?;
-        Some(runtime.block_on(object(options))?)
-    };
     let report = Report {
         kernel: best.to_string(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -200,6 +202,7 @@ async fn transfer(
         .put_as(owner, ByteSource::new(Noise::new(bytes)), put)
         .await?;
     let put_s = started.elapsed().as_secs_f64();
+    let put_peak_rss_bytes = peak()?;
     let started = Instant::now();
     read(&store, stored.fid, bytes).await?;
     let get_s = started.elapsed().as_secs_f64();
@@ -232,6 +235,7 @@ async fn transfer(
         get_s,
         get_decoding_s,
         range_first_byte_s: first[first.len() / 2],
+        put_peak_rss_bytes,
         peak_rss_bytes: peak()?,
     })
 }

@@ -11,8 +11,10 @@ use bytes::Bytes;
 
 /// What is shorter comes from the general allocator.
 const LEAST: usize = 1 << 20;
-/// The most bytes that lie idle.
-const MAX_IDLE: usize = 96 << 20;
+/// The most bytes that lie idle: a coded segment.
+const MAX_IDLE: usize = 100 << 20;
+/// Room beyond what is asked for, so that a buffer also serves who asks for a little more.
+const SLACK: usize = 4096;
 
 static IDLE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
@@ -37,7 +39,7 @@ impl Buffer {
             }
             None => {
                 drop(idle);
-                Self(Vec::with_capacity(capacity))
+                Self(Vec::with_capacity(capacity + SLACK))
             }
         }
     }

@@ -111,7 +111,13 @@ pub struct RetrieverStore {
     config: RetrieverConfig,
     signer: Arc<dyn RequestSigner>,
     bank: Arc<dyn FileBank>,
-    token: Arc<Mutex<Option<(Zeroizing<String>, Instant)>>>,
+    token: Arc<Mutex<Option<Token>>>,
+}
+
+/// What stands for the account for some hours.
+struct Token {
+    text: Zeroizing<String>,
+    since: Instant,
 }
 
 /// An answer of the gateway.
@@ -195,10 +201,10 @@ impl RetrieverStore {
     /// A token of the gateway, which stands for the account for some hours.
     async fn token(&self) -> Result<Zeroizing<String>, StorageError> {
         let mut kept = self.token.lock().await;
-        if let Some((token, since)) = &*kept
+        if let Some(Token { text, since }) = &*kept
             && since.elapsed() < TOKEN_LIFE
         {
-            return Ok(token.clone());
+            return Ok(text.clone());
         }
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -217,7 +223,10 @@ impl RetrieverStore {
             .form(&form);
         let token: String = self.ask(request, &[DONE, PLAIN_OK]).await?.1;
         let token = Zeroizing::new(token);
-        *kept = Some((token.clone(), Instant::now()));
+        *kept = Some(Token {
+            text: token.clone(),
+            since: Instant::now(),
+        });
         Ok(token)
     }
 

@@ -418,10 +418,7 @@ pub(super) fn header<T: std::str::FromStr>(
         .ok_or_else(|| Refusal::bad_request(format!("the header {name} is missing or wrong")))
 }
 
-fn text<'a>(
-    headers: &'a HeaderMap,
-    name: impl axum::http::header::AsHeaderName,
-) -> Option<&'a str> {
+fn text(headers: &HeaderMap, name: impl axum::http::header::AsHeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 

@@ -29,7 +29,7 @@ use crate::object::{ObjectName, PutOptions};
 use crate::stream::ByteSource;
 
 /// How long an upload may stand still.
-const KEPT: Duration = Duration::from_secs(3600);
+const KEPT_FOR: Duration = Duration::from_secs(3600);
 /// The most uploads that are kept.
 const MAX_PARTIAL: usize = 16;
 
@@ -37,7 +37,12 @@ type Key = (Account, ObjectName, u64);
 
 /// Uploads that are not complete.
 #[derive(Default)]
-pub(super) struct Partials(Mutex<HashMap<Key, (Instant, Arc<tokio::sync::Mutex<Partial>>)>>);
+pub(super) struct Partials(Mutex<HashMap<Key, Kept>>);
+
+struct Kept {
+    used: Instant,
+    partial: Arc<tokio::sync::Mutex<Partial>>,
+}
 
 #[derive(Default)]
 struct Partial {
@@ -50,15 +55,16 @@ struct Partial {
 impl Partials {
     fn find(&self, key: Key) -> Result<Arc<tokio::sync::Mutex<Partial>>, Refusal> {
         let mut partials = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        partials.retain(|_, (used, _)| used.elapsed() < KEPT);
+        partials.retain(|_, kept| kept.used.elapsed() < KEPT_FOR);
         if !partials.contains_key(&key) && partials.len() >= MAX_PARTIAL {
             return Err(Refusal::busy());
         }
-        let (used, partial) = partials
-            .entry(key)
-            .or_insert_with(|| (Instant::now(), Arc::default()));
-        *used = Instant::now();
-        Ok(Arc::clone(partial))
+        let kept = partials.entry(key).or_insert_with(|| Kept {
+            used: Instant::now(),
+            partial: Arc::default(),
+        });
+        kept.used = Instant::now();
+        Ok(Arc::clone(&kept.partial))
     }
 }
 
