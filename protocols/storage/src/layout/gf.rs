@@ -202,7 +202,7 @@ mod tests {
             seed: u8,
         ) {
             let inputs: [Vec<u8>; 4] = std::array::from_fn(|row| {
-                (0..length).map(|i| ((i * 37 + row * 101 + usize::from(seed)) * 167 >> 3) as u8).collect()
+                (0..length).map(|i| (((i * 37 + row * 101 + usize::from(seed)) * 167) >> 3) as u8).collect()
             });
             let expected: Vec<Vec<u8>> = rows
                 .iter()
