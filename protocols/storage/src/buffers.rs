@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 /// What is shorter comes from the general allocator.
 const LEAST: usize = 1 << 20;
-/// The most bytes that lie idle: a coded segment.
-const MAX_IDLE: usize = 100 << 20;
+/// The most bytes that lie idle: the fragments of a segment that are made, which is two segments.
+const MAX_IDLE: usize = 64 << 20;
 /// Room beyond what is asked for, so that a buffer also serves who asks for a little more.
 const SLACK: usize = 4096;
 

@@ -18,7 +18,7 @@ use crate::object::ByteRange;
 use crate::stream::ObjectStream;
 
 /// Segments fetched ahead of the reader.
-const AHEAD: usize = 2;
+const AHEAD: usize = 1;
 
 /// Verified fragments of a segment, and those that their nodes turned out not to have.
 struct Gathered {
