@@ -134,10 +134,14 @@ fn data_survives_killed_nodes_and_a_killed_store() {
     let large = file(&net, "large.bin", &bytes(150_000_000));
     for victim in ["uploader", "storage"] {
         let mut uploader = uploader(&net, &large);
-        let staging = net
-            .path()
-            .join(format!("{}/data/staging", process_of(&net, &nodes[0])));
-        while std::fs::read_dir(&staging).unwrap().next().is_none() {
+        // Whichever nodes it goes to: of those that hold the other object, most.
+        let staging = nodes.iter().map(|account| {
+            let process = process_of(&net, account);
+            net.path().join(format!("{process}/data/staging"))
+        });
+        let staging: Vec<_> = staging.collect();
+        let is_empty = |dir: &std::path::PathBuf| std::fs::read_dir(dir).unwrap().next().is_none();
+        while staging.iter().all(is_empty) {
             assert!(
                 uploader.try_wait().unwrap().is_none(),
                 "it ended before it was killed"
