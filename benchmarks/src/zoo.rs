@@ -294,7 +294,7 @@ mod tests {
             (Model::Resnet50At224, 25_530_472),
             (Model::Relu1m, 0),
             (Model::Mm1024, 1 << 20),
-            (Model::BertTiny, 2 * (12 * 128 * 128 + 13 * 128) + 2 * 1),
+            (Model::BertTiny, 2 * (12 * 128 * 128 + 13 * 128) + 2),
             (Model::BertBaseLayer, 12 * 768 * 768 + 13 * 768 + 1),
         ] {
             assert_eq!(onnx::parameters(&model.onnx()), parameters, "{model}");

@@ -192,7 +192,7 @@ fn inverses_of_operands_that_are_far_apart() {
         let ratio = f64::from(hi / lo);
         let at = |k: i32| (f64::from(lo) * ratio.powf(f64::from(k) / f64::from(n))) as f32;
         let x: Vec<f32> = (0..=n).map(at).collect();
-        let got = run(&program, &[x.clone()], x.len());
+        let got = run(&program, std::slice::from_ref(&x), x.len());
         for (x, y) in x.iter().zip(&got) {
             // On the grid of the operand.
             let want = -f((f64::from(*x) * 65536.0).round() / 65536.0);

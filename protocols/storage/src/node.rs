@@ -10,7 +10,7 @@
 //! committed goes when the upload is aborted, has stood still too long, or the node restarts.
 //!
 //! Over HTTP a node has the `/fragment` routes of CESS's miners; what it has beyond them is said in
-//! [`server`].
+//! `server`.
 
 mod client;
 mod local;
