@@ -34,6 +34,7 @@ pub mod fhe;
 pub mod hosting;
 pub mod pool;
 mod random;
+mod receipt;
 pub mod session;
 pub mod status;
 pub mod used;

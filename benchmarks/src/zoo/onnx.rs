@@ -176,6 +176,7 @@ impl Writer {
         let last = self.index(positions - 1);
         self.node("Gather", &[last], vec![int("axis", 1)], 1);
         self.layer_norm(width);
+        // Of deviation 0.02, as GPT-2's embeddings are initialised.
         let weights = self.he(&[width, words], 2 * width, 0.02 * (width as f32).sqrt());
         self.node("MatMul", &[weights], Vec::new(), 1);
     }

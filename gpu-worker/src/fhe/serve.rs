@@ -8,8 +8,8 @@ use ai_link_session::hello;
 use ai_link_wire::node::{BulkReader, BulkStream, BulkWriter, FrameKind, StreamError};
 use ai_link_wire::{
     Abort, Bytes, CodecError, Digest, FheJob, FheRefusal, FheReply, HelloReply, KeyPiece, Level,
-    Limit, PeerId, Progress, Role, SessionHello, SessionRefusal, SignError, Signed, Ticket,
-    UnixMillis, WorkerReceipt, codec,
+    Limit, PeerId, Progress, Role, SessionHello, SessionRefusal, Signed, Ticket, UnixMillis,
+    WorkerReceipt, codec,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::uploads::{Receiving, Uploads};
 use super::{Evaluation, Held, Job, KeyShelf, Steps};
 use crate::activity::Running;
+use crate::receipt::{self, ReceiptError};
 use crate::session::admit as tickets;
 use crate::used::UsedError;
 use crate::worker::Worker;
@@ -29,14 +30,11 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// How long a last word may take to leave.
 const LAST_WORD_WITHIN: Duration = Duration::from_secs(2);
-/// Receipts are evidence about the past: this is when they stop being worth keeping.
-const RECEIPT_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// An [`FheJob`]: 128 hashes and a few more.
 const JOB: Limit = Limit::bytes(8 << 10);
 const REPLY: Limit = Limit::bytes(1024);
 const PROGRESS: Limit = Limit::bytes(32);
-const RECEIPT: Limit = Limit::bytes(4096);
 const ABORT: Limit = Limit::bytes(512);
 
 /// Takes the client's stream after its hello.
@@ -287,10 +285,7 @@ impl Session<'_> {
             started: self.started,
             finished: now.max(self.started),
         };
-        let until = now.saturating_add(RECEIPT_VALID);
-        let signed =
-            Signed::sign(&self.worker.identity, receipt, now, until).map_err(ServeError::Sign)?;
-        let bytes = codec::encode(&signed, RECEIPT).map_err(ServeError::Codec)?;
+        let bytes = receipt::signed(self.worker, receipt).map_err(ServeError::Sign)?;
         Ok(writer.send(FrameKind::Receipt, &bytes).await?)
     }
 }
@@ -453,8 +448,8 @@ enum ServeError {
     Late,
     #[error("{0}")]
     Refused(FheRefusal),
-    #[error("the receipt cannot be signed")]
-    Sign(#[source] SignError),
+    #[error("there is no receipt")]
+    Sign(#[source] ReceiptError),
     #[error("the client said nothing for {NEXT_WITHIN:?}")]
     Silent,
     #[error("the worker stopped")]

@@ -9,8 +9,7 @@ use ai_link_session::links::{SessionError, SessionLinks};
 use ai_link_session::parties;
 use ai_link_wire::node::FrameKind;
 use ai_link_wire::{
-    Abort, Bytes, CodecError, HelloReply, Limit, PeerKey, Role, SignError, Signed, Ticket,
-    UnixMillis, WorkerReceipt, codec,
+    Abort, Bytes, CodecError, HelloReply, PeerKey, Role, Signed, Ticket, UnixMillis, WorkerReceipt,
 };
 use futures::future::try_join_all;
 use tokio::time::Instant;
@@ -20,15 +19,12 @@ use super::{Seat, Work};
 use crate::dealing;
 use crate::engine::{Assignment, Engine as _, EngineError, Material, MpcEngine, Outcome};
 use crate::pool::Claim;
+use crate::receipt::{self, ReceiptError};
 use crate::used::UsedError;
 use crate::worker::Worker;
 
 /// How long another worker may take to accept our stream.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
-/// Receipts are evidence about the past: this is when they stop being worth keeping.
-const RECEIPT_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// A signed [`WorkerReceipt`].
-const RECEIPT: Limit = Limit::bytes(4096);
 
 /// Runs the session and tells all parties how it ended.
 pub(super) async fn run(
@@ -209,10 +205,7 @@ impl<'a> Session<'a> {
             started: self.started,
             finished: now.max(self.started),
         };
-        let until = now.saturating_add(RECEIPT_VALID);
-        let signed =
-            Signed::sign(&self.worker.identity, receipt, now, until).map_err(RunError::Sign)?;
-        let bytes = codec::encode(&signed, RECEIPT).map_err(RunError::Encode)?;
+        let bytes = receipt::signed(self.worker, receipt).map_err(RunError::Sign)?;
         self.links
             .send_frame(Party::Client, FrameKind::Receipt, bytes)
             .await
@@ -233,8 +226,8 @@ enum RunError {
     Receipt(#[source] SessionError),
     #[error("the client left before the session began")]
     Settle(#[source] SessionError),
-    #[error("the receipt cannot be signed")]
-    Sign(#[source] SignError),
+    #[error("there is no receipt")]
+    Sign(#[source] ReceiptError),
     #[error("the session may not begin")]
     Used(#[source] UsedError),
 }

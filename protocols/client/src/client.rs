@@ -1,8 +1,8 @@
 //! The SDK: one call from tensors to tensors.
 
-use std::collections::HashMap;
+mod running;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use ai_link_mpc::SessionSpec;
 use ai_link_program::{OutputTensor, Program, Signature};
@@ -12,34 +12,25 @@ use ai_link_storage::HttpStore;
 use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
-    AccountId, ControlRequest, ControlResponse, Identity, JobFailure, JobId, JobReceipt,
-    JobRequest, Level, ModelName, ModelVersion, Multiaddr, PeerId, PeerKey, Planck, Progress,
-    Signed, Ticket, UnixMillis, WeightPrivacy,
+    AccountId, Identity, JobId, JobReceipt, Level, ModelName, ModelVersion, Multiaddr, PeerId,
+    PeerKey, Planck, Progress, Signed, UnixMillis,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::attempt::{Attempt, AttemptError, Delivered, Preprocessing, Traffic};
+use crate::attempt::{AttemptError, Preprocessing, Traffic};
 use crate::config::ClientConfig;
 use crate::error::{InferError, StartError};
-use crate::fhe::{self, FheAttempt, KeyStore};
+use crate::fhe::{self, KeyStore};
 use crate::group::Group;
-use crate::level;
+use crate::level::{self, LevelProblem};
 use crate::models::{Model, ModelError, Models};
 use crate::payments::Payments;
 use crate::receipts::Receipts;
-use crate::ticket::{self, ChainFacts};
 use crate::wallet::Wallet;
 
-/// One answer of a coordinator; matching takes it milliseconds.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Between tries while the coordinator is away or no group is free.
-const RETRY_EVERY: Duration = Duration::from_millis(250);
-
-/// How long the workers that host private weights may be unknown to a coordinator: it, or one of them, may have
-/// restarted a moment ago.
-const HOSTS_RETURN_WITHIN: Duration = Duration::from_secs(8);
+use running::Running;
 
 /// An application's connection to the network. Clones share it.
 #[derive(Clone, Debug)]
@@ -198,13 +189,21 @@ impl Client {
         self.inner.config.group()
     }
 
-    /// The level that a job for `model` gets which asks for `asked`.
+    /// The level that a job for `model` gets which asks for `asked`, and names, shapes and types of its inputs and outputs.
     ///
     /// # Errors
     /// [`InferError::Level`].
-    pub fn level(&self, model: &Model, asked: Option<Level>) -> Result<Level, InferError> {
+    pub fn resolve(
+        &self,
+        model: &Model,
+        asked: Option<Level>,
+    ) -> Result<(Level, Signature), InferError> {
         let least = self.inner.config.level;
-        level::resolve(asked, least, &model.usable(), served()).map_err(InferError::Level)
+        let level = level::resolve(asked, least, &model.usable(), served());
+        let level = level.map_err(InferError::Level)?;
+        let signature = model.signature(level);
+        let signature = signature.ok_or(InferError::Level(LevelProblem::NotServed { level }))?;
+        Ok((level, signature))
     }
 
     /// A model's version (the latest if `None`), with its program.
@@ -261,10 +260,7 @@ impl Client {
             .get(&job.model, job.version)
             .await
             .map_err(InferError::Model)?;
-        let level = self.level(&model, job.level)?;
-        let signature = model
-            .signature(level)
-            .ok_or_else(|| InferError::Level(level::LevelProblem::NotServed { level }))?;
+        let (level, signature) = self.resolve(&model, job.level)?;
         let most = match (level, &model.content) {
             (Level::Mpc, content) => {
                 let least = inner.config.group();
@@ -316,301 +312,6 @@ fn served() -> &'static [Level] {
         false => &[Level::Mpc],
     }
 }
-
-/// A job that is being worked on.
-struct Running<'a> {
-    inner: &'a Arc<Inner>,
-    model: &'a Model,
-    job: &'a InferJob,
-    level: Level,
-    /// At level `fhe`.
-    key: Option<ai_link_wire::Digest>,
-    progress: &'a watch::Sender<Option<Progress>>,
-    id: JobId,
-    deadline: Instant,
-    deadline_at: UnixMillis,
-    /// Workers that failed this job.
-    exclude: Vec<PeerKey>,
-}
-
-impl Running<'_> {
-    async fn run(mut self) -> Result<Inference, InferError> {
-        let mut attempt = 0;
-        loop {
-            let request = self.request(attempt)?;
-            let (coordinator, signed) = self.matched(&request).await?;
-            let facts = self.facts(coordinator, &signed).await?;
-            let ticket = ticket::check(&signed, &request, &facts, UnixMillis::now())
-                .map_err(InferError::Ticket)?;
-            // A future that is dropped from here on has cancelled the job.
-            let mut abandoned = Abandoned {
-                report: Some(Report {
-                    inner: Arc::clone(self.inner),
-                    coordinator: coordinator.clone(),
-                    job: self.id,
-                    attempt: ticket.attempt,
-                }),
-            };
-            attempt += 1;
-            let outcome = self.attempt(&signed, ticket).await;
-            let report = abandoned.report.take();
-            match outcome {
-                Ok(delivered) => return self.keep(delivered, attempt),
-                Err(error) => {
-                    let culprits = error.culprits(ticket);
-                    if let Some(report) = report {
-                        report.send(&culprits, error.to_string()).await;
-                    }
-                    if error.is_the_callers()
-                        || attempt >= self.inner.config.attempts
-                        || Instant::now() >= self.deadline
-                    {
-                        return Err(InferError::Attempt(error));
-                    }
-                    tracing::warn!(
-                        job = %self.id, attempt, error = &error as &dyn std::error::Error,
-                        "attempt failed; trying another group"
-                    );
-                    self.exclude.extend(culprits);
-                    self.exclude.truncate(JobRequest::MAX_EXCLUDED);
-                }
-            }
-        }
-    }
-
-    async fn attempt(
-        &self,
-        signed: &Signed<Ticket>,
-        ticket: &Ticket,
-    ) -> Result<Delivered, AttemptError> {
-        let content = &self.model.content;
-        if let (Level::Fhe, Some(offered)) = (self.level, &content.fhe) {
-            let attempt = FheAttempt {
-                node: &self.inner.node,
-                signed,
-                ticket,
-                offered,
-                keys: &self.inner.keys,
-                values: self.job.inputs.first().map_or(&[], Vec::as_slice),
-                deadline: self.deadline,
-                progress: self.progress,
-            };
-            return attempt.run().await.map_err(AttemptError::Fhe);
-        }
-        let program = content
-            .mpc
-            .clone()
-            .expect("the level was resolved among those that the content serves; qed");
-        let attempt = Attempt {
-            node: &self.inner.node,
-            signed,
-            ticket,
-            program,
-            inputs: self.job.inputs.clone(),
-            deadline: self.deadline,
-        };
-        attempt.run().await
-    }
-
-    fn request(&self, attempt: u32) -> Result<JobRequest, InferError> {
-        let max_price = self
-            .inner
-            .config
-            .max_price_per_record
-            .checked_mul(u64::from(self.job.batch))
-            .ok_or(InferError::Batch {
-                batch: self.job.batch,
-            })?;
-        let group = match self.level {
-            Level::Mpc => self.job.group,
-            Level::Fhe | Level::Sealed => Group::ONE_WORKER,
-        };
-        Ok(JobRequest {
-            job: self.id,
-            attempt,
-            client: self.inner.identity.account(),
-            model: self.model.name.clone(),
-            version: Some(self.model.version),
-            level: self.level,
-            dealer: group.dealer,
-            evaluators: group.evaluators,
-            weights: match self.level {
-                Level::Mpc => self.model.weights(),
-                Level::Fhe | Level::Sealed => WeightPrivacy::Public,
-            },
-            key: self.key,
-            batch: self.job.batch,
-            max_price,
-            regions: self.inner.config.regions.clone(),
-            exclude: self.exclude.clone(),
-            deadline: self.deadline_at,
-        })
-    }
-
-    /// Asks the coordinators in turn until one gives a ticket. One that is away or busy is asked again
-    /// until the deadline: it may be restarting, and the application need not know.
-    async fn matched(
-        &self,
-        request: &JobRequest,
-    ) -> Result<(&Coordinator, Signed<Ticket>), InferError> {
-        let signed = Signed::sign(
-            &self.inner.identity,
-            request.clone(),
-            UnixMillis::now(),
-            self.deadline_at,
-        )
-        .map_err(InferError::Sign)?;
-        let since = Instant::now();
-        loop {
-            let mut last = InferError::Deadline;
-            let patient = since.elapsed() < HOSTS_RETURN_WITHIN;
-            for coordinator in self.inner.coordinators.iter() {
-                let ask = ControlRequest::Match(signed.clone());
-                let answer = self
-                    .inner
-                    .node
-                    .request(coordinator.peer, &coordinator.addresses, ask, ANSWER_WITHIN)
-                    .await;
-                last = match answer {
-                    Ok(ControlResponse::Ticket(ticket)) => return Ok((coordinator, ticket)),
-                    Ok(ControlResponse::NoMatch { reasons }) => InferError::NoMatch { reasons },
-                    Ok(ControlResponse::Refused(refusal)) => InferError::Refused(refusal),
-                    Ok(_) => InferError::Protocol,
-                    Err(error) => InferError::Coordinator(error),
-                };
-                tracing::debug!(
-                    job = %self.id, coordinator = %coordinator.account,
-                    error = &last as &dyn std::error::Error, "no ticket"
-                );
-                if !(last.may_pass() || patient && last.is_not_hosted()) {
-                    return Err(last);
-                }
-            }
-            if Instant::now() + RETRY_EVERY >= self.deadline {
-                return Err(last);
-            }
-            sleep(RETRY_EVERY).await;
-        }
-    }
-
-    async fn facts(
-        &self,
-        coordinator: &Coordinator,
-        signed: &Signed<Ticket>,
-    ) -> Result<ChainFacts, InferError> {
-        let registry = &self.inner.registry;
-        let bonded = registry
-            .coordinator(coordinator.account)
-            .await
-            .map_err(InferError::Chain)?;
-        let mut operators = HashMap::new();
-        if let Ok(ticket) = signed.verify_at_any_time() {
-            for member in &ticket.group {
-                if let Some(info) = registry
-                    .worker(member.peer)
-                    .await
-                    .map_err(InferError::Chain)?
-                {
-                    operators.insert(member.peer, info.operator);
-                }
-            }
-        }
-        Ok(ChainFacts {
-            coordinator: bonded.map(|_| coordinator.account),
-            operators,
-            version: self.model.version,
-            commitment: self.model.commitment,
-            manifest: self.model.manifest,
-        })
-    }
-
-    /// Countersigns, keeps, and queues the payment. The answer is not given out before the promise is on disk.
-    fn keep(&self, delivered: Delivered, attempts: u32) -> Result<Inference, InferError> {
-        let now = UnixMillis::now();
-        let price = delivered.receipt.price;
-        let version = self.model.version;
-        let receipt = Signed::sign(
-            &self.inner.identity,
-            delivered.receipt,
-            now,
-            now.saturating_add(RECEIPT_VALID),
-        )
-        .map_err(InferError::Sign)?;
-        JobReceipt::check(&receipt).map_err(|e| InferError::Receipt(Box::new(e)))?;
-        self.inner
-            .receipts
-            .save(self.id, &receipt)
-            .map_err(InferError::Keep)?;
-        self.inner
-            .wallet
-            .enqueue(&receipt)
-            .map_err(InferError::Wallet)?;
-        self.inner.wake.notify_one();
-        Ok(Inference {
-            job: self.id,
-            outputs: delivered.outputs,
-            version,
-            level: self.level,
-            group: (self.level == Level::Mpc).then_some(self.job.group),
-            traffic: delivered.traffic,
-            preprocessing: delivered.preprocessing,
-            attempts,
-            price,
-            receipt,
-        })
-    }
-}
-
-/// Says that an attempt failed.
-struct Report {
-    inner: Arc<Inner>,
-    coordinator: Coordinator,
-    job: JobId,
-    attempt: u32,
-}
-
-impl Report {
-    /// Tells the coordinator that the attempt failed, so that its reserve is free and the standing of `culprits` falls.
-    /// Best effort: an attempt that nobody reports expires by itself.
-    async fn send(self, culprits: &[PeerKey], reason: String) {
-        let Self {
-            inner,
-            coordinator,
-            job,
-            attempt,
-        } = self;
-        let client = inner.identity.account();
-        let failure = JobFailure::new(job, attempt, client, culprits.to_vec(), reason);
-        let now = UnixMillis::now();
-        let until = now.saturating_add(ANSWER_WITHIN);
-        let Ok(signed) = Signed::sign(&inner.identity, failure, now, until) else {
-            return;
-        };
-        let ask = ControlRequest::Fail(signed);
-        let _ = inner
-            .node
-            .request(coordinator.peer, &coordinator.addresses, ask, ANSWER_WITHIN)
-            .await;
-    }
-}
-
-/// An attempt that may be abandoned: when the caller stops waiting, the coordinator is told.
-struct Abandoned {
-    report: Option<Report>,
-}
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        if let Some(report) = self.report.take()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            runtime.spawn(async move { report.send(&[], "cancelled by the client".into()).await });
-        }
-    }
-}
-
-/// Nominal: receipts are evidence about the past and verify at any time.
-const RECEIPT_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Coordinator {
     pub(crate) fn parse(address: &Multiaddr) -> Result<Self, StartError> {

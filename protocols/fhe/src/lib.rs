@@ -96,4 +96,4 @@ pub use noise::FAILURE_LOG2;
 pub use offer::Offer;
 pub use package::{Fidelity, Package};
 pub use parameters::ParameterSet;
-pub use program::{BootstrapRate, ClearRun, Exactness, Program, Proof};
+pub use program::{ClearRun, Exactness, Program, Proof};

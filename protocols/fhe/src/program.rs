@@ -45,22 +45,6 @@ pub enum Exactness {
     Approximate,
 }
 
-/// Bootstraps per second of a worker with all its cores, in batches, as it measured them itself.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-pub struct BootstrapRate(f64);
-
-impl BootstrapRate {
-    /// From a measurement; `None` unless it is positive and finite.
-    pub fn new(per_second: f64) -> Option<Self> {
-        (per_second > 0.0 && per_second.is_finite()).then_some(Self(per_second))
-    }
-
-    /// Bootstraps per second.
-    pub fn per_second(self) -> f64 {
-        self.0
-    }
-}
-
 /// A checked program. Made by the compiler or [`Program::decode`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Program {
@@ -181,11 +165,6 @@ impl Program {
     /// Bootstraps that depend on each other, at most.
     pub fn depth(&self) -> usize {
         self.layers.len()
-    }
-
-    /// Seconds per record on a worker of this rate; sums and packing take a few milliseconds more.
-    pub fn predicted_seconds(&self, rate: BootstrapRate) -> f64 {
-        self.bootstraps() as f64 / rate.per_second()
     }
 
     /// GLWE ciphertexts of a request.

@@ -278,7 +278,7 @@ impl Evaluator {
             Plan::Product(plan) => {
                 let weights = self.weights.as_ref().expect("checked when made, qed");
                 let operand = operands.pop().expect("a product has an operand, qed");
-                plan.start(seat, &prg, &dealt, operand, weights, self.memory.kernels())
+                plan.start(seat, &prg, dealt, operand, weights, self.memory.kernels())
             }
         };
         self.send_opening(opening);

@@ -99,7 +99,7 @@ use plan::Values;
 use prepared::Layout;
 
 /// Below this many multiplications a second thread costs more than it brings.
-const PARALLEL_FROM: usize = 1 << 18;
+pub(crate) const PARALLEL_FROM: usize = 1 << 18;
 
 /// Vectorised ring products for this machine.
 #[derive(Clone, Debug)]

@@ -4,6 +4,9 @@
 //! inferred, constants folded, and `Shape -> Gather -> Concat -> Reshape` chains resolved with the batch as a symbol.
 //! Every node that cannot be evaluated under masks is reported, not only the first; nodes that merely follow a refused
 //! one are not.
+//!
+//! Transformers are read as exporters write them, behind their embeddings: the input is floats. In a `Where`, constants out
+//! of reach of fixed point (masks of `-inf` or the least float) are taken as -4096 or 4096.
 
 mod error;
 mod import;

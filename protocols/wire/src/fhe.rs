@@ -137,11 +137,6 @@ impl FheRefusal {
     pub fn failed(why: impl ToString) -> Self {
         Self::Failed(bounded::cut(why.to_string(), 256))
     }
-
-    /// Whether it is the client's doing, so that another worker would say the same.
-    pub fn is_the_clients(&self) -> bool {
-        matches!(self, Self::WrongParameters { .. } | Self::Record { .. })
-    }
 }
 
 /// How far a job is.

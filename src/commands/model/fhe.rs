@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ai_link_fhe::{
-    Activations, BootstrapRate, ClientKey, Control, Entropy, EvaluationKey, Evaluator, Exactness,
-    Fidelity, GeneratedKey, Offer, Options, ParameterSet, run_float,
+    Activations, ClientKey, Control, Entropy, EvaluationKey, Evaluator, Exactness, Fidelity,
+    GeneratedKey, Offer, Options, ParameterSet, run_float,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -164,11 +164,9 @@ struct Cost {
     parameters: String,
     bootstraps: usize,
     depth: usize,
-    /// For one record on this machine; absent without bootstraps, when it takes a millisecond.
-    predicted_s: Option<f64>,
-    /// Of this machine, on this program.
+    /// Of this machine, on this program; absent without bootstraps, when a record takes a millisecond.
     bootstraps_per_s: Option<f64>,
-    /// Of one record, measured.
+    /// Of one record, measured on this machine.
     server_s: f64,
     /// Of the records that were run encrypted, how many decrypt to what the integer reference says: the same integers if
     /// the program is exact, else the same class.
@@ -252,7 +250,6 @@ impl Setting<'_> {
             });
         }
         let fastest = times.iter().copied().fold(f64::INFINITY, f64::min);
-        let rate = BootstrapRate::new(program.bootstraps() as f64 / fastest);
         let Fidelity {
             records,
             same_class,
@@ -263,8 +260,8 @@ impl Setting<'_> {
             parameters: program.set().to_string(),
             bootstraps: program.bootstraps(),
             depth: program.depth(),
-            predicted_s: rate.map(|rate| program.predicted_seconds(rate)),
-            bootstraps_per_s: rate.map(BootstrapRate::per_second),
+            bootstraps_per_s: (program.bootstraps() > 0)
+                .then(|| program.bootstraps() as f64 / fastest),
             server_s: fastest,
             encrypted_agree: agree,
             encrypted_records: measured,
@@ -415,11 +412,12 @@ impl Explanation {
 
 impl Cost {
     fn text(&self) -> String {
-        let seconds = match (self.predicted_s, self.bootstraps_per_s) {
-            (Some(seconds), Some(rate)) => {
-                format!("{seconds:.3} s a record at {rate:.0} bootstraps a second here")
-            }
-            _ => format!("{:.4} s a record here", self.server_s),
+        let seconds = match self.bootstraps_per_s {
+            Some(rate) => format!(
+                "{:.3} s a record, {rate:.0} bootstraps a second here",
+                self.server_s
+            ),
+            None => format!("{:.4} s a record here", self.server_s),
         };
         format!(
             "{} bootstraps, {} deep, {}: {seconds} ({} of {} encrypted records agree)",

@@ -38,12 +38,8 @@ pub(super) async fn infer(
         .await
         .map_err(GatewayError::Model)?;
     let asked = wish::level(&headers, &request)?;
-    let level = gateway.client.level(&model, asked);
-    let level = level.map_err(GatewayError::Infer)?;
-    let signature = model.signature(level).unwrap_or(Signature {
-        inputs: Vec::new(),
-        outputs: Vec::new(),
-    });
+    let resolved = gateway.client.resolve(&model, asked);
+    let (level, signature) = resolved.map_err(GatewayError::Infer)?;
     let (batch, inputs) = arrange(&signature, &request)?;
     let wanted = wanted(&signature, &request)?;
     let job = InferJob {

@@ -1,5 +1,6 @@
 //! Health and metadata.
 
+use ai_link_program::Signature;
 use ai_link_wire::{ModelName, ModelVersion};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -78,10 +79,8 @@ pub(super) async fn model(
         .await
         .map_err(GatewayError::Model)?;
     // Inputs and outputs are those at the level that a request gets which asks for none.
-    let level = gateway.client.level(&model, None);
-    let level = level.map_err(GatewayError::Infer)?;
-    let signature = model.signature(level);
-    let (inputs, outputs) = signature.map_or_else(Default::default, |s| (s.inputs, s.outputs));
+    let resolved = gateway.client.resolve(&model, None);
+    let (level, Signature { inputs, outputs }) = resolved.map_err(GatewayError::Infer)?;
     let mut parameters = json!({
         "level": level.to_string(),
         "levels": model.usable().iter().map(ToString::to_string).collect::<Vec<_>>(),

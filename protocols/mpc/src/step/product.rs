@@ -33,6 +33,7 @@
 
 mod elementwise;
 mod matmul;
+mod shares;
 
 pub(crate) use elementwise::{Factors, Mul};
 pub(crate) use matmul::MatMul;
@@ -40,12 +41,12 @@ pub(crate) use matmul::MatMul;
 use ai_link_program::fixed::{Op, ParamId, Program, Step};
 use ai_link_program::kernels::{ConvShape, GemmShape};
 use ai_link_program::ops::{conv_shape, gemm_shape};
-use zeroize::Zeroizing;
 
 use super::opening::RingOpening;
 use super::{Dealt, Progress, Run, Seat, Seeds};
+use crate::buffers::{give_words, wipe_bytes};
 use crate::kernels::{Prepared, VectorKernels};
-use crate::planes::{CHUNK, for_chunks, read_words, to_bytes, write_words};
+use crate::planes::{CHUNK, for_chunks, to_bytes};
 use crate::prg::{Prg, Purpose};
 use crate::weights::{WeightMask, WeightShare};
 
@@ -147,44 +148,17 @@ impl Product {
         kernels: &VectorKernels,
     ) -> Dealt {
         let mut message = vec![0; 8 * self.operand];
-        let mut delta = Zeroizing::new(vec![0; self.operand]);
-        let chunks = message
-            .chunks_mut(8 * CHUNK)
-            .zip(delta.chunks_mut(CHUNK))
-            .zip(lambda.chunks(CHUNK))
-            .collect();
-        // Whose share of the operand is x + delta: the one that does not hold x - delta.
-        let sign = if seeds.receiver() == 1 { 1 } else { u64::MAX };
-        for_chunks(
-            chunks,
-            || (),
-            |(), chunk, ((message, delta), lambda)| {
-                seeds.expanded_sum(Purpose::Operand, chunk as u32, delta);
-                let mut corrections = [0u64; CHUNK];
-                let corrections = &mut corrections[..lambda.len()];
-                for ((delta, c), lambda) in delta.iter_mut().zip(&mut *corrections).zip(lambda) {
-                    *c = lambda.wrapping_mul(2).wrapping_sub(*delta);
-                    *delta = delta.wrapping_sub(*lambda).wrapping_mul(sign);
-                }
-                write_words(corrections, message);
-            },
-        );
+        let delta = shares::deal_delta(0, lambda, seeds, &mut message);
+        // Evaluator 1 has `w + eps`: if it is the receiver, it has `x + delta` as well.
+        let times = match seeds.receiver() {
+            1 => 2,
+            _ => 2u64.wrapping_neg(),
+        };
         let pack = |words: &[u64]| self.shape.pack(kernels, words);
         let eps = mask.prepared(self.step, self.weights, pack);
         let mut result = vec![0; self.elements];
         self.shape.multiply(kernels, &delta, eps, &mut result);
-        for_chunks(
-            result.chunks_mut(CHUNK).collect(),
-            || (),
-            |(), chunk, result| {
-                let mut pads = [0u64; CHUNK];
-                let pads = &mut pads[..result.len()];
-                seeds.sum(Purpose::Pad, chunk as u32, pads);
-                for (r, pad) in result.iter_mut().zip(pads) {
-                    *r = r.wrapping_mul(2).wrapping_add(*pad);
-                }
-            },
-        );
+        mask_result(&mut result, times, seeds);
         Dealt::to_receiver(seeds, message, result)
     }
 
@@ -193,33 +167,19 @@ impl Product {
         &self,
         seat: Seat,
         prg: &Prg,
-        dealt: &[u8],
-        mut operand: Vec<u64>,
+        dealt: Vec<u8>,
+        operand: Vec<u64>,
         share: &WeightShare,
         kernels: &VectorKernels,
     ) -> (Box<dyn Run>, Vec<u8>) {
-        for_chunks(
-            operand.chunks_mut(CHUNK).collect(),
-            || (),
-            |(), chunk, m| {
-                let mut terms = [0u64; CHUNK];
-                let terms = &mut terms[..m.len()];
-                if seat.receives() {
-                    read_words(&dealt[8 * CHUNK * chunk..][..8 * m.len()], terms);
-                } else {
-                    prg.fill(Purpose::Operand, chunk as u32, terms);
-                }
-                m.iter_mut()
-                    .zip(terms)
-                    .for_each(|(m, t)| *m = m.wrapping_sub(*t));
-            },
-        );
-        let operand = Zeroizing::new(operand);
+        let x = shares::own_factor(seat, prg, 0, &dealt, &operand);
+        give_words(operand);
+        wipe_bytes(dealt);
         let pack = |words: &[u64]| self.shape.pack(kernels, words);
         let weights = share.prepared(self.step, self.weights, pack);
         let mut out = vec![0; self.elements];
-        self.shape.multiply(kernels, &operand, weights, &mut out);
-        drop(operand);
+        self.shape.multiply(kernels, &x, weights, &mut out);
+        drop(x);
         if let Some(bias) = self.bias {
             let bias = share.tensor(bias);
             for (i, run) in out.chunks_exact_mut(self.shape.plane()).enumerate() {
@@ -231,6 +191,19 @@ impl Product {
         let message = to_bytes(&out);
         (Box::new(Opening(RingOpening::new(out))), message)
     }
+}
+
+/// At the dealer: makes `result` `times` itself and everyone's pads.
+fn mask_result(result: &mut [u64], times: u64, seeds: Seeds<'_>) {
+    let work = |_: &mut (), chunk: usize, result: &mut [u64]| {
+        let mut pads = [0u64; CHUNK];
+        let pads = &mut pads[..result.len()];
+        seeds.sum(Purpose::Pad, chunk as u32, pads);
+        for (r, pad) in result.iter_mut().zip(pads) {
+            *r = r.wrapping_mul(times).wrapping_add(*pad);
+        }
+    };
+    for_chunks(result.chunks_mut(CHUNK).collect(), || (), work);
 }
 
 /// Adds this evaluator's pad.

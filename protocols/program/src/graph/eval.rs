@@ -229,6 +229,7 @@ fn reduce(
     }
     out
 }
+
 /// `[g.., m, k]` times `[g.., k, n]`.
 fn matmul(dims: &[usize], x: &[f32], out_dims: &[usize], y: &[f32]) -> Vec<f32> {
     let [k, n] = [dims, out_dims].map(|dims| dims.last().copied().unwrap_or(1));

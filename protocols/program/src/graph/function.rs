@@ -15,7 +15,7 @@ pub enum Function {
     /// `exp(x)`.
     Exp,
     /// `exp(x)` for `x <= 1/4`: of what is not, or hardly, above zero.
-    Decay,
+    ExpBelowZero,
     /// `exp(x) - 1` for `x <= 0`.
     ExpM1,
     /// `ln(1 + exp(-x))` for `x >= 0`.
@@ -56,7 +56,7 @@ impl Function {
             Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Function::Tanh => x.tanh(),
             Function::Erf => erf(x),
-            Function::Exp | Function::Decay => x.exp(),
+            Function::Exp | Function::ExpBelowZero => x.exp(),
             Function::ExpM1 => x.exp_m1(),
             Function::SoftplusTail => (-x).exp().ln_1p(),
             Function::GeluTail => x * 0.5 * (1.0 - erf(x * std::f64::consts::FRAC_1_SQRT_2)),
@@ -73,7 +73,7 @@ impl Function {
             Function::Sigmoid => "sigmoid",
             Function::Tanh => "tanh",
             Function::Erf => "erf",
-            Function::Exp | Function::Decay => "exp",
+            Function::Exp | Function::ExpBelowZero => "exp",
             Function::ExpM1 => "expm1",
             Function::SoftplusTail => "softplus",
             Function::GeluTail => "gelu",
@@ -91,7 +91,7 @@ impl Function {
             Function::Sigmoid => [Saturates(0.0), Saturates(1.0)],
             Function::Tanh | Function::Erf => [Saturates(-1.0), Saturates(1.0)],
             Function::Exp => [Saturates(0.0), Calibrated],
-            Function::Decay => [Saturates(0.0), At(0.25)],
+            Function::ExpBelowZero => [Saturates(0.0), At(0.25)],
             Function::ExpM1 => [Saturates(-1.0), At(0.0)],
             Function::SoftplusTail | Function::GeluTail => [At(0.0), Saturates(0.0)],
             Function::Log | Function::Sqrt | Function::Reciprocal | Function::Power { .. } => {
@@ -123,7 +123,7 @@ impl Function {
             | Function::Tanh
             | Function::Erf
             | Function::Exp
-            | Function::Decay
+            | Function::ExpBelowZero
             | Function::ExpM1
             | Function::Log
             | Function::Sqrt => true,

@@ -12,6 +12,7 @@ use super::value::{Const, Rows, Secret, Value};
 use super::{ops, scan, tensor};
 use crate::fixed::limits;
 use crate::graph::{Function, Graph, GraphInput, GraphOutput, Node, NodeOp};
+use crate::post::ClientOp;
 use crate::tensor::elements;
 
 /// Decodes a file within `limits`, without looking at what is in it: for models that are no tensor programs, such as
@@ -45,7 +46,7 @@ impl Graph {
             names: HashMap::new(),
             values: Vec::new(),
             nodes: Vec::new(),
-            settled: HashMap::new(),
+            settled: Vec::new(),
         };
         import.initializers(&graph)?;
         let inputs = import.inputs(&graph)?;
@@ -70,6 +71,13 @@ pub(super) enum FixedBatch {
     No,
 }
 
+/// A client operator that was computed after all.
+pub(super) struct Settled {
+    /// Of which value, and what.
+    pub(super) of: (usize, ClientOp),
+    pub(super) made: Secret,
+}
+
 /// The state of an import.
 pub(super) struct Import {
     pub(super) limits: ImportLimits,
@@ -79,8 +87,8 @@ pub(super) struct Import {
     names: HashMap<String, Value>,
     values: Vec<Vec<usize>>,
     nodes: Vec<Node>,
-    /// Sigmoids (`false`) and softmaxes of a value that turned out to be in the middle.
-    pub(super) settled: HashMap<(usize, bool), Secret>,
+    /// What turned out to be in the middle and not the client's.
+    pub(super) settled: Vec<Settled>,
 }
 
 impl Import {
@@ -275,7 +283,7 @@ impl Import {
             operands,
         };
         ops::settle(self, &mut node)?;
-        ops::import_all(self, &node)
+        ops::import(self, &node)
     }
 
     fn outputs(&self, graph: &GraphProto) -> Result<Vec<GraphOutput>, ImportError> {

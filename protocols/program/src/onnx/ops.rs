@@ -6,6 +6,7 @@ mod compare;
 mod constant;
 mod conv;
 mod elementwise;
+mod fold;
 mod function;
 mod layout;
 mod linear;
@@ -13,9 +14,10 @@ mod normalise;
 mod pool;
 mod quantise;
 mod reduce;
+mod reshape;
 
 use super::error::Why;
-use super::import::Import;
+use super::import::{Import, Settled};
 use super::node::OnnxNode;
 use super::value::{Rows, Value};
 use crate::graph::{Function, NodeOp};
@@ -26,23 +28,28 @@ pub(super) fn settle(cx: &mut Import, node: &mut OnnxNode<'_>) -> Result<(), Why
     if client::may_follow(node.op()) {
         return Ok(());
     }
-    // Scores that are made probabilities in the middle of a model are not the client's either.
     for i in 0..node.operands.len() {
         let Some(Some(Value::Secret(s))) = node.operands.get(i) else {
             continue;
         };
-        let op = match *s.post.as_slice() {
-            [ClientOp::Sigmoid] => NodeOp::Function(Function::Sigmoid),
-            [ClientOp::Softmax { axis }] if axis + 1 == s.dims.len() => NodeOp::Softmax,
+        let (last, op) = match *s.post.as_slice() {
+            [last @ ClientOp::Sigmoid] => (last, NodeOp::Function(Function::Sigmoid)),
+            [last @ ClientOp::Softmax { axis }] if axis + 1 == s.dims.len() => {
+                (last, NodeOp::Softmax)
+            }
             _ => continue,
         };
-        let key = (s.value, matches!(op, NodeOp::Softmax));
-        let made = match cx.settled.get(&key) {
-            Some(made) => made.clone(),
+        let value = s.value;
+        let known = cx.settled.iter().find(|made| made.of == (value, last));
+        let made = match known {
+            Some(settled) => settled.made.clone(),
             None => {
-                let (value, dims) = (s.value, s.dims.clone());
+                let dims = s.dims.clone();
                 let made = cx.emit(&node.name, op, &[value], dims)?;
-                cx.settled.insert(key, made.clone());
+                cx.settled.push(Settled {
+                    of: (value, last),
+                    made: made.clone(),
+                });
                 made
             }
         };
@@ -51,16 +58,17 @@ pub(super) fn settle(cx: &mut Import, node: &mut OnnxNode<'_>) -> Result<(), Why
     Ok(())
 }
 
-/// All results of a node that has several.
-pub(super) fn import_all(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Vec<Value>, Why> {
+/// Imports one node: its results, as far as they may be used.
+pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Vec<Value>, Why> {
+    check_operands(node)?;
     match node.op() {
         "Split" => layout::split(cx, node),
-        _ => Ok(vec![import(cx, node)?]),
+        _ => Ok(vec![first(cx, node)?]),
     }
 }
 
-/// Imports one node: its first result.
-pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+/// Refuses operators that may not follow what their operands are.
+fn check_operands(node: &OnnxNode<'_>) -> Result<(), Why> {
     let op = node.op();
     let collected = node.operands.iter().flatten().any(|v| match v {
         Value::Secret(s) => !s.post.is_empty(),
@@ -83,7 +91,12 @@ pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
     if merged && !matches!(op, "Gemm" | "Reshape" | "Identity") {
         return Err(Why::MixesBatch("an axis was merged with the batch"));
     }
-    match op {
+    Ok(())
+}
+
+/// The first result of a node.
+fn first(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
+    match node.op() {
         "Gemm" => linear::gemm(cx, node),
         "MatMul" => linear::matmul(cx, node),
         "Conv" => conv::conv(cx, node),
@@ -114,13 +127,13 @@ pub(super) fn import(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
         "QuantizeLinear" => quantise::quantise(cx, node),
         "DequantizeLinear" => quantise::dequantise(cx, node),
         "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" => reduce::reduce(cx, node),
-        "Flatten" => layout::flatten(cx, node),
-        "Reshape" => layout::reshape(cx, node),
+        "Flatten" => reshape::flatten(cx, node),
+        "Reshape" => reshape::reshape(cx, node),
         "Transpose" => layout::transpose(cx, node),
         "Concat" => layout::concat(cx, node),
         "Slice" => layout::slice(cx, node),
-        "Squeeze" => layout::squeeze(cx, node),
-        "Unsqueeze" => layout::unsqueeze(cx, node),
+        "Squeeze" => reshape::squeeze(cx, node),
+        "Unsqueeze" => reshape::unsqueeze(cx, node),
         "Pad" => layout::pad(cx, node),
         "Expand" => layout::expand(cx, node),
         "Gather" => layout::gather(cx, node),

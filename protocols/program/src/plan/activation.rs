@@ -73,11 +73,7 @@ impl Lowering<'_> {
             (Some(lo), Some(hi)) => {
                 let above = self.shifted(x, -lo);
                 let beyond = self.shifted(x, -hi);
-                let dims = self
-                    .builder
-                    .info(x.id)
-                    .map(|v| v.dims.clone())
-                    .unwrap_or_default();
+                let dims = self.dims(x);
                 let n: usize = dims.iter().product();
                 let both = [above, beyond].map(|v| self.reshaped(v, &[n]));
                 let widest = above.range.max(beyond.range);
@@ -106,11 +102,7 @@ impl Lowering<'_> {
         if by == 0.0 {
             return x;
         }
-        let dims = self
-            .builder
-            .info(x.id)
-            .map(|v| v.dims.clone())
-            .unwrap_or_default();
+        let dims = self.dims(x);
         let n: usize = dims.iter().product();
         let range = x.range + f64::from(by.abs());
         let constant = self.addend(&dims, &vec![by; n], x.fraction);

@@ -31,7 +31,7 @@ impl Lowering<'_> {
         let pending = [self.held(x), self.held(y)];
         let fits = |l: &Self, fx: u8, fy: u8| {
             let fraction = u16::from(fx) + u16::from(fy) + 1;
-            u8::try_from(fraction).is_ok_and(|f| l.need(range, f) <= limits::BOUND_BITS.into())
+            u8::try_from(fraction).is_ok_and(|f| l.fits(range, f))
         };
         let [fx, fy] = pending.map(|h| h.fraction);
         let low = |f: u8| f.min(self.target);

@@ -14,6 +14,7 @@
 //! | `Table`, `2^n` segments, degree `D` | 1 | 8 | `16 (n + D) + 8` to both |
 //! | `LinearShared`, `ConvShared` | 1 | 8 of the result | 8 of the operand |
 //! | `Mul` | 1 | 8 | 16; 8 for a square |
+//! | `MatMul` | 1 | 8 | 8 for each element of both operands |
 
 use crate::fixed::{BitWindow, Op, Program, Step, Tactic};
 use crate::ops::{conv_shape, matmul_shape};

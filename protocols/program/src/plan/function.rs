@@ -1,6 +1,7 @@
 //! Smooth functions: clamp, centre, look up.
 
 use super::CostModel;
+use super::inverse;
 use super::lower::{Held, Lowering};
 use super::table::{self, Measure, Request, Table};
 use crate::fixed::{Op, limits};
@@ -8,10 +9,6 @@ use crate::graph::Function;
 
 /// Factor between the operands of a table, beyond which small and large results need different care.
 const WIDE: f64 = 20.0;
-
-/// Bits by which roots' inverses are more precise than other functions: what is normalised by one is off by as much, layer
-/// by layer, and there are few of them.
-const FINER: u8 = 4;
 
 impl Lowering<'_> {
     /// See [`plan`](crate::plan) for the ranges and errors.
@@ -36,7 +33,7 @@ impl Lowering<'_> {
             _ => {
                 let mut request = self.request(held, function, span, range);
                 if function == Function::INVERSE_ROOT {
-                    request.precision += FINER;
+                    request.precision += inverse::FINER;
                 }
                 match table::fit(&request) {
                     Ok(table) => self.look_up(held, Some(x), table, range),

@@ -161,7 +161,7 @@ impl Lowering<'_> {
                 let dims = &self.graph.values[x];
                 let stack = super::pool::axis_views(dims, axes);
                 let x = self.held(x);
-                self.max_tree(x, stack, &self.graph.values[node.output])
+                self.max_tree(x, stack, &self.graph.values[node.output], self.target)
             }
             NodeOp::TopK { k } => self.top(x, *k),
             NodeOp::Rearrange(map) => {
@@ -197,14 +197,9 @@ impl Lowering<'_> {
         y
     }
 
+    /// The same for a value that has no place in the graph. Truth values have no fraction, which is below the target.
     pub(super) fn narrowed(&mut self, x: Held) -> Held {
-        // Truth values have no fraction, which is below the target.
-        let bits = x.fraction.saturating_sub(self.target);
-        if bits == 0 {
-            return x;
-        }
-        let id = self.step(Op::Trunc { bits }, &[x.id], self.target, x.range);
-        Held::new(id, self.target, x.range)
+        self.truncated(x, self.target)
     }
 
     /// The value with at most `fraction` fraction bits.
@@ -236,11 +231,7 @@ impl Lowering<'_> {
 
     /// Like [`scale`](Self::scale) for a value that has no place in the graph. `factors` are one, or as many as elements.
     pub(super) fn scale_held(&mut self, x: Held, factors: &[f32], range: f64) -> Held {
-        let dims = self
-            .builder
-            .info(x.id)
-            .map(|v| v.dims.clone())
-            .unwrap_or_default();
+        let dims = self.dims(x);
         let (dims, factors) = scalar_if_uniform(&dims, factors);
         let wanted = weight_fraction(factors, self.target);
         let (x, w) = match self.fitting(x.fraction, wanted, range) {
@@ -358,6 +349,7 @@ impl Lowering<'_> {
         bits(ring).at_least_zero() + u16::from(self.options.headroom_bits)
     }
 
+    /// Whether such values fit the ring, with headroom.
     pub(super) fn fits(&self, range: f64, fraction: u8) -> bool {
         self.need(range, fraction) <= u16::from(limits::BOUND_BITS)
     }

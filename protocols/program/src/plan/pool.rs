@@ -13,34 +13,19 @@ impl Lowering<'_> {
         let dims = &self.graph.values[x];
         let stack = views(window, [dims[1], dims[2]], dims[0]);
         let x = self.held(x);
-        self.max_tree(x, stack, out)
+        self.max_tree(x, stack, out, self.target)
     }
 
-    /// The elementwise maximum of views of `x`, each of shape `out`.
-    pub(super) fn max_tree(&mut self, x: Held, stack: Vec<Vec<u32>>, out: &[usize]) -> Held {
-        let window = self.max_window(x, levels(&stack), self.target);
-        self.max_tree_within(x, stack, out, window)
-    }
-
-    /// The same, where the result may be less than the maximum by almost `2^-bits`: it is one of the elements.
-    pub(super) fn max_tree_near(
-        &mut self,
-        x: Held,
-        stack: Vec<Vec<u32>>,
-        out: &[usize],
-        bits: u8,
-    ) -> Held {
-        let window = self.max_window(x, levels(&stack), bits);
-        self.max_tree_within(x, stack, out, window)
-    }
-
-    fn max_tree_within(
+    /// The elementwise maximum of views of `x`, each of shape `out`; or an element less than it by almost `2^-bits`.
+    pub(super) fn max_tree(
         &mut self,
         x: Held,
         mut stack: Vec<Vec<u32>>,
         out: &[usize],
-        bits: BitWindow,
+        bits: u8,
     ) -> Held {
+        let levels = stack.len().next_power_of_two().trailing_zeros();
+        let window = self.max_window(x, levels, bits);
         let elements: usize = out.iter().product();
         // Views of `source`, which for the first level is the operand itself.
         let mut source = x.id;
@@ -66,7 +51,7 @@ impl Lowering<'_> {
                 let map = stack[stack.len() - 1].clone();
                 self.step(Op::Rearrange { map }, &[source], x.fraction, x.range)
             });
-            source = self.step(Op::Max { window: bits }, &sides, x.fraction, x.range);
+            source = self.step(Op::Max { window }, &sides, x.fraction, x.range);
             let left = pairs + usize::from(carried.is_some());
             if let Some(rest) = carried {
                 source = self.step(Op::Concat { axis: 0 }, &[source, rest], x.fraction, x.range);
@@ -158,11 +143,6 @@ impl Lowering<'_> {
         let factors: Vec<f32> = (0..dims[0]).flat_map(|_| plane.clone()).collect();
         self.scale_held(sum, &factors, range)
     }
-}
-
-/// Levels of a tree over so many views.
-fn levels(stack: &[Vec<u32>]) -> u32 {
-    stack.len().next_power_of_two().trailing_zeros()
 }
 
 /// For every combination of positions along `axes` the elements that have it, in order of the remaining axes.

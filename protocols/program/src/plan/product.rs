@@ -149,6 +149,6 @@ impl Lowering<'_> {
     pub(super) fn fitting(&self, fraction: u8, wanted: u8, range: f64) -> Option<u8> {
         [wanted, wanted.min(self.target)]
             .into_iter()
-            .find(|w| self.need(range, fraction + w) <= u16::from(limits::BOUND_BITS))
+            .find(|w| self.fits(range, fraction + w))
     }
 }

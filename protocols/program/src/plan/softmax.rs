@@ -23,7 +23,7 @@ impl Lowering<'_> {
         let x = self.narrow(value);
         let one = [lanes, &[1]].concat();
         let views = axis_views(&dims, &[lanes.len()]);
-        let largest = self.max_tree_near(x, views, &one, NEAR);
+        let largest = self.max_tree(x, views, &one, NEAR);
         let largest = self.spread(largest, &dims);
         let range = 2.0 * x.range;
         let id = self.step(Op::Sub, &[x.id, largest.id], x.fraction, range);
@@ -31,7 +31,7 @@ impl Lowering<'_> {
 
         // exp(x) = exp(x / 2)^2: a square costs less than the longer table.
         let half = self.scale_held(below, &[0.5], range / 2.0);
-        let mut request = self.request(half, Function::Decay, [-range / 2.0, 0.0], 0.0);
+        let mut request = self.request(half, Function::ExpBelowZero, [-range / 2.0, 0.0], 0.0);
         request.precision += FINER;
         let roots = match table::fit(&request) {
             Ok(table) => self.look_up(half, None, table, 0.0),

@@ -1,7 +1,9 @@
 //! Elementwise products of two masked values; see [`super`].
 
+use super::shares::{self, purpose};
 use super::{Opening, add_pad};
-use crate::planes::{CHUNK, for_chunks, read_words, to_bytes, write_words};
+use crate::buffers::wipe_bytes;
+use crate::planes::{CHUNK, for_chunks, read_words, to_bytes};
 use crate::prg::{Prg, Purpose};
 use crate::step::opening::RingOpening;
 use crate::step::{Dealt, Protocol, Run, Seat, Seeds};
@@ -43,14 +45,6 @@ impl Mul {
     }
 }
 
-/// The stream of shares of the mask of factor number `factor`.
-pub(super) fn purpose(factor: usize) -> Purpose {
-    match factor {
-        0 => Purpose::Operand,
-        _ => Purpose::Factor,
-    }
-}
-
 impl Protocol for Mul {
     fn rounds(&self) -> usize {
         1
@@ -67,21 +61,8 @@ impl Protocol for Mul {
     fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
         let mut message = vec![0; 8 * self.masks() * self.elements];
         let factors = message.chunks_exact_mut((8 * self.elements).max(1));
-        for (factor, (message, mask)) in factors.zip(masks).enumerate() {
-            let chunks = message.chunks_mut(8 * CHUNK).zip(mask.chunks(CHUNK));
-            for_chunks(
-                chunks.collect(),
-                || (),
-                |(), chunk, (message, mask)| {
-                    let mut shares = [0u64; CHUNK];
-                    let shares = &mut shares[..mask.len()];
-                    seeds.expanded_sum(purpose(factor), chunk as u32, shares);
-                    for (share, mask) in shares.iter_mut().zip(mask) {
-                        *share = mask.wrapping_sub(*share);
-                    }
-                    write_words(shares, message);
-                },
-            );
+        for (factor, (corrections, lambda)) in factors.zip(masks).enumerate() {
+            shares::deal_mask(factor, lambda, seeds, corrections);
         }
         let (x, y) = (masks[0], masks[self.masks() - 1]);
         let mut result = vec![0; self.elements];
@@ -137,6 +118,7 @@ impl Protocol for Mul {
                 }
             },
         );
+        wipe_bytes(dealt);
         add_pad(&prg, &mut out);
         let message = to_bytes(&out);
         (Box::new(Opening(RingOpening::new(out))), message)

@@ -4,18 +4,16 @@ use ai_link_program::fixed::{Op, Program, Step};
 use ai_link_program::kernels::GemmShape;
 use ai_link_program::ops::matmul_shape;
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 
-use super::elementwise::{Factors, purpose};
-use super::{Opening, add_pad};
-use crate::kernels::VectorKernels;
-use crate::planes::{CHUNK, for_chunks, read_words, to_bytes, write_words};
-use crate::prg::{Prg, Purpose};
+use super::elementwise::Factors;
+use super::shares::{self, Words};
+use super::{Opening, add_pad, mask_result};
+use crate::buffers::wipe_bytes;
+use crate::kernels::{PARALLEL_FROM, VectorKernels};
+use crate::planes::to_bytes;
+use crate::prg::Prg;
 use crate::step::opening::RingOpening;
 use crate::step::{Dealt, Protocol, Run, Seat, Seeds};
-
-/// Products from which on the kernels share one matrix product among threads by themselves.
-const ONE_BY_ONE: usize = 1 << 18;
 
 /// Twice the products of matrices.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +24,6 @@ pub(crate) struct MatMul {
     groups: usize,
     factors: Factors,
 }
-
-/// A masked factor or its mask, whole batch.
-type Words = Zeroizing<Vec<u64>>;
 
 impl MatMul {
     /// The plan of a step, if it is of this kind.
@@ -64,7 +59,7 @@ impl MatMul {
         both.into_iter().take(self.factors.count())
     }
 
-    /// Adds `sign` times all products of `x` and `y` to `out`.
+    /// All products of `x` and `y`.
     fn multiply(&self, x: &[u64], y: &[u64], out: &mut [u64]) {
         let GemmShape {
             rows,
@@ -75,7 +70,8 @@ impl MatMul {
         let one = |((out, x), y): ((&mut [u64], &[u64]), &[u64])| {
             kernels.product(self.shape, x, y, out);
         };
-        if rows * inner * columns >= ONE_BY_ONE || self.groups == 1 {
+        // The kernels share a large product among threads by themselves.
+        if rows * inner * columns >= PARALLEL_FROM || self.groups == 1 {
             let groups = out.chunks_exact_mut(rows * columns);
             let groups = groups.zip(x.chunks_exact(rows * inner));
             groups.zip(y.chunks_exact(inner * columns)).for_each(one);
@@ -88,40 +84,14 @@ impl MatMul {
     }
 }
 
-/// For each factor: `mask times` its mask less what others expand, as a message; and what is left of the mask.
-///
-/// With two evaluators `times` is 2 and what is left is `delta`, else the mask itself is.
-fn deal_factors(masks: &[&[u64]], seeds: Seeds<'_>, message: &mut [u8]) -> Vec<Words> {
-    let two = seeds.evaluators() == 2;
-    let (times, of_shares) = if two { (2, 1) } else { (1, 0) };
-    let mut rest = message;
-    let mut left = Vec::new();
-    for (factor, mask) in masks.iter().enumerate() {
-        let (this, after) = rest.split_at_mut(8 * mask.len());
-        rest = after;
-        let mut words: Words = Zeroizing::new(vec![0; mask.len()]);
-        let chunks = this.chunks_mut(8 * CHUNK).zip(words.chunks_mut(CHUNK));
-        for_chunks(
-            chunks.zip(mask.chunks(CHUNK)).collect(),
-            || (),
-            |(), chunk, ((message, words), mask)| {
-                seeds.expanded_sum(purpose(factor), chunk as u32, words);
-                let mut corrections = [0u64; CHUNK];
-                let corrections = &mut corrections[..mask.len()];
-                for ((word, c), mask) in words.iter_mut().zip(&mut *corrections).zip(mask) {
-                    *c = mask.wrapping_mul(times).wrapping_sub(*word);
-                    // delta = shares - mask; or else the mask.
-                    *word = match of_shares {
-                        1 => word.wrapping_sub(*mask),
-                        _ => *mask,
-                    };
-                }
-                write_words(corrections, message);
-            },
-        );
-        left.push(words);
-    }
-    left
+/// Cuts corrections into those of each factor.
+fn parts<'a>(sizes: impl Iterator<Item = usize>, mut corrections: &'a [u8]) -> Vec<&'a [u8]> {
+    let cut = |size: usize| {
+        let (part, rest) = corrections.split_at_checked(8 * size).unwrap_or_default();
+        corrections = rest;
+        part
+    };
+    sizes.map(cut).collect()
 }
 
 impl Protocol for MatMul {
@@ -139,28 +109,24 @@ impl Protocol for MatMul {
 
     fn deal(&self, masks: &[&[u64]], seeds: Seeds<'_>) -> Dealt {
         let mut message = vec![0; 8 * self.sizes().sum::<usize>()];
-        let left = deal_factors(masks, seeds, &mut message);
-        let (x, y) = (&left[0], &left[left.len() - 1]);
+        let mut rest = message.as_mut_slice();
+        let mut deltas = Vec::new();
+        for (factor, lambda) in masks.iter().enumerate() {
+            let (corrections, after) = rest.split_at_mut(8 * lambda.len());
+            rest = after;
+            match seeds.evaluators() {
+                2 => deltas.push(shares::deal_delta(factor, lambda, seeds, corrections)),
+                _ => shares::deal_mask(factor, lambda, seeds, corrections),
+            }
+        }
+        // 2 delta_x delta_y, or -2 lambda_x lambda_y.
+        let (x, y, times) = match (deltas.first(), deltas.last()) {
+            (Some(x), Some(y)) => (x.as_slice(), y.as_slice(), 2),
+            _ => (masks[0], masks[masks.len() - 1], 2u64.wrapping_neg()),
+        };
         let mut result = vec![0; self.elements()];
         self.multiply(x, y, &mut result);
-        // 2 delta_x delta_y, or -2 lambda_x lambda_y.
-        let factor = if seeds.evaluators() == 2 {
-            2
-        } else {
-            2u64.wrapping_neg()
-        };
-        for_chunks(
-            result.chunks_mut(CHUNK).collect(),
-            || (),
-            |(), chunk, result| {
-                let mut pads = [0u64; CHUNK];
-                let pads = &mut pads[..result.len()];
-                seeds.sum(Purpose::Pad, chunk as u32, pads);
-                for (r, pad) in result.iter_mut().zip(pads) {
-                    *r = r.wrapping_mul(factor).wrapping_add(*pad);
-                }
-            },
-        );
+        mask_result(&mut result, times, seeds);
         Dealt::to_receiver(seeds, message, result)
     }
 
@@ -171,62 +137,36 @@ impl Protocol for MatMul {
         dealt: Vec<u8>,
         operands: Vec<Vec<u64>>,
     ) -> (Box<dyn Run>, Vec<u8>) {
-        let mut from = 0;
-        let mut shares = Vec::new();
-        for (factor, size) in self.sizes().enumerate() {
-            let mut share: Words = Zeroizing::new(vec![0; size]);
-            let corrections = dealt.get(from..from + 8 * size).unwrap_or_default();
-            for_chunks(
-                share.chunks_mut(CHUNK).collect(),
-                || (),
-                |(), chunk, share| {
-                    if seat.receives() {
-                        read_words(&corrections[8 * CHUNK * chunk..], share);
-                    } else {
-                        prg.fill(purpose(factor), chunk as u32, share);
-                    }
-                },
-            );
-            from += 8 * size;
-            shares.push(share);
-        }
+        let parts = parts(self.sizes(), &dealt);
+        let parts = parts.into_iter().enumerate();
+        let (m_x, m_y) = (&operands[0], &operands[operands.len() - 1]);
         let mut out = vec![0; self.elements()];
         if seat.evaluators == 2 {
             // This evaluator's x -+ delta and y -+ delta.
-            for (share, m) in shares.iter_mut().zip(&operands) {
-                subtract_from(m, share);
-            }
-            self.multiply(&shares[0], &shares[shares.len() - 1], &mut out);
+            let own =
+                |(factor, part)| shares::own_factor(seat, &prg, factor, part, &operands[factor]);
+            let factors: Vec<Words> = parts.map(own).collect();
+            self.multiply(&factors[0], &factors[factors.len() - 1], &mut out);
         } else {
-            let (m_x, m_y) = (&operands[0], &operands[operands.len() - 1]);
+            let own =
+                |(factor, part)| shares::own_mask(seat, &prg, factor, part, &operands[factor]);
+            let mut lambdas: Vec<Words> = parts.map(own).collect();
             let mut second = vec![0; self.elements()];
-            self.multiply(&shares[0], m_y, &mut second);
+            self.multiply(&lambdas[0], m_y, &mut second);
             let public = u64::from(seat.leads());
-            let last = shares.len() - 1;
-            for (share, m) in shares[last].iter_mut().zip(m_y) {
-                *share = m.wrapping_mul(public).wrapping_sub(*share);
+            let last = lambdas.len() - 1;
+            for (lambda, m) in lambdas[last].iter_mut().zip(m_y) {
+                *lambda = m.wrapping_mul(public).wrapping_sub(*lambda);
             }
-            self.multiply(m_x, &shares[last], &mut out);
+            self.multiply(m_x, &lambdas[last], &mut out);
             let terms = out.iter_mut().zip(&second);
             terms.for_each(|(o, s)| *o = o.wrapping_sub(*s).wrapping_mul(2));
         }
-        drop(shares);
+        wipe_bytes(dealt);
         add_pad(&prg, &mut out);
         let message = to_bytes(&out);
         (Box::new(Opening(RingOpening::new(out))), message)
     }
-}
-
-/// `share = m - share`.
-fn subtract_from(m: &[u64], share: &mut [u64]) {
-    for_chunks(
-        share.chunks_mut(CHUNK).zip(m.chunks(CHUNK)).collect(),
-        || (),
-        |(), _, (share, m)| {
-            let pairs = share.iter_mut().zip(m);
-            pairs.for_each(|(s, m)| *s = m.wrapping_sub(*s));
-        },
-    );
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::super::error::Why;
 use super::super::import::Import;
 use super::super::node::OnnxNode;
 use super::super::value::{Const, ConstData, Int, Secret, Value};
-use super::{elementwise, function};
+use super::{elementwise, fold, function};
 use crate::graph::NodeOp;
 
 fn refused() -> Why {
@@ -15,7 +15,7 @@ fn refused() -> Why {
 pub(super) fn compare(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
     let (a, b) = (node.operand(0)?.clone(), node.operand(1)?.clone());
     if let (Value::Const(a), Value::Const(b)) = (&a, &b) {
-        return elementwise::constants(cx, node.op(), a, b);
+        return fold::two(cx, node.op(), a, b);
     }
     let at_least = |cx: &mut Import, a: &Value, b: &Value| {
         let gap = match (a, b) {
@@ -32,10 +32,7 @@ pub(super) fn compare(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why
             (Value::Const(_), Value::Const(_)) => return Err(Why::Operator),
             _ => return Err(refused()),
         };
-        match gap {
-            Value::Secret(gap) => cx.emit(&node.name, NodeOp::Positive, &[gap.value], gap.dims),
-            _ => Err(refused()),
-        }
+        cx.emit(&node.name, NodeOp::Positive, &[gap.value], gap.dims)
     };
     let result = match node.op() {
         "GreaterOrEqual" => at_least(cx, &a, &b)?,
@@ -87,10 +84,8 @@ pub(super) fn logic(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> 
         _ => return Err(refused()),
     };
     let scaled = function::affine(cx, node, &both, times, 0.0)?;
-    match sum {
-        Value::Secret(sum) => elementwise::two_secrets(cx, node, &sum, &scaled, NodeOp::Sub),
-        _ => Err(refused()),
-    }
+    let result = elementwise::two_secrets(cx, node, &sum, &scaled, NodeOp::Sub)?;
+    Ok(Value::Secret(result))
 }
 
 /// `b + c (a - b)`; where the condition is constant, a choice of elements by factors of 0 and 1.
@@ -98,7 +93,7 @@ pub(super) fn select(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
     let condition = node.operand(0)?.clone();
     let (a, b) = (node.operand(1)?.clone(), node.operand(2)?.clone());
     if let (Value::Const(c), Value::Const(a), Value::Const(b)) = (&condition, &a, &b) {
-        return elementwise::choose(cx, [c, a, b]);
+        return fold::choose(cx, [c, a, b]);
     }
     let (a, b) = (bounded(a)?, bounded(b)?);
     let flipped = match &condition {
@@ -107,42 +102,45 @@ pub(super) fn select(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
         Value::Refused => return Err(refused()),
     };
     if let (Value::Secret(c), Value::Secret(x), Value::Secret(y)) = (&condition, &a, &b) {
-        let Value::Secret(gap) = elementwise::two_secrets(cx, node, x, y, NodeOp::Sub)? else {
-            return Err(refused());
-        };
+        let gap = elementwise::two_secrets(cx, node, x, y, NodeOp::Sub)?;
         let change = elementwise::two_secrets(cx, node, c, &gap, NodeOp::Mul)?;
-        return match change {
-            Value::Secret(change) => elementwise::two_secrets(cx, node, y, &change, NodeOp::Add),
-            _ => Err(refused()),
-        };
+        let chosen = elementwise::two_secrets(cx, node, y, &change, NodeOp::Add)?;
+        return Ok(Value::Secret(chosen));
     }
     // c a + (1 - c) b: with a constant in it, each product is a public factor or one product under masks.
     let chosen = product(cx, node, &condition, &a);
     let other = product(cx, node, &flipped, &b);
-    match (chosen, other) {
-        (Ok(x), Ok(y)) => elementwise::two_secrets(cx, node, &x, &y, NodeOp::Add),
+    let sum = match (chosen, other) {
+        (Ok(x), Ok(y)) => elementwise::two_secrets(cx, node, &x, &y, NodeOp::Add)?,
         // One side is constant altogether: it is added.
         (Ok(x), Err(_)) => {
-            match elementwise::constants(cx, "Mul", &constant(&flipped)?, &constant(&b)?)? {
-                Value::Const(c) => elementwise::add(cx, node, &x, &c, 1.0),
-                _ => Err(refused()),
-            }
+            let rest = constant_product(cx, &flipped, &b)?;
+            elementwise::add(cx, node, &x, &rest, 1.0)?
         }
         (Err(_), Ok(y)) => {
-            match elementwise::constants(cx, "Mul", &constant(&condition)?, &constant(&a)?)? {
-                Value::Const(c) => elementwise::add(cx, node, &y, &c, 1.0),
-                _ => Err(refused()),
-            }
+            let rest = constant_product(cx, &condition, &a)?;
+            elementwise::add(cx, node, &y, &rest, 1.0)?
         }
-        (Err(why), Err(_)) => Err(why),
+        (Err(why), Err(_)) => return Err(why),
+    };
+    Ok(Value::Secret(sum))
+}
+
+fn constant_product(cx: &mut Import, a: &Value, b: &Value) -> Result<Const, Why> {
+    match fold::two(cx, "Mul", &constant(a)?, &constant(b)?)? {
+        Value::Const(c) => Ok(c),
+        _ => Err(refused()),
     }
 }
 
-/// Constants as far from zero as exporters put what a softmax is not to see: `-inf`, or the least float. Fixed point
-/// has no such numbers, and `exp` of a thousand less is zero as well.
+/// Larger than anything that fits the ring with the fewest fraction bits.
+const OUT_OF_REACH: f32 = 1e15;
+
+/// What stands for it.
 const FAR: f32 = 4096.0;
 
-/// A choice whose constant is out of reach takes [`FAR`] for it.
+/// Exporters put what a softmax is not to see at `-inf` or the least float. Fixed point has no such numbers, and `exp` of
+/// some thousand less is zero as well.
 fn bounded(v: Value) -> Result<Value, Why> {
     let Value::Const(c) = &v else {
         return Ok(v);
@@ -153,7 +151,7 @@ fn bounded(v: Value) -> Result<Value, Why> {
     if floats.iter().any(|v| v.is_nan()) {
         return Err(Why::NotFinite);
     }
-    let data = floats.iter().map(|v| match v.abs() > 1e9 {
+    let data = floats.iter().map(|v| match v.abs() > OUT_OF_REACH {
         true => FAR.copysign(*v),
         false => *v,
     });
@@ -165,18 +163,14 @@ fn bounded(v: Value) -> Result<Value, Why> {
 
 /// A product of which at least one side is secret.
 fn product(cx: &mut Import, node: &OnnxNode<'_>, a: &Value, b: &Value) -> Result<Secret, Why> {
-    let made = match (a, b) {
+    match (a, b) {
         (Value::Secret(x), Value::Secret(y)) => {
-            elementwise::two_secrets(cx, node, x, y, NodeOp::Mul)?
+            elementwise::two_secrets(cx, node, x, y, NodeOp::Mul)
         }
         (Value::Secret(x), Value::Const(c)) | (Value::Const(c), Value::Secret(x)) => {
-            elementwise::multiply(cx, node, x, &as_float(c)?, |v| v)?
+            elementwise::multiply(cx, node, x, &as_float(c)?, |v| v)
         }
-        _ => return Err(Why::Operator),
-    };
-    match made {
-        Value::Secret(s) => Ok(s),
-        _ => Err(refused()),
+        _ => Err(Why::Operator),
     }
 }
 

@@ -1,12 +1,10 @@
 //! Sums, differences, products and quotients, with broadcasting made explicit.
 
-use std::cmp::Ordering;
-
 use super::super::error::Why;
 use super::super::import::{Import, finite, shape_error};
 use super::super::node::OnnxNode;
-use super::super::value::{Const, ConstData, Int, Secret, Value};
-use super::function;
+use super::super::value::{Const, Secret, Value};
+use super::{fold, function};
 use crate::graph::{FloatConst, Function, NodeOp};
 use crate::maps;
 
@@ -23,14 +21,19 @@ pub(super) fn binary(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why>
                         Some(v) => function::emit(cx, node, &v, Function::INVERSE_ROOT)?,
                         None => function::emit(cx, node, y, Function::Reciprocal)?,
                     };
-                    return two_secrets(cx, node, x, &inverse, NodeOp::Mul);
+                    let quotient = two_secrets(cx, node, x, &inverse, NodeOp::Mul)?;
+                    return Ok(Value::Secret(quotient));
                 }
             };
-            two_secrets(cx, node, x, y, op)
+            Ok(Value::Secret(two_secrets(cx, node, x, y, op)?))
         }
-        (Value::Secret(x), Value::Const(c)) => with_constant(cx, node, x, c, Side::Right),
-        (Value::Const(c), Value::Secret(x)) => with_constant(cx, node, x, c, Side::Left),
-        (Value::Const(a), Value::Const(b)) => constants(cx, node.op(), a, b),
+        (Value::Secret(x), Value::Const(c)) => {
+            Ok(Value::Secret(with_constant(cx, node, x, c, Side::Right)?))
+        }
+        (Value::Const(c), Value::Secret(x)) => {
+            Ok(Value::Secret(with_constant(cx, node, x, c, Side::Left)?))
+        }
+        (Value::Const(a), Value::Const(b)) => fold::two(cx, node.op(), a, b),
         _ => Err(Why::DataType("an operand was refused")),
     }
 }
@@ -40,11 +43,13 @@ pub(super) fn sum(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
     let mut total = node.operand(0)?.clone();
     for i in 1..node.operands.len() {
         total = match (&total, node.operand(i)?) {
-            (Value::Secret(x), Value::Secret(y)) => two_secrets(cx, node, x, y, NodeOp::Add)?,
-            (Value::Secret(x), Value::Const(c)) | (Value::Const(c), Value::Secret(x)) => {
-                add(cx, node, x, c, 1.0)?
+            (Value::Secret(x), Value::Secret(y)) => {
+                Value::Secret(two_secrets(cx, node, x, y, NodeOp::Add)?)
             }
-            (Value::Const(a), Value::Const(b)) => constants(cx, "Add", a, b)?,
+            (Value::Secret(x), Value::Const(c)) | (Value::Const(c), Value::Secret(x)) => {
+                Value::Secret(add(cx, node, x, c, 1.0)?)
+            }
+            (Value::Const(a), Value::Const(b)) => fold::two(cx, "Add", a, b)?,
             _ => return Err(Why::DataType("an operand was refused")),
         };
     }
@@ -61,18 +66,15 @@ pub(super) fn extreme(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why
                 // min(x, y) = x + y - max(x, y)
                 let largest = two_secrets(cx, node, x, y, NodeOp::Max)?;
                 let sum = two_secrets(cx, node, x, y, NodeOp::Add)?;
-                match (&sum, &largest) {
-                    (Value::Secret(s), Value::Secret(l)) => {
-                        two_secrets(cx, node, s, l, NodeOp::Sub)?
-                    }
-                    _ => return Err(Why::DataType("an operand was refused")),
-                }
+                Value::Secret(two_secrets(cx, node, &sum, &largest, NodeOp::Sub)?)
             }
-            (Value::Secret(x), Value::Secret(y)) => two_secrets(cx, node, x, y, NodeOp::Max)?,
+            (Value::Secret(x), Value::Secret(y)) => {
+                Value::Secret(two_secrets(cx, node, x, y, NodeOp::Max)?)
+            }
             (Value::Secret(x), Value::Const(c)) | (Value::Const(c), Value::Secret(x)) => {
                 extreme_constant(cx, node, x, c, smallest)?
             }
-            (Value::Const(a), Value::Const(b)) => constants(cx, node.op(), a, b)?,
+            (Value::Const(a), Value::Const(b)) => fold::two(cx, node.op(), a, b)?,
             _ => return Err(Why::DataType("an operand was refused")),
         };
     }
@@ -126,7 +128,7 @@ fn extreme_constant(
 pub(super) fn power(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> {
     let exponent = node.constant(1, "exponent")?;
     if let Value::Const(base) = node.operand(0)? {
-        return constants(cx, "Pow", base, exponent);
+        return fold::two(cx, "Pow", base, exponent);
     }
     let x = node.secret(0)?.clone();
     let exponent = exponent
@@ -163,7 +165,7 @@ fn with_constant(
     x: &Secret,
     c: &Const,
     side: Side,
-) -> Result<Value, Why> {
+) -> Result<Secret, Why> {
     match (node.op(), side) {
         ("Add", _) => add(cx, node, x, c, 1.0),
         ("Sub", Side::Right) => add(cx, node, x, c, -1.0),
@@ -187,16 +189,11 @@ pub(super) fn add(
     x: &Secret,
     c: &Const,
     sign: f32,
-) -> Result<Value, Why> {
+) -> Result<Secret, Why> {
     let (x, mut c) = fit(cx, node, x, c)?;
     c.data.iter_mut().for_each(|v| *v *= sign);
     let dims = x.dims.clone();
-    Ok(Value::Secret(cx.emit(
-        &node.name,
-        NodeOp::AddConst(c),
-        &[x.value],
-        dims,
-    )?))
+    cx.emit(&node.name, NodeOp::AddConst(c), &[x.value], dims)
 }
 
 pub(super) fn multiply(
@@ -205,19 +202,14 @@ pub(super) fn multiply(
     x: &Secret,
     c: &Const,
     f: impl Fn(f32) -> f32,
-) -> Result<Value, Why> {
+) -> Result<Secret, Why> {
     let (x, mut c) = fit(cx, node, x, c)?;
     c.data.iter_mut().for_each(|v| *v = f(*v));
     if c.data.iter().any(|v| !v.is_finite()) {
         return Err(Why::NotFinite);
     }
     let dims = x.dims.clone();
-    Ok(Value::Secret(cx.emit(
-        &node.name,
-        NodeOp::MulConst(c),
-        &[x.value],
-        dims,
-    )?))
+    cx.emit(&node.name, NodeOp::MulConst(c), &[x.value], dims)
 }
 
 /// Broadcasts a secret and a constant to their common shape.
@@ -260,7 +252,7 @@ pub(super) fn two_secrets(
     x: &Secret,
     y: &Secret,
     op: NodeOp,
-) -> Result<Value, Why> {
+) -> Result<Secret, Why> {
     if x.dims.len() != y.dims.len() {
         return Err(Why::MixesBatch(
             "operands of different rank align the batch with another axis",
@@ -270,12 +262,7 @@ pub(super) fn two_secrets(
         .ok_or_else(|| shape_error(&[&x.dims, &y.dims], "they do not broadcast"))?;
     let x = broadcast(cx, node, x, &common)?;
     let y = broadcast(cx, node, y, &common)?;
-    Ok(Value::Secret(cx.emit(
-        &node.name,
-        op,
-        &[x.value, y.value],
-        common,
-    )?))
+    cx.emit(&node.name, op, &[x.value, y.value], common)
 }
 
 /// Repeats size-1 axes of a secret.
@@ -294,146 +281,8 @@ pub(super) fn broadcast(
     cx.emit(&node.name, NodeOp::Rearrange(map.map), &[x.value], map.dims)
 }
 
-/// Folds an operator on two constants.
-pub(super) fn constants(cx: &mut Import, op: &str, a: &Const, b: &Const) -> Result<Value, Why> {
-    let rank = a.dims.len().max(b.dims.len());
-    let (da, db) = (aligned(&a.dims, rank), aligned(&b.dims, rank));
-    let unfit = || shape_error(&[&a.dims, &b.dims], "they do not broadcast");
-    let dims = common_dims(&da, &db).ok_or_else(unfit)?;
-    cx.reserve(&dims)?;
-    let (ma, mb) = (
-        maps::expand(&da, &dims).ok_or_else(unfit)?,
-        maps::expand(&db, &dims).ok_or_else(unfit)?,
-    );
-    let pairs = || {
-        ma.map
-            .iter()
-            .zip(&mb.map)
-            .map(|(i, j)| (*i as usize, *j as usize))
-    };
-    let data = match (a.data(), b.data()) {
-        (ConstData::Float(x), ConstData::Float(y)) if comparison(op).is_some() => {
-            let holds = comparison(op).ok_or(Why::Operator)?;
-            let at = |(i, j): (usize, usize)| {
-                let order = x.get(i)?.partial_cmp(y.get(j)?);
-                Some(Int::Known(order.is_some_and(holds).into()))
-            };
-            ConstData::Int(pairs().filter_map(at).collect())
-        }
-        (ConstData::Float(x), ConstData::Float(y)) => {
-            let f: fn(f32, f32) -> f32 = match op {
-                "Add" => |a, b| a + b,
-                "Sub" => |a, b| a - b,
-                "Mul" => |a, b| a * b,
-                "Div" => |a, b| a / b,
-                "Max" => f32::max,
-                "Min" => f32::min,
-                "Pow" => f32::powf,
-                _ => return Err(Why::Operator),
-            };
-            let at = |(i, j): (usize, usize)| Some(f(*x.get(i)?, *y.get(j)?));
-            ConstData::Float(pairs().filter_map(at).collect())
-        }
-        (ConstData::Int(x), ConstData::Int(y)) => {
-            let at = |(i, j): (usize, usize)| match (x.get(i), y.get(j)) {
-                (Some(a), Some(b)) => int_op(op, *a, *b),
-                _ => Err(unfit()),
-            };
-            ConstData::Int(pairs().map(at).collect::<Result<_, _>>()?)
-        }
-        _ => return Err(Why::DataType("operands have different types")),
-    };
-    Ok(Value::Const(Const::new(dims, data)))
-}
-
-/// What an operator that compares says of each order.
-fn comparison(op: &str) -> Option<fn(Ordering) -> bool> {
-    Some(match op {
-        "Equal" => Ordering::is_eq,
-        "Less" => Ordering::is_lt,
-        "LessOrEqual" => Ordering::is_le,
-        "Greater" => Ordering::is_gt,
-        "GreaterOrEqual" => Ordering::is_ge,
-        _ => return None,
-    })
-}
-
-/// `a` where the condition is not zero, else `b`.
-pub(super) fn choose(cx: &mut Import, [c, a, b]: [&Const; 3]) -> Result<Value, Why> {
-    let rank = [c, a, b]
-        .map(|v| v.dims.len())
-        .into_iter()
-        .max()
-        .unwrap_or(0);
-    let full = [c, a, b].map(|v| aligned(&v.dims, rank));
-    let unfit = || shape_error(&[&c.dims, &a.dims, &b.dims], "they do not broadcast");
-    let dims = common_dims(&full[0], &full[1]).and_then(|d| common_dims(&d, &full[2]));
-    let dims = dims.ok_or_else(unfit)?;
-    cx.reserve(&dims)?;
-    let mut picked = Vec::new();
-    for (value, from) in [c, a, b].into_iter().zip(&full) {
-        let map = maps::expand(from, &dims).ok_or_else(unfit)?;
-        picked.push(value.pick(dims.clone(), &map.map).ok_or_else(unfit)?);
-    }
-    let truth = picked[0]
-        .known_ints()
-        .ok_or(Why::DataType("a condition must be true or false"))?;
-    let data = match (picked[1].data(), picked[2].data()) {
-        (ConstData::Float(a), ConstData::Float(b)) => {
-            let pairs = truth.iter().zip(a.iter().zip(b));
-            ConstData::Float(
-                pairs
-                    .map(|(t, (a, b))| if *t != 0 { *a } else { *b })
-                    .collect(),
-            )
-        }
-        (ConstData::Int(a), ConstData::Int(b)) => {
-            let pairs = truth.iter().zip(a.iter().zip(b));
-            ConstData::Int(
-                pairs
-                    .map(|(t, (a, b))| if *t != 0 { *a } else { *b })
-                    .collect(),
-            )
-        }
-        _ => return Err(Why::DataType("operands have different types")),
-    };
-    Ok(Value::Const(Const::new(dims, data)))
-}
-
-/// Arithmetic in shape computations. The number of records survives only what leaves it alone.
-fn int_op(op: &str, a: Int, b: Int) -> Result<Int, Why> {
-    let overflow = Why::DataType("an integer constant overflows or is divided by zero");
-    match (op, a, b) {
-        // The number of records is at least one.
-        ("Equal", Int::Batch, Int::Known(..=0)) | ("Equal", Int::Known(..=0), Int::Batch) => {
-            Ok(Int::Known(0))
-        }
-        ("Equal", Int::Batch, Int::Batch) => Ok(Int::Known(1)),
-        (_, Int::Known(a), Int::Known(b)) if comparison(op).is_some() => {
-            let holds = comparison(op).is_some_and(|holds| holds(a.cmp(&b)));
-            Ok(Int::Known(holds.into()))
-        }
-        ("Mul", Int::Batch, Int::Known(1)) | ("Mul", Int::Known(1), Int::Batch) => Ok(Int::Batch),
-        ("Div", Int::Batch, Int::Known(1)) => Ok(Int::Batch),
-        ("Add" | "Sub", Int::Batch, Int::Known(0)) => Ok(Int::Batch),
-        ("Add", Int::Known(0), Int::Batch) => Ok(Int::Batch),
-        (_, Int::Known(a), Int::Known(b)) => match op {
-            "Add" => a.checked_add(b),
-            "Sub" => a.checked_sub(b),
-            "Mul" => a.checked_mul(b),
-            "Div" => a.checked_div(b),
-            "Max" => Some(a.max(b)),
-            "Min" => Some(a.min(b)),
-            _ => None,
-        }
-        .map(Int::Known)
-        .ok_or(overflow),
-        _ => Err(Why::DependsOnBatch),
-    }
-}
-
 /// The shape with leading ones up to `rank`.
-fn aligned(dims: &[usize], rank: usize) -> Vec<usize> {
+pub(super) fn aligned(dims: &[usize], rank: usize) -> Vec<usize> {
     let mut out = vec![1; rank.saturating_sub(dims.len())];
     out.extend_from_slice(dims);
     out

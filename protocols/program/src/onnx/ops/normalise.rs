@@ -18,11 +18,8 @@ pub(super) fn layer(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> 
         let op = NodeOp::Mean { axes: axes.clone() };
         cx.emit(&node.name, op, &[of.value], kept.collect())
     };
-    let pair = |cx: &mut Import, x: &Secret, y: &Secret, op: NodeOp| match elementwise::two_secrets(
-        cx, node, x, y, op,
-    )? {
-        Value::Secret(made) => Ok(made),
-        _ => Err(Why::DataType("an operand was refused")),
+    let pair = |cx: &mut Import, x: &Secret, y: &Secret, op: NodeOp| {
+        elementwise::two_secrets(cx, node, x, y, op)
     };
     let middle = mean(cx, &x)?;
     let centred = pair(cx, &x, &middle, NodeOp::Sub)?;
@@ -31,9 +28,9 @@ pub(super) fn layer(cx: &mut Import, node: &OnnxNode<'_>) -> Result<Value, Why> 
     let variance = function::affine(cx, node, &variance, 1.0, node.float("epsilon", 1e-5))?;
     let inverse = function::emit(cx, node, &variance, Function::INVERSE_ROOT)?;
     let normal = pair(cx, &centred, &inverse, NodeOp::Mul)?;
-    let scaled = elementwise::multiply(cx, node, &normal, node.constant(1, "scale")?, |v| v)?;
-    match (scaled, node.maybe_const(2, "bias")?) {
-        (Value::Secret(scaled), Some(bias)) => elementwise::add(cx, node, &scaled, bias, 1.0),
-        (scaled, _) => Ok(scaled),
+    let mut y = elementwise::multiply(cx, node, &normal, node.constant(1, "scale")?, |v| v)?;
+    if let Some(bias) = node.maybe_const(2, "bias")? {
+        y = elementwise::add(cx, node, &y, bias, 1.0)?;
     }
+    Ok(Value::Secret(y))
 }
