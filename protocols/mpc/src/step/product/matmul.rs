@@ -85,7 +85,7 @@ impl MatMul {
 }
 
 /// Cuts corrections into those of each factor.
-fn parts<'a>(sizes: impl Iterator<Item = usize>, mut corrections: &'a [u8]) -> Vec<&'a [u8]> {
+fn parts(sizes: impl Iterator<Item = usize>, mut corrections: &[u8]) -> Vec<&[u8]> {
     let cut = |size: usize| {
         let (part, rest) = corrections.split_at_checked(8 * size).unwrap_or_default();
         corrections = rest;
