@@ -1,7 +1,8 @@
 //! The part of AI-LINK that must not depend on anybody's word: who owns a model, who stands behind
-//! a worker with money, and who was paid for which jobs. Three FRAME pallets:
+//! a worker with money, and who was paid for which jobs. Four FRAME pallets:
 //!
 //! * [`models`]: names, versions, commitments to weights, prices;
+//! * [`rights`]: terms of use, grants, transfers, royalties, versions taken back;
 //! * [`operators`]: workers and coordinators, each a libp2p peer key bound to a chain account that
 //!   holds a bond;
 //! * [`settlement`]: clients pay into escrow once, sign cumulative vouchers off chain for every job,
@@ -42,6 +43,8 @@ extern crate alloc;
 pub mod models;
 #[allow(missing_docs)] // the pallet macro generates undocumented items
 pub mod operators;
+#[allow(missing_docs)] // the pallet macro generates undocumented items
+pub mod rights;
 #[allow(missing_docs)] // the pallet macro generates undocumented items
 pub mod settlement;
 pub mod weights;

@@ -5,6 +5,8 @@
 //! Merkle root of the package that workers must prove they loaded, the CESS file id of its
 //! manifest, and the privacy levels it may be served at. The price is per record and per model, not
 //! per version; it may change at any time and applies to tickets issued afterwards.
+//!
+//! What may be done with a model, and who owns it after its first owner, is in [`crate::rights`].
 
 mod name;
 
@@ -69,7 +71,7 @@ pub mod pallet {
 
     use frame_support::{
         pallet_prelude::*,
-        traits::{Time, fungible::MutateHold},
+        traits::{Time, fungible::MutateHold, tokens::Precision},
     };
     use frame_system::pallet_prelude::*;
     use sp_runtime::DispatchError;
@@ -259,6 +261,27 @@ pub mod pallet {
                 price_per_record,
             });
             Ok(())
+        }
+    }
+
+    impl<T: Config> crate::rights::ModelOwnership for Pallet<T> {
+        fn owner_of(model: &ModelId) -> Option<AccountId32> {
+            Models::<T>::get(model).map(|record| record.owner)
+        }
+
+        fn has_version(model: &ModelId, version: u32) -> bool {
+            Versions::<T>::contains_key(model, version)
+        }
+
+        fn change_owner(model: &ModelId, to: &AccountId32) -> DispatchResult {
+            Models::<T>::try_mutate(model, |record| -> DispatchResult {
+                let record = record.as_mut().ok_or(Error::<T>::UnknownModel)?;
+                let reason = HoldReason::ModelName.into();
+                T::Currency::release(&reason, &record.owner, record.deposit, Precision::Exact)?;
+                T::Currency::hold(&reason, to, record.deposit)?;
+                record.owner = to.clone();
+                Ok(())
+            })
         }
     }
 

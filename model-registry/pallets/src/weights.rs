@@ -27,6 +27,52 @@ pub fn set_price<T: frame_system::Config>() -> Weight {
     BASE.saturating_add(access::<T>(1, 1))
 }
 
+/// `Rights::offer`: model, time; the offer.
+pub fn offer<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(2, 1))
+}
+
+/// `Rights::withdraw_offer`: model, offer.
+pub fn withdraw_offer<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(2, 1))
+}
+
+/// `Rights::accept`: model, offer, time, count, royalties; both owners with their holds, the payment;
+/// writes model, offer, transfer, count, royalties.
+pub fn accept<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(7 + 2 * HOLD.0, 7 + 2 * HOLD.1))
+}
+
+/// `Rights::set_terms`: model; the terms.
+pub fn set_terms<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(1, 1))
+}
+
+/// `Rights::grant`: model, time, grant; an earlier depositor's hold and the owner's.
+pub fn grant<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(3 + 2 * HOLD.0, 1 + 2 * HOLD.1))
+}
+
+/// `Rights::revoke`: model, grant, the depositor's hold.
+pub fn revoke<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(2 + HOLD.0, 1 + HOLD.1))
+}
+
+/// `Rights::set_royalties`: model; the shares.
+pub fn set_royalties<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(1, 1))
+}
+
+/// `Rights::set_standing`: model, version; the standing.
+pub fn set_standing<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(2, 1))
+}
+
+/// `Rights::set_level_price`: model; the price.
+pub fn set_level_price<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(1, 1))
+}
+
 /// `Operators::register_worker` and `register_coordinator`: three peer maps, the coordinator map,
 /// time, hold; writes two maps at most.
 pub fn register<T: frame_system::Config>() -> Weight {

@@ -9,4 +9,5 @@ mod mock;
 mod models;
 mod operators;
 mod properties;
+mod rights;
 mod settlement;

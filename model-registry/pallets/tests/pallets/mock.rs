@@ -3,6 +3,7 @@
 use ai_link_pallets::{
     Balance, models,
     operators::{self, binding_message},
+    rights,
     settlement::{self, VoucherClaim, voucher_message},
 };
 use frame_support::{
@@ -16,6 +17,7 @@ use sp_runtime::{AccountId32, BuildStorage, traits::IdentityLookup};
 pub(crate) const EXISTENTIAL_DEPOSIT: Balance = 10;
 pub(crate) const ENDOWMENT: Balance = 10_000;
 pub(crate) const MODEL_DEPOSIT: Balance = 100;
+pub(crate) const GRANT_DEPOSIT: Balance = 7;
 pub(crate) const WORKER_BOND: Balance = 500;
 pub(crate) const COORDINATOR_BOND: Balance = 1_000;
 pub(crate) const UNBONDING_DELAY: u64 = 5_000;
@@ -31,6 +33,7 @@ frame_support::construct_runtime!(
         Models: models,
         Operators: operators,
         Settlement: settlement,
+        Rights: rights,
     }
 );
 
@@ -70,6 +73,14 @@ impl operators::Config for Test {
     type MinWorkerBond = ConstU128<WORKER_BOND>;
     type RuntimeHoldReason = RuntimeHoldReason;
     type UnbondingDelay = ConstU64<UNBONDING_DELAY>;
+}
+
+impl rights::Config for Test {
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type GrantDeposit = ConstU128<GRANT_DEPOSIT>;
+    type Models = Models;
+    type RuntimeHoldReason = RuntimeHoldReason;
 }
 
 impl settlement::Config for Test {
@@ -160,6 +171,7 @@ pub(crate) fn check_state() {
     assert_ok!(Models::check_state());
     assert_ok!(Operators::check_state());
     assert_ok!(Settlement::check_state());
+    assert_ok!(Rights::check_state());
 }
 
 pub(crate) fn pass(milliseconds: u64) {
