@@ -5,6 +5,7 @@
 
 mod data;
 mod plan;
+mod rights;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{DataCommand, Fsck, Get, GrantArgs, Put, Revoke, Storage, StorageCommand};
 pub(crate) use plan::{Explain, FheArgs, KeptTables, PlanArgs, PlannedLevel, RateSource};
+pub(crate) use rights::{
+    AccessArg, LicenseArgs, ModelGrantArgs, PriceArgs, PurposeArg, RoyaltyArgs, Signer,
+    StandingArg, StandingArgs, TransferArgs,
+};
 
 /// Exit codes, as `--help` documents them.
 const EXIT_CODES: &str = "\
@@ -183,6 +188,24 @@ pub(crate) enum ModelCommand {
     Publish(Publish),
     /// Share a version's private weights among three workers afresh: after one that hosted them was lost
     Host(HostArgs),
+    /// Offer a model to another account, accept one, or take an offer back
+    Transfer(TransferArgs),
+    /// Under which terms a model may be used: who, what for, where, until when
+    #[command(alias = "licence")]
+    License(LicenseArgs),
+    /// Let an account use a model whose terms ask for a grant; list or revoke grants
+    Grant(ModelGrantArgs),
+    /// Who else gets a part of the owner's price
+    Royalties(RoyaltyArgs),
+    /// What a record costs, at all levels or at one
+    Price(PriceArgs),
+    /// Deprecate or yank a version, or take that back
+    Standing(StandingArgs),
+    /// Versions, transfers and terms of a model, as the chain has them
+    History {
+        /// Its name
+        name: String,
+    },
     /// Models on the chain
     List,
     /// One model with its versions

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use ai_link_registry::Grant;
 use ai_link_wire::{
     AccountId, ControlRequest, ControlResponse, CoordinatorInfo, Heartbeat, Identity, JobFailure,
     JobId, ModelName, ModelVersion, PeerKey, Refusal, Signed, UnixMillis, WorkerRecord,
@@ -58,10 +59,12 @@ pub enum Wanted {
     Model(ModelName, Option<ModelVersion>),
     /// A worker's binding.
     Worker(PeerKey),
+    /// A client's grant for a model.
+    Grant(ModelName, AccountId),
 }
 
 /// What has been looked up for the message at hand. Nothing is looked up twice, so a message takes
-/// three rounds at most.
+/// four rounds at most.
 #[derive(Clone, Debug, Default)]
 pub struct LookedUp(Vec<Wanted>);
 
@@ -74,6 +77,8 @@ pub enum Fact {
     Model(ModelName, PublishedModel),
     /// A worker's binding; `None`: it has none.
     Worker(PeerKey, Option<BondedWorker>),
+    /// A client's grant for a model; `None`: it has none.
+    Grant(ModelName, AccountId, Option<Grant>),
 }
 
 /// Everything the coordinator follows on the chain, read in the order of the fields.
@@ -154,6 +159,7 @@ impl<S: Store> Coordinator<S> {
             Fact::Client(client, funds) => self.view.put_client(client, funds),
             Fact::Model(name, model) => self.view.put_model(name, model),
             Fact::Worker(peer, worker) => self.view.put_worker(peer, worker),
+            Fact::Grant(model, client, grant) => self.view.put_grant(model, client, grant),
         }
     }
 

@@ -1,9 +1,10 @@
 //! What a job costs, and who gets it.
 //!
 //! price = (model owner's price for a record × batch) + what each worker asks + the coordinator's
-//! fee. The payouts are these very parts, so they sum to the price exactly; nothing is rounded.
+//! fee. The payouts are these very parts, the owner's split among those who share it, so they sum to the price
+//! exactly.
 
-use ai_link_wire::{AccountId, Payout, PayoutReason, Planck, Role};
+use ai_link_wire::{AccountId, Level, Payout, PayoutReason, Planck, Role};
 
 use crate::roster::Member;
 use crate::view::PublishedModel;
@@ -33,55 +34,69 @@ pub enum PriceError {
     Overflow,
 }
 
-/// What is left of the client's maximum for all workers together.
-pub fn workers_budget(
-    max: Planck,
-    model: &PublishedModel,
-    batch: u32,
-    fee: Planck,
-) -> Result<Planck, PriceError> {
-    let fixed = owners_part(model, batch)?
-        .checked_add(fee)
-        .ok_or(PriceError::Overflow)?;
-    max.checked_sub(fixed)
-        .ok_or(PriceError::AboveMaximum { price: fixed, max })
+/// What is sold: records of a model at a level.
+#[derive(Clone, Copy, Debug)]
+pub struct Sale<'a> {
+    /// The model.
+    pub model: &'a PublishedModel,
+    /// At which level.
+    pub level: Level,
+    /// Records.
+    pub batch: u32,
 }
 
-/// The price of a job carried out by `group`.
-pub fn quote(
-    model: &PublishedModel,
-    batch: u32,
-    group: &[(Role, &Member)],
-    coordinator: AccountId,
-    fee: Planck,
-) -> Result<Quote, PriceError> {
-    let workers = group.iter().map(|(role, member)| Payout {
-        account: member.record.operator,
-        amount: member.record.price_per_job,
-        reason: match role {
-            Role::Evaluator(_) => PayoutReason::Evaluator,
-            Role::Dealer => PayoutReason::Dealer,
-        },
-    });
-    let owner = Payout {
-        account: model.owner,
-        amount: owners_part(model, batch)?,
-        reason: PayoutReason::ModelOwner,
-    };
-    let coordinator = Payout {
-        account: coordinator,
-        amount: fee,
-        reason: PayoutReason::Coordinator,
-    };
-    let payouts: Vec<_> = workers.chain([owner, coordinator]).collect();
-    let price = Planck::checked_sum(payouts.iter().map(|payout| payout.amount))
-        .ok_or(PriceError::Overflow)?;
-    Ok(Quote { price, payouts })
-}
+impl Sale<'_> {
+    /// What is left of the client's maximum for all workers together.
+    pub fn workers_budget(self, max: Planck, fee: Planck) -> Result<Planck, PriceError> {
+        let fixed = self
+            .owners_part()?
+            .checked_add(fee)
+            .ok_or(PriceError::Overflow)?;
+        max.checked_sub(fixed)
+            .ok_or(PriceError::AboveMaximum { price: fixed, max })
+    }
 
-fn owners_part(model: &PublishedModel, batch: u32) -> Result<Planck, PriceError> {
-    model
-        .price_per_record
-        .checked_mul(u64::from(batch))
-        .ok_or(PriceError::Overflow)
+    /// The price of a job carried out by `group`.
+    pub fn quote(
+        self,
+        group: &[(Role, &Member)],
+        coordinator: AccountId,
+        fee: Planck,
+    ) -> Result<Quote, PriceError> {
+        let workers = group.iter().map(|(role, member)| Payout {
+            account: member.record.operator,
+            amount: member.record.price_per_job,
+            reason: match role {
+                Role::Evaluator(_) => PayoutReason::Evaluator,
+                Role::Dealer => PayoutReason::Dealer,
+            },
+        });
+        let owners = self
+            .model
+            .rights
+            .split(self.model.owner, self.owners_part()?);
+        let owners = owners.into_iter().map(|(account, amount)| Payout {
+            account,
+            amount,
+            reason: PayoutReason::ModelOwner,
+        });
+        let coordinator = Payout {
+            account: coordinator,
+            amount: fee,
+            reason: PayoutReason::Coordinator,
+        };
+        let payouts: Vec<_> = workers.chain(owners).chain([coordinator]).collect();
+        let price = Planck::checked_sum(payouts.iter().map(|payout| payout.amount))
+            .ok_or(PriceError::Overflow)?;
+        Ok(Quote { price, payouts })
+    }
+
+    fn owners_part(self) -> Result<Planck, PriceError> {
+        let general = self.model.price_per_record;
+        self.model
+            .rights
+            .price(self.level, general)
+            .checked_mul(u64::from(self.batch))
+            .ok_or(PriceError::Overflow)
+    }
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod hosting;
 mod jobs;
 mod kill;
+mod licence;
 mod matching;
 mod property;
 mod requests;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use ai_link_registry::{Grant, ModelRights};
 use ai_link_wire::{AccountId, Commitment, Fid, Level, ModelName, ModelVersion, PeerKey, Planck};
 
 /// A snapshot of the chain, refreshed by the shell.
@@ -13,6 +14,7 @@ pub struct ChainView {
     workers: BTreeMap<PeerKey, BondedWorker>,
     models: BTreeMap<ModelName, PublishedModel>,
     clients: BTreeMap<AccountId, KnownFunds>,
+    grants: BTreeMap<(ModelName, AccountId), KnownGrant>,
     last_epoch: u64,
 }
 
@@ -28,12 +30,14 @@ pub struct BondedWorker {
 /// A model name as published on chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedModel {
-    /// Who is paid for every record inferred.
+    /// Who is paid for every record inferred, but for royalties.
     pub owner: AccountId,
-    /// The version meant when a request names none.
+    /// The version meant when a request names none: the newest that was not yanked.
     pub latest: ModelVersion,
-    /// The owner's price for one record of a batch.
+    /// The owner's price for one record of a batch, but for levels with a price of their own.
     pub price_per_record: Planck,
+    /// Who may use it, and who shares the owner's price.
+    pub rights: ModelRights,
     /// The versions read so far. A version never changes once published, so these never go stale.
     pub versions: BTreeMap<ModelVersion, PublishedVersion>,
 }
@@ -57,6 +61,14 @@ pub struct ClientFunds {
     /// Escrow that is neither spent nor being withdrawn. Must have been read *after* `settled`:
     /// a settlement between the two reads then only makes the client look poorer, never richer.
     pub escrow: Planck,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KnownGrant {
+    /// `None`: the chain has none.
+    grant: Option<Grant>,
+    /// Readings since it was put.
+    age: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,9 +111,24 @@ impl ChainView {
         self.clients.insert(client, KnownFunds { funds, age: 0 });
     }
 
-    /// Called once a reading: forgets clients for which `keep` is false and that were not put for a
+    /// Puts a client's grant for a model, or that it has none.
+    pub fn put_grant(&mut self, model: ModelName, client: AccountId, grant: Option<Grant>) {
+        self.grants
+            .insert((model, client), KnownGrant { grant, age: 0 });
+    }
+
+    /// A client's grant for a model, as it was looked up last.
+    pub fn grant(&self, model: &ModelName, client: &AccountId) -> Option<Grant> {
+        self.grants.get(&(model.clone(), *client))?.grant
+    }
+
+    /// Called once a reading: forgets grants that were looked up some readings ago, and forgets clients for which `keep` is false and that were not put for a
     /// few readings, so that the view stays as small as the ledger's live part.
     pub fn age_clients(&mut self, mut keep: impl FnMut(&AccountId) -> bool) {
+        self.grants.retain(|_, known| {
+            known.age = known.age.saturating_add(1);
+            known.age <= KEPT_READINGS
+        });
         self.clients.retain(|client, known| {
             known.age = known.age.saturating_add(1);
             keep(client) || known.age <= KEPT_READINGS

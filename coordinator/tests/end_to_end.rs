@@ -13,8 +13,8 @@ use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
     AlreadyKnown, Bytes, Commitment, ControlRequest, ControlResponse, CoordinatorInfo, DealerSeat,
     Digest, Fid, Heartbeat, Identity, JobId, JobReceipt, JobRequest, JobState, Level, ModelName,
-    ModelVersion, Planck, Refusal, RoleSet, Signed, Ticket, UnixMillis, Voucher, WeightPrivacy,
-    WorkerReceipt, WorkerRecord,
+    ModelVersion, Planck, Purpose, Refusal, RoleSet, Signed, Ticket, UnixMillis, Voucher,
+    WeightPrivacy, WorkerReceipt, WorkerRecord,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -190,6 +190,7 @@ async fn matched(coordinator: &Running, node: &Node, job: JobId) -> ControlRespo
         model: ModelName::new("digits").unwrap(),
         version: None,
         level: Level::Mpc,
+        purpose: Purpose::Commercial,
         dealer: DealerSeat::Worker,
         evaluators: 2,
         weights: WeightPrivacy::Public,

@@ -96,11 +96,12 @@ pub(super) async fn of(
 /// The accounts asked for: one by address or key name, or all keys of the directory.
 fn named(context: &Context, wanted: Option<&str>) -> Result<Vec<(String, AccountId)>, Failure> {
     if let Some(text) = wanted {
-        if let Ok(account) = text.parse::<AccountId>() {
-            return Ok(vec![("account".into(), account)]);
-        }
-        let key = Identity::load(context.dir.key(text)).map_err(Failure::failed)?;
-        return Ok(vec![(text.into(), key.account())]);
+        let account = context.account(text)?;
+        let name = match text.parse::<AccountId>() {
+            Ok(_) => "account",
+            Err(_) => text,
+        };
+        return Ok(vec![(name.into(), account)]);
     }
     all_keys(&context.dir)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ai_link_registry::Registry;
-use ai_link_wire::Identity;
+use ai_link_wire::{AccountId, Identity};
 
 use crate::cli::Global;
 use crate::dev::{Network, StateDir};
@@ -37,6 +37,15 @@ impl Context {
         Registry::connect(&self.network.chain)
             .await
             .map_err(Failure::failed)
+    }
+
+    /// An account by its SS58 form, or by the name of a key of the directory.
+    pub(super) fn account(&self, text: &str) -> Result<AccountId, Failure> {
+        if let Ok(account) = text.parse() {
+            return Ok(account);
+        }
+        let key = Identity::load(self.dir.key(text)).map_err(Failure::failed)?;
+        Ok(key.account())
     }
 
     pub(super) fn owner(&self) -> Result<Identity, Failure> {

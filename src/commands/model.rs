@@ -3,6 +3,7 @@
 mod explain;
 #[cfg_attr(not(feature = "fhe"), path = "model/fhe_absent.rs")]
 mod fhe;
+mod rights;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,6 +70,13 @@ pub(super) async fn run(
             output.result(&published, Published::text)
         }
         ModelCommand::Host(args) => hosting::run(global, args, output).await,
+        ModelCommand::Transfer(args) => rights::transfer(global, args, output).await,
+        ModelCommand::License(args) => rights::license(global, args, output).await,
+        ModelCommand::Grant(args) => rights::grant(global, args, output).await,
+        ModelCommand::Royalties(args) => rights::royalties(global, args, output).await,
+        ModelCommand::Price(args) => rights::price(global, args, output).await,
+        ModelCommand::Standing(args) => rights::standing(global, args, output).await,
+        ModelCommand::History { name } => rights::history(global, &name, output).await,
         ModelCommand::List => list(global, output).await,
         ModelCommand::Show { name } => show(global, &name, output).await,
     }

@@ -14,7 +14,7 @@ use ai_link_registry::{Registry, RegistryClient};
 use ai_link_storage::StorageConfig;
 use ai_link_storage::location::{Evidence, Site};
 use ai_link_storage::node::{NodeConfig, NodeEntry};
-use ai_link_wire::{Bytes, DealerSeat, Identity, Level, Multiaddr, PeerId, Planck};
+use ai_link_wire::{Bytes, DealerSeat, Identity, Level, Multiaddr, PeerId, Planck, Purpose};
 use ai_link_worker::device::DeviceKind;
 use ai_link_worker::{Part, WorkerConfig};
 use serde::Serialize;
@@ -269,6 +269,7 @@ impl Starter<'_> {
                 level: Level::Mpc,
                 dealer: DealerSeat::Worker,
                 evaluators: 2,
+                purpose: Purpose::Commercial,
                 regions: Vec::new(),
                 attempts: 4,
                 deadline_ms: 60_000,

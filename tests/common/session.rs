@@ -14,7 +14,7 @@ use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
     ControlRequest, ControlResponse, DealerSeat, Identity, JobId, JobRequest, Level, Multiaddr,
-    PeerId, Planck, PoolTag, Signed, Ticket, UnixMillis, WeightPrivacy,
+    PeerId, Planck, PoolTag, Purpose, Signed, Ticket, UnixMillis, WeightPrivacy,
 };
 
 use super::Net;
@@ -76,6 +76,7 @@ impl Manual {
             model: model.parse().unwrap(),
             version: None,
             level: Level::Mpc,
+            purpose: Purpose::Commercial,
             dealer: DealerSeat::Worker,
             evaluators: 2,
             weights: WeightPrivacy::Public,

@@ -1,8 +1,8 @@
 //! A request for workers: from the signed request to the signed ticket.
 
 use ai_link_wire::{
-    ControlResponse, GroupMember, JobRequest, Level, ModelName, ModelVersion, Planck, Refusal,
-    Role, Signed, Ticket, TicketError, UnixMillis, WeightPrivacy,
+    ControlResponse, GroupMember, JobRequest, Level, LicenceProblem, ModelName, ModelVersion,
+    Planck, Refusal, Role, Signed, Ticket, TicketError, UnixMillis, WeightPrivacy,
 };
 
 use super::refusal::{by_ledger, by_price, by_signature};
@@ -36,6 +36,10 @@ impl<S: Store> Coordinator<S> {
             let (model, level) = (request.model.clone(), request.level);
             return Err(Refusal::LevelNotOffered { model, level }.into());
         }
+        self.check_rights(request, version, model, looked_up, now)?;
+        let terms = &model.rights.terms;
+        let regions = terms.regions(&request.regions);
+        let regions = regions.map_err(|problem| not_licensed(request, problem))?;
         let (evaluators, dealer) = (request.evaluators, request.dealer);
         let roles = Role::of_group(request.level, evaluators, dealer).ok_or_else(|| {
             let level = request.level;
@@ -48,12 +52,18 @@ impl<S: Store> Coordinator<S> {
         let funds = self.funds(&request.client, looked_up)?;
 
         let fee = self.policy.fee;
-        let budget = pricing::workers_budget(request.max_price, model, request.batch, fee)
+        let sale = pricing::Sale {
+            model,
+            level: request.level,
+            batch: request.batch,
+        };
+        let budget = sale
+            .workers_budget(request.max_price, fee)
             .map_err(by_price)?;
         let excluded: Vec<_> = request.exclude.iter().copied().chain(culprits).collect();
         let demand = Demand {
             level: request.level,
-            regions: &request.regions,
+            regions: &regions,
             roles: &roles,
             commitment: published.commitment,
             batch: Some(request.batch),
@@ -102,7 +112,8 @@ impl<S: Store> Coordinator<S> {
             Err(none) => return no_group(none, &demand, request.max_price),
         };
 
-        let quote = pricing::quote(model, request.batch, &chosen.group, self.account(), fee)
+        let quote = sale
+            .quote(&chosen.group, self.account(), fee)
             .map_err(by_price)?;
         let group = chosen.group.iter().map(|(role, member)| GroupMember {
             role: *role,
@@ -159,6 +170,30 @@ impl<S: Store> Coordinator<S> {
         Ok(ControlResponse::Ticket(ticket))
     }
 
+    /// Whether the model's owner permits the job.
+    fn check_rights(
+        &self,
+        request: &JobRequest,
+        version: ModelVersion,
+        model: &PublishedModel,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Result<(), Stop> {
+        if model.rights.is_yanked(version) {
+            let model = request.model.clone();
+            return Err(Refusal::Yanked { model, version }.into());
+        }
+        let terms = &model.rights.terms;
+        if terms.heed_grants() {
+            // Asked for each job: what was revoked a moment ago permits nothing.
+            looked_up.require(Wanted::Grant(request.model.clone(), request.client))?;
+        }
+        let grant = self.view.grant(&request.model, &request.client);
+        let (owner, client, purpose) = (model.owner, request.client, request.purpose);
+        let permitted = terms.permit(owner, client, grant.as_ref(), purpose, now);
+        permitted.map_err(|problem| not_licensed(request, problem))
+    }
+
     fn check_bounds(&self, request: &JobRequest, now: UnixMillis) -> Result<(), Stop> {
         let max = self.policy.max_batch;
         if request.batch == 0 {
@@ -206,6 +241,11 @@ impl<S: Store> Coordinator<S> {
         }
         Ok((version, model))
     }
+}
+
+fn not_licensed(request: &JobRequest, problem: LicenceProblem) -> Stop {
+    let model = request.model.clone();
+    Refusal::NotLicensed { model, problem }.into()
 }
 
 fn no_group(none: NoGroup, demand: &Demand<'_>, max: Planck) -> Result<ControlResponse, Stop> {

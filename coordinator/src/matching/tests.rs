@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ai_link_wire::{
     AccountId, Bytes, DealerSeat, Heartbeat, JobId, JobRequest, Level, ModelName, PoolOffer,
-    PoolTag, Role, RoleSet, WeightPrivacy, WorkerRecord,
+    PoolTag, Purpose, Role, RoleSet, WeightPrivacy, WorkerRecord,
 };
 use proptest::prelude::*;
 
@@ -63,6 +63,7 @@ fn request() -> JobRequest {
         model: ModelName::new("digits").unwrap(),
         version: None,
         level: Level::Mpc,
+        purpose: Purpose::Commercial,
         dealer: DealerSeat::Worker,
         evaluators: 2,
         weights: WeightPrivacy::Public,

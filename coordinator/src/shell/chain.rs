@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ai_link_registry::{
-    CallError, ConnectError, ModelInfo, QueryError, Registry, RegistryClient, SettlementBatch,
+    CallError, ConnectError, ModelInfo, ModelRights, QueryError, Registry, RegistryClient,
+    SettlementBatch,
 };
 use ai_link_wire::{AccountId, Identity, ModelName, ModelVersion, Planck};
 use tokio::sync::{Mutex, MutexGuard};
@@ -87,13 +88,15 @@ impl Turn<'_> {
             })
             .collect();
         let mut models = Vec::new();
+        let mut rights = self.client.all_rights().await?;
         for info in self.client.models().await? {
-            let latest = info.latest;
+            let rights = rights.remove(&info.id).unwrap_or_default();
+            let latest = self.client.current_version(&info, &rights).await?;
             let version = match known.contains(&(info.name.clone(), latest)) {
                 true => None,
                 false => self.version(&info.name, latest).await?,
             };
-            models.push((info.name.clone(), published(info, version)));
+            models.push((info.name.clone(), published(info, rights, latest, version)));
         }
         let mut funds = Vec::with_capacity(clients.len());
         for client in clients {
@@ -115,8 +118,15 @@ impl Turn<'_> {
                 let Some(info) = self.client.model(name).await? else {
                     return Ok(None);
                 };
-                let version = self.version(name, version.unwrap_or(info.latest)).await?;
-                Ok(Some(Fact::Model(name.clone(), published(info, version))))
+                let rights = self.client.rights(name).await?;
+                let latest = self.client.current_version(&info, &rights).await?;
+                let version = self.version(name, version.unwrap_or(latest)).await?;
+                let model = published(info, rights, latest, version);
+                Ok(Some(Fact::Model(name.clone(), model)))
+            }
+            Wanted::Grant(model, client) => {
+                let grant = self.client.grant(model, *client).await?;
+                Ok(Some(Fact::Grant(model.clone(), *client, grant)))
             }
             Wanted::Worker(peer) => {
                 let info = self.client.worker(*peer).await?;
@@ -157,11 +167,17 @@ impl Turn<'_> {
     }
 }
 
-fn published(info: ModelInfo, version: Option<(ModelVersion, PublishedVersion)>) -> PublishedModel {
+fn published(
+    info: ModelInfo,
+    rights: ModelRights,
+    latest: ModelVersion,
+    version: Option<(ModelVersion, PublishedVersion)>,
+) -> PublishedModel {
     PublishedModel {
         owner: info.owner,
-        latest: info.latest,
+        latest,
         price_per_record: info.price_per_record,
+        rights,
         versions: version.into_iter().collect(),
     }
 }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use ai_link_registry::ModelRights;
 use ai_link_wire::{
     AccountId, Bytes, Commitment, ControlRequest, ControlResponse, DealerSeat, Digest, Fid,
     Heartbeat, Identity, JobFailure, JobId, JobReceipt, JobRequest, JobState, Level, ModelName,
-    ModelVersion, PeerKey, Planck, Refusal, Region, Role, RoleSet, Signed, Ticket, UnixMillis,
-    Voucher, WeightPrivacy, WorkerReceipt, WorkerRecord,
+    ModelVersion, PeerKey, Planck, Purpose, Refusal, Region, Role, RoleSet, Signed, Ticket,
+    UnixMillis, Voucher, WeightPrivacy, WorkerReceipt, WorkerRecord,
 };
 
 use crate::core::{ChainReading, Effect, LookedUp, Reaction};
@@ -88,6 +89,7 @@ impl<S: Store + Clone + Reopen> World<S> {
                 owner,
                 latest: ModelVersion(1),
                 price_per_record: Planck(RECORD_PRICE),
+                rights: ModelRights::default(),
                 versions: [(ModelVersion(1), version)].into(),
             },
         );
@@ -146,7 +148,7 @@ impl<S: Store + Clone + Reopen> World<S> {
         let (now, chain) = (self.now, self.chain.clone());
         let core = self.core();
         let mut looked_up = LookedUp::default();
-        for _ in 0..4 {
+        for _ in 0..5 {
             match core.handle(caller, request, &looked_up, now) {
                 Reaction::Reply(response) => return response,
                 Reaction::LookUp(wanted) => {
@@ -157,7 +159,7 @@ impl<S: Store + Clone + Reopen> World<S> {
                 }
             }
         }
-        panic!("a message asks for more than three things of the chain");
+        panic!("a message asks for more than four things of the chain");
     }
 
     pub(crate) fn record(&self, worker: usize) -> WorkerRecord {
@@ -227,6 +229,7 @@ impl<S: Store + Clone + Reopen> World<S> {
             model: self.model.clone(),
             version: None,
             level: Level::Mpc,
+            purpose: Purpose::Commercial,
             dealer: DealerSeat::Worker,
             evaluators: 2,
             weights: WeightPrivacy::Public,

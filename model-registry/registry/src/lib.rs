@@ -45,11 +45,13 @@ mod client;
 mod error;
 mod link;
 mod registry;
+pub mod rights;
 mod types;
 
 pub use client::{CALL_DEADLINE, RegistryClient};
 pub use error::{BatchError, CallError, ConnectError, DispatchFailure, QueryError};
 pub use registry::{QUERY_DEADLINE, Registry};
+pub use rights::{Grant, ModelRights, Offer, Royalty, Standing, Terms, Transfer};
 pub use types::{
     BalanceInfo, BlockHash, BondMinimums, CoordinatorStanding, ESCROW_POT, EpochInfo, EscrowInfo,
     Finalised, Levels, MAX_PAYOUTS, MAX_VOUCHERS, ModelInfo, NewModel, OperatorInfo,

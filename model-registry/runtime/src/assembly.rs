@@ -38,6 +38,8 @@ mod runtime {
     pub type Operators = ai_link_pallets::operators;
     #[runtime::pallet_index(12)]
     pub type Settlement = ai_link_pallets::settlement;
+    #[runtime::pallet_index(13)]
+    pub type Rights = ai_link_pallets::rights;
 }
 
 // The trait behind these two is private to the module that the macro expands in.

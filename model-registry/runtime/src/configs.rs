@@ -18,9 +18,9 @@ use sp_runtime::{
 };
 
 use crate::{
-    AccountId, Balance, Balances, Block, Hash, Moment, Nonce, Operators, PalletInfo, Runtime,
-    RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask,
-    System, Timestamp, UNITS, VERSION,
+    AccountId, Balance, Balances, Block, Hash, Models, Moment, Nonce, Operators, PalletInfo,
+    Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin,
+    RuntimeTask, System, Timestamp, UNITS, VERSION,
 };
 
 /// Least balance of an account, planck: an account below it is removed and the rest goes to the
@@ -128,6 +128,14 @@ impl ai_link_pallets::operators::Config for Runtime {
     type MinWorkerBond = ConstU128<{ 100 * UNITS }>;
     type RuntimeHoldReason = RuntimeHoldReason;
     type UnbondingDelay = ConstU64<{ 24 * HOUR }>;
+}
+
+impl ai_link_pallets::rights::Config for Runtime {
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type GrantDeposit = ConstU128<{ UNITS / 10 }>;
+    type Models = Models;
+    type RuntimeHoldReason = RuntimeHoldReason;
 }
 
 impl ai_link_pallets::settlement::Config for Runtime {

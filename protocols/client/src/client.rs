@@ -293,6 +293,8 @@ impl Client {
             model: &model,
             job: &job,
             level,
+            owner: model.owner,
+            rights: model.rights.clone(),
             key,
             progress,
             id,

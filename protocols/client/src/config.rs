@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ai_link_wire::{DealerSeat, Level, Multiaddr, Planck, Region};
+use ai_link_wire::{DealerSeat, Level, Multiaddr, Planck, Purpose, Region};
 use serde::{Deserialize, Serialize};
 
 use crate::group::Group;
@@ -36,6 +36,10 @@ pub struct ClientConfig {
     /// Evaluators of a group: 2 to 8.
     #[serde(default = "default_evaluators")]
     pub evaluators: u8,
+    /// What answers are used for: `"commercial"` or `"non-commercial"`. Signed with every request; models whose terms
+    /// do not permit it are refused.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// Regions that workers may stand in; none means any.
     #[serde(default)]
     pub regions: Vec<Region>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ai_link_program::bundle::{BundleError, Parts};
 use ai_link_program::{Package, PackageError, PackageLimits, Program, Signature};
-use ai_link_registry::{QueryError, Registry};
+use ai_link_registry::{ModelRights, QueryError, Registry};
 use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
 use ai_link_wire::{
     AccountId, Commitment, Fid, Level, ModelName, ModelVersion, Planck, WeightPrivacy,
@@ -28,8 +28,10 @@ pub struct Model {
     pub version: ModelVersion,
     /// Who owns it.
     pub owner: AccountId,
-    /// The owner's price of one record.
+    /// The owner's price of one record, but for levels with a price of their own.
     pub price_per_record: Planck,
+    /// Who may use it, and who shares the owner's price.
+    pub rights: ModelRights,
     /// What workers must load.
     pub commitment: Commitment,
     /// Where it is stored.
@@ -110,7 +112,19 @@ impl Models {
             .await
             .map_err(ModelError::Chain)?
             .ok_or_else(|| ModelError::Unknown { name: name.clone() })?;
-        let version = version.unwrap_or(info.latest);
+        let rights = self
+            .registry
+            .rights(name)
+            .await
+            .map_err(ModelError::Chain)?;
+        let version = match version {
+            Some(version) => version,
+            None => self
+                .registry
+                .current_version(&info, &rights)
+                .await
+                .map_err(ModelError::Chain)?,
+        };
         let release = self
             .registry
             .version(name, version)
@@ -126,6 +140,7 @@ impl Models {
             version,
             owner: info.owner,
             price_per_record: info.price_per_record,
+            rights,
             commitment: release.commitment,
             manifest: release.manifest,
             levels: release.levels.iter().collect(),

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 
+use ai_link_registry::ModelRights;
 use ai_link_wire::{
-    AccountId, Commitment, Fid, JobRequest, ModelVersion, PeerKey, Planck, Signed, SignedError,
-    Ticket, TicketError, UnixMillis, WeightPrivacy,
+    AccountId, Commitment, Fid, JobRequest, ModelVersion, PayoutReason, PeerKey, Planck, Signed,
+    SignedError, Ticket, TicketError, UnixMillis, WeightPrivacy,
 };
 
 /// What the chain says about what a ticket names.
@@ -24,6 +25,10 @@ pub struct ChainFacts {
     pub commitment: Commitment,
     /// Its package in storage.
     pub manifest: Fid,
+    /// Who owns the model.
+    pub owner: AccountId,
+    /// Who else is paid for it.
+    pub rights: ModelRights,
 }
 
 /// Checks a ticket against the request that it answers and against the chain.
@@ -75,6 +80,16 @@ pub fn check<'t>(
             limit: request.max_price,
         });
     }
+    let owners = ticket.payouts.iter();
+    let owners = owners.filter(|payout| payout.reason == PayoutReason::ModelOwner);
+    let paid: Vec<_> = owners
+        .map(|payout| (payout.account, payout.amount))
+        .collect();
+    // `Ticket::check` has added up all payouts.
+    let total = Planck(paid.iter().map(|(_, amount)| amount.0).sum());
+    if paid != facts.rights.split(facts.owner, total) {
+        return Err(TicketProblem::Owners { owner: facts.owner });
+    }
     for member in &ticket.group {
         if facts.operators.get(&member.peer) != Some(&member.operator) {
             return Err(TicketProblem::Worker {
@@ -118,6 +133,15 @@ pub enum TicketProblem {
         /// As on the chain.
         chain: Commitment,
     },
+    /// The model's part of the price does not go to those whose it is.
+    #[error(
+        "the ticket does not pay the model's owner {owner} and those who share its price as the chain says; if the \
+         model has just changed hands, try again"
+    )]
+    Owners {
+        /// As on the chain.
+        owner: AccountId,
+    },
     /// Too dear.
     #[error("the ticket costs {price}, the limit is {limit}")]
     Price {
@@ -142,12 +166,21 @@ pub enum TicketProblem {
     },
 }
 
+impl TicketProblem {
+    /// Whether the coordinator may only be a little behind the chain, or the chain be read a little early.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Owners { .. })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ai_link_registry::Royalty;
     use ai_link_wire::{
-        DealerSeat, Digest, GroupMember, Identity, JobId, Level, Payout, PayoutReason, Role,
+        DealerSeat, Digest, GroupMember, Identity, JobId, Level, Payout, PayoutReason, Purpose,
+        Role,
     };
 
     const NOW: UnixMillis = UnixMillis(1_000_000);
@@ -179,6 +212,7 @@ mod tests {
             model: "digits".parse().unwrap(),
             version: None,
             level: Level::Mpc,
+            purpose: Purpose::Commercial,
             dealer: DealerSeat::Worker,
             evaluators: 2,
             weights: WeightPrivacy::Public,
@@ -195,6 +229,19 @@ mod tests {
             version: ModelVersion(3),
             commitment: Commitment([4; 32]),
             manifest: Fid([5; 32]),
+            owner: AccountId([9; 32]),
+            rights: ModelRights {
+                royalties: vec![Royalty {
+                    account: AccountId([8; 32]),
+                    millionths: 250_000,
+                }],
+                ..ModelRights::default()
+            },
+        };
+        let evaluator = Payout {
+            account: group[0].operator,
+            amount: Planck(20),
+            reason: PayoutReason::Evaluator,
         };
         let ticket = Ticket {
             job: request.job,
@@ -212,11 +259,7 @@ mod tests {
             batch: 2,
             group,
             price: Planck(100),
-            payouts: vec![Payout {
-                account: AccountId([9; 32]),
-                amount: Planck(100),
-                reason: PayoutReason::ModelOwner,
-            }],
+            payouts: vec![payout(9, 60), payout(8, 20), evaluator],
             deadline: request.deadline,
         };
         Case {
@@ -224,6 +267,15 @@ mod tests {
             ticket,
             request,
             facts,
+        }
+    }
+
+    /// A part of the model's part of the price.
+    fn payout(account: u8, amount: u128) -> Payout {
+        Payout {
+            account: AccountId([account; 32]),
+            amount: Planck(amount),
+            reason: PayoutReason::ModelOwner,
         }
     }
 
@@ -335,5 +387,20 @@ mod tests {
             problem(|c| c.ticket.payouts.clear()),
             P::Malformed(_)
         ));
+        // The owner is left out, another one takes its place, a share is kept back.
+        let kept: [&[Payout]; 3] = [
+            &[payout(8, 80)],
+            &[payout(7, 60), payout(8, 20)],
+            &[payout(9, 61), payout(8, 19)],
+        ];
+        for owners in kept {
+            assert!(matches!(
+                problem(|c| {
+                    let rest = c.ticket.payouts.split_off(2);
+                    c.ticket.payouts = owners.iter().copied().chain(rest).collect();
+                }),
+                P::Owners { .. }
+            ));
+        }
     }
 }

@@ -38,6 +38,7 @@ pub mod fhe;
 pub mod fuzz_entry;
 pub mod identity;
 pub mod ids;
+pub mod licence;
 pub mod messages;
 pub mod names;
 pub mod node;
@@ -55,6 +56,7 @@ pub use ids::{
     PoolTag,
 };
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
+pub use licence::{LicenceProblem, Purpose};
 pub use messages::{
     AlreadyKnown, AttemptStatus, CandidateRefusal, ControlRequest, ControlResponse,
     CoordinatorInfo, HostsRequest, JobState, JobStatus, Refusal, RefusalReason,

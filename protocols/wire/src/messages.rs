@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, GroupMember, Heartbeat, JobFailure, JobId, JobReceipt, JobRequest, Level, ModelName,
-    ModelVersion, PeerKey, Planck, Role, Signed, Ticket, UnixMillis, Voucher, WorkerRecord,
-    bounded,
+    AccountId, GroupMember, Heartbeat, JobFailure, JobId, JobReceipt, JobRequest, Level,
+    LicenceProblem, ModelName, ModelVersion, PeerKey, Planck, Role, Signed, Ticket, UnixMillis,
+    Voucher, WorkerRecord, bounded,
 };
 
 /// A question.
@@ -304,6 +304,22 @@ pub enum Refusal {
          host them, with `ai-link model host`"
     )]
     NotHosted {
+        /// The name.
+        model: ModelName,
+        /// The version.
+        version: ModelVersion,
+    },
+    /// The model's terms do not permit the job.
+    #[error("model `{model}` may not be used for this job: {problem}")]
+    NotLicensed {
+        /// The name.
+        model: ModelName,
+        /// What is against it.
+        problem: LicenceProblem,
+    },
+    /// Its owner took the version back.
+    #[error("version {version} of model `{model}` was yanked by its owner: use another one")]
+    Yanked {
         /// The name.
         model: ModelName,
         /// The version.

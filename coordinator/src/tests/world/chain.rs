@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ai_link_registry::Grant;
 use ai_link_wire::{AccountId, JobId, ModelName, PeerKey, Planck};
 
 use crate::core::{Fact, Wanted};
@@ -13,6 +14,7 @@ use crate::view::{BondedWorker, ClientFunds, PublishedModel};
 pub(crate) struct Chain {
     pub(crate) workers: BTreeMap<PeerKey, BondedWorker>,
     pub(crate) models: BTreeMap<ModelName, PublishedModel>,
+    pub(crate) grants: BTreeMap<(ModelName, AccountId), Grant>,
     pub(crate) escrow: BTreeMap<AccountId, u128>,
     pub(crate) settled: BTreeMap<AccountId, u128>,
     pub(crate) last_epoch: u64,
@@ -77,6 +79,10 @@ impl Chain {
                 .models
                 .get(name)
                 .map(|model| Fact::Model(name.clone(), model.clone())),
+            Wanted::Grant(model, client) => {
+                let grant = self.grants.get(&(model.clone(), *client)).copied();
+                Some(Fact::Grant(model.clone(), *client, grant))
+            }
             Wanted::Worker(peer) => Some(Fact::Worker(*peer, self.workers.get(peer).copied())),
         }
     }

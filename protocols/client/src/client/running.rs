@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ai_link_registry::ModelRights;
 use ai_link_wire::{
-    ControlRequest, ControlResponse, Digest, JobFailure, JobId, JobReceipt, JobRequest, Level,
-    PeerKey, Progress, Signed, Ticket, UnixMillis, WeightPrivacy,
+    AccountId, ControlRequest, ControlResponse, Digest, JobFailure, JobId, JobReceipt, JobRequest,
+    Level, PeerKey, Progress, Signed, Ticket, UnixMillis, WeightPrivacy,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -27,6 +28,8 @@ const RETRY_EVERY: Duration = Duration::from_millis(250);
 /// How long the workers that host private weights may be unknown to a coordinator: it, or one of them, may have
 /// restarted a moment ago.
 const HOSTS_RETURN_WITHIN: Duration = Duration::from_secs(8);
+/// A coordinator reads the chain about every second.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// Nominal: receipts are evidence about the past and verify at any time.
 const RECEIPT_VALID: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -36,6 +39,9 @@ pub(super) struct Running<'a> {
     pub(super) model: &'a Model,
     pub(super) job: &'a InferJob,
     pub(super) level: Level,
+    /// Who owns the model, and who shares its price: as of the model, or read later.
+    pub(super) owner: AccountId,
+    pub(super) rights: ModelRights,
     /// At level `fhe`.
     pub(super) key: Option<Digest>,
     pub(super) progress: &'a watch::Sender<Option<Progress>>,
@@ -53,16 +59,26 @@ impl Running<'_> {
             let request = self.request(attempt)?;
             let (coordinator, signed) = self.matched(&request).await?;
             let facts = self.facts(coordinator, &signed).await?;
-            let ticket = ticket::check(&signed, &request, &facts, UnixMillis::now())
-                .map_err(InferError::Ticket)?;
+            let checked = ticket::check(&signed, &request, &facts, UnixMillis::now());
+            let ticket = match checked {
+                Ok(ticket) => ticket,
+                Err(problem) if problem.may_pass() && attempt + 1 < self.inner.config.attempts => {
+                    tracing::warn!(
+                        job = %self.id, attempt, error = &problem as &dyn std::error::Error,
+                        "a ticket that is behind the chain; asking for another"
+                    );
+                    let report = self.report(coordinator, attempt);
+                    report.send(&[], problem.to_string()).await;
+                    attempt += 1;
+                    sleep(READ_AGAIN_AFTER).await;
+                    self.read_rights().await?;
+                    continue;
+                }
+                Err(problem) => return Err(InferError::Ticket(problem)),
+            };
             // A future that is dropped from here on has cancelled the job.
             let mut abandoned = Abandoned {
-                report: Some(Report {
-                    inner: Arc::clone(self.inner),
-                    coordinator: coordinator.clone(),
-                    job: self.id,
-                    attempt: ticket.attempt,
-                }),
+                report: Some(self.report(coordinator, ticket.attempt)),
             };
             attempt += 1;
             let outcome = self.attempt(&signed, ticket).await;
@@ -89,6 +105,26 @@ impl Running<'_> {
                 }
             }
         }
+    }
+
+    fn report(&self, coordinator: &Coordinator, attempt: u32) -> Report {
+        Report {
+            inner: Arc::clone(self.inner),
+            coordinator: coordinator.clone(),
+            job: self.id,
+            attempt,
+        }
+    }
+
+    /// Reads once more who owns the model and who shares its price.
+    async fn read_rights(&mut self) -> Result<(), InferError> {
+        let (registry, name) = (&self.inner.registry, &self.model.name);
+        let model = registry.model(name).await.map_err(InferError::Chain)?;
+        if let Some(model) = model {
+            self.owner = model.owner;
+        }
+        self.rights = registry.rights(name).await.map_err(InferError::Chain)?;
+        Ok(())
     }
 
     async fn attempt(
@@ -145,6 +181,7 @@ impl Running<'_> {
             model: self.model.name.clone(),
             version: Some(self.model.version),
             level: self.level,
+            purpose: self.inner.config.purpose,
             dealer: group.dealer,
             evaluators: group.evaluators,
             weights: match self.level {
@@ -234,6 +271,8 @@ impl Running<'_> {
             version: self.model.version,
             commitment: self.model.commitment,
             manifest: self.model.manifest,
+            owner: self.owner,
+            rights: self.rights.clone(),
         })
     }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{DealerSeat, Level, Role, WeightPrivacy, WorkerRecord};
 use crate::{
-    AccountId, Commitment, Digest, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Record,
-    Region, UnixMillis, bounded,
+    AccountId, Commitment, Digest, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Purpose,
+    Record, Region, UnixMillis, bounded,
 };
 
 /// What a client asks a coordinator to match. Signed by the client.
@@ -24,6 +24,8 @@ pub struct JobRequest {
     pub version: Option<ModelVersion>,
     /// The privacy level.
     pub level: Level,
+    /// What the client uses the answer for.
+    pub purpose: Purpose,
     /// Who deals. Part of what the client is promised: a ticket with another dealer is refused.
     pub dealer: DealerSeat,
     /// How many evaluators: see [`Role::of_group`].
@@ -55,7 +57,7 @@ impl JobRequest {
 
 impl Record for JobRequest {
     const KIND: &'static str = "job-request";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 /// A worker of a group.

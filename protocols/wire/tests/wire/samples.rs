@@ -176,6 +176,7 @@ impl Cast {
             model: ModelName::new("digits-cnn").unwrap(),
             version: None,
             level: Level::Mpc,
+            purpose: Purpose::Commercial,
             dealer: self.dealer,
             evaluators: self.evaluators,
             weights: WeightPrivacy::Public,
