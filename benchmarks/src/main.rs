@@ -6,6 +6,7 @@
 mod export;
 mod fhe;
 mod mpc;
+mod settlement;
 mod storage;
 
 use std::io;
@@ -30,6 +31,8 @@ enum Command {
     Fhe(fhe::Options),
     /// Coding, hashing, storing and proving.
     Storage(storage::Options),
+    /// Settling on the chain.
+    Settlement(settlement::Options),
     /// One storage node: started by `storage`.
     #[command(hide = true)]
     StorageNode(storage::NodeOptions),
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Mpc(options) => mpc::run(&options),
         Command::Fhe(options) => fhe::run(&options),
         Command::Storage(options) => storage::run(&options),
+        Command::Settlement(options) => settlement::run(&options),
         Command::StorageNode(options) => storage::run_node(&options),
         Command::Onnx(options) => export::run(&options),
         Command::MpcParty(options) => mpc::run_party(&options),

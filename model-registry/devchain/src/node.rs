@@ -22,7 +22,7 @@ use crate::{
     SubmitError, rpc,
 };
 
-const MAX_CONNECTIONS: u32 = 128;
+const MAX_CONNECTIONS: u32 = 2048;
 const MAX_SUBSCRIPTIONS: u32 = 1024;
 const MAX_BATCH: u32 = 64;
 const MAX_REQUEST_BYTES: u32 = 4 << 20;
