@@ -138,6 +138,7 @@ fn infer(error: &InferError) -> StatusCode {
         | InferError::Level(_)
         | InferError::NoSuchGroup { .. }
         | InferError::NotFinite { .. }
+        | InferError::Stored(_)
         | InferError::WeakerGroup { .. } => StatusCode::BAD_REQUEST,
         InferError::Refused(Refusal::InsufficientEscrow { .. } | Refusal::PriceTooHigh { .. }) => {
             StatusCode::PAYMENT_REQUIRED
