@@ -44,6 +44,8 @@ pub(super) struct OwnersResult {
     policy_refusal: String,
     /// Whether it names the worker that is elsewhere, and where that is.
     policy_refused_with_reason: bool,
+    /// Files of the application's own process in which a record of an owner was found.
+    found_at_the_application: Vec<String>,
 }
 
 /// A job on stored inputs.
@@ -59,6 +61,8 @@ pub(super) struct StoredJob {
     bytes_input: u64,
     #[serde(skip)]
     pub(super) receipt: String,
+    #[serde(skip)]
+    answers: Vec<f32>,
 }
 
 /// The application's view of the network, and its account.
@@ -97,19 +101,30 @@ pub(super) async fn show(
     let whole = models::all()[0];
     let records = whole.records(dir, RECORDS)?;
     let published = published::fetch(network, whole.name, None).await?;
+    // Of these the application's own process must have none either; of the answers it has all.
+    let mut inputs = Needles::default();
     let one = stage
         .job(
             (whole.name, whole.onnx, &published),
             &["clinic"],
             &[records.clone()],
-            needles,
+            &mut inputs,
         )
         .await?;
-    let two = stage.two_owners(&joint, needles).await?;
+    let two = stage.two_owners(&joint, &mut inputs).await?;
     let (policy_refusal, policy_refused_with_reason) = stage
         .kept_in_the_union(whole.name, &published, &records)
         .await?;
+    let findings = inputs.search(&[dir.process("gateway")]);
+    let found = findings.map_err(Failure::failed)?.found.into_iter();
+    let found_at_the_application = found.map(|f| f.file.display().to_string()).collect();
+    needles.extend(inputs);
+    for job in [&one, &two] {
+        let what = format!("an answer on the records of {}", job.owners.join(" and "));
+        needles.values(&what, &job.answers);
+    }
     Ok(OwnersResult {
+        found_at_the_application,
         jobs: vec![one, two],
         policy_refusal,
         policy_refused_with_reason,
@@ -170,11 +185,9 @@ impl Stage<'_> {
         let agree = pairs.filter(|(a, b)| class(a) == class(b)).count();
         let errors = found.data.iter().zip(&wanted);
         let errors = errors.map(|(a, b)| f64::from((a - b).abs()));
-        needles.values(
-            &format!("an answer on the records of {owners:?}"),
-            &found.data,
-        );
+        let answers = found.data.clone();
         Ok(StoredJob {
+            answers,
             model: name.to_owned(),
             owners: owners.iter().map(|owner| (*owner).to_owned()).collect(),
             records: arrays.first().map_or(0, Array::records),
@@ -284,7 +297,9 @@ impl OwnersResult {
     pub(super) fn is_convincing(&self) -> bool {
         // A seed, and no word of input.
         let private = |job: &StoredJob| job.agree == job.records && job.bytes_input <= 32;
-        self.jobs.iter().all(private) && self.policy_refused_with_reason
+        self.jobs.iter().all(private)
+            && self.policy_refused_with_reason
+            && self.found_at_the_application.is_empty()
     }
 
     pub(super) fn text(&self) -> String {
@@ -292,7 +307,7 @@ impl OwnersResult {
         for job in &self.jobs {
             lines.push(format!(
                 "{} on inputs from storage, of {}\n  {} records, {} agree with plaintext, largest error {:.1e}; {:.0} ms; \
-                 the application sent {} bytes and saw no record",
+                 the application sent {} bytes",
                 job.model,
                 job.owners.join(" and "),
                 job.records,
@@ -302,6 +317,10 @@ impl OwnersResult {
                 job.bytes_input,
             ));
         }
+        lines.push(match self.found_at_the_application.as_slice() {
+            [] => "  no file of the application holds a record of theirs".to_owned(),
+            found => format!("  RECORDS AT THE APPLICATION: {}", found.join(", ")),
+        });
         lines.push(format!(
             "an input that must stay in the European Union, permitted to a worker elsewhere\n  refused: {}",
             self.policy_refusal

@@ -146,6 +146,8 @@ fn infer(error: &InferError) -> StatusCode {
         InferError::Keep(_) | InferError::Key(_) | InferError::Sign(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
+        // No worker will do, and none that does is on its way.
+        InferError::NoMatch { .. } if !error.may_pass() => StatusCode::CONFLICT,
         InferError::Deadline => StatusCode::GATEWAY_TIMEOUT,
         InferError::Attempt(_)
         | InferError::Protocol

@@ -44,37 +44,39 @@ pub fn issue(
         let operator = *operator;
         return Err(PermitError::BothShares { operator });
     }
-    let mut grants = Vec::new();
+    // All of them are looked at before the first is granted: what is in the book cannot be taken back.
+    let mut granted = Vec::new();
     for (share, operators) in [
         (Share::Seed, terms.dealers),
         (Share::Masked, terms.evaluators),
     ] {
         let other = recipients(book, Fid(input.object(share.other()).0));
         for operator in operators {
-            let own = workers.iter().filter(|(_, of)| of == operator);
-            let own: Vec<PeerKey> = own.map(|(peer, _)| *peer).collect();
-            if own.is_empty() {
-                let operator = *operator;
-                return Err(PermitError::NoWorker { operator });
-            }
-            for peer in &own {
-                if other.contains(&Recipient::of_ed25519(&peer.0)?) {
+            let before = granted.len();
+            for (peer, _) in workers.iter().filter(|(_, of)| of == operator) {
+                let recipient = Recipient::of_ed25519(&peer.0)?;
+                if other.contains(&recipient) {
                     let operator = *operator;
                     return Err(PermitError::BothShares { operator });
                 }
+                granted.push((*peer, recipient, share));
             }
-            for peer in own {
-                let recipient = Recipient::of_ed25519(&peer.0)?;
-                let object = Fid(input.object(share).0);
-                let grant = book.grant(object, recipient, terms.purpose, terms.until, owner)?;
-                let grant = grant_bytes(&grant).ok_or(GrantError::Malformed)?;
-                grants.push(WorkerGrant { peer, share, grant });
+            if granted.len() == before {
+                let operator = *operator;
+                return Err(PermitError::NoWorker { operator });
             }
         }
     }
-    if grants.len() > Permit::MAX_GRANTS {
-        let (found, most) = (grants.len(), Permit::MAX_GRANTS);
+    if granted.len() > Permit::MAX_GRANTS {
+        let (found, most) = (granted.len(), Permit::MAX_GRANTS);
         return Err(PermitError::TooMany { found, most });
+    }
+    let mut grants = Vec::with_capacity(granted.len());
+    for (peer, recipient, share) in granted {
+        let object = Fid(input.object(share).0);
+        let grant = book.grant(object, recipient, terms.purpose, terms.until, owner)?;
+        let grant = grant_bytes(&grant).ok_or(GrantError::Malformed)?;
+        grants.push(WorkerGrant { peer, share, grant });
     }
     let record = record.clone();
     Ok(Permit { record, grants })
