@@ -85,6 +85,12 @@ impl Needles {
         }
     }
 
+    /// All of these as well.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.patterns.extend(other.patterns);
+        self.labels.extend(other.labels);
+    }
+
     /// How many patterns there are.
     pub(crate) fn len(&self) -> usize {
         self.patterns.len()

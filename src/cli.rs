@@ -13,7 +13,10 @@ use std::path::PathBuf;
 use ai_link_wire::{DealerSeat, Level};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use data::{DataCommand, Fsck, Get, GrantArgs, Put, Revoke, Storage, StorageCommand};
+pub(crate) use data::{
+    Collect, DataArgs, DataCommand, EditArgs, Fsck, Get, GrantArgs, PermitArgs, Put, ReadArgs,
+    Remove, Replace, Revoke, Storage, StorageCommand,
+};
 pub(crate) use plan::{Explain, FheArgs, KeptTables, PlanArgs, PlannedLevel, RateSource};
 pub(crate) use rights::{
     AccessArg, LicenseArgs, ModelGrantArgs, PriceArgs, PurposeArg, RoyaltyArgs, Signer,
@@ -94,9 +97,8 @@ pub(crate) enum Command {
     StorageNode(Daemon),
     /// Run a tagger: it alone holds the key with which fragments are tagged, to be proven later
     StorageTagger(Daemon),
-    /// Data: put, get, grant, revoke, locate
-    #[command(subcommand)]
-    Data(DataCommand),
+    /// Data: put, get, grant, permit, revoke, locate; and objects that change
+    Data(DataArgs),
 }
 
 /// A process that serves until it is asked to stop (SIGTERM or Ctrl-C).
@@ -327,9 +329,14 @@ pub(crate) struct Infer {
     /// Version [default: the latest]
     #[arg(long)]
     pub(crate) version: Option<u32>,
-    /// Records: one .npy per input, in the model's order, batch first
-    #[arg(long, required = true, num_args = 1.., value_name = "FILE.npy")]
-    pub(crate) input: Vec<PathBuf>,
+    /// Records, batch first: a .npy file or `cess:FID` per input, in the model's order or as NAME=SOURCE. From storage,
+    /// workers pull the shares of an input that was put with --share and permitted (see --permit); what is this
+    /// application's own, or was granted to it, is opened here
+    #[arg(long, required = true, num_args = 1.., value_name = "[NAME=]FILE.npy|[NAME=]cess:FID")]
+    pub(crate) input: Vec<String>,
+    /// What owners of stored inputs gave: permits, or grants; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) permit: Vec<PathBuf>,
     /// Privacy level: fhe or mpc [default: the gateway's, or the one above it that the model is offered at]
     #[arg(long, value_name = "fhe|mpc")]
     pub(crate) level: Option<Level>,

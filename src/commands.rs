@@ -9,9 +9,11 @@ mod dev;
 mod doctor;
 mod hosting;
 mod infer;
+mod inputs;
 mod keys;
 mod model;
 mod oip;
+mod published;
 mod receipt;
 
 use crate::cli::{Cli, Command, StorageCommand};
@@ -39,6 +41,6 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         },
         Command::StorageNode(args) => daemon::storage_node(args).await,
         Command::StorageTagger(args) => daemon::storage_tagger(args).await,
-        Command::Data(command) => data::run(global, command, output).await,
+        Command::Data(args) => data::run(global, args, output).await,
     }
 }

@@ -1,7 +1,7 @@
 //! `.npy` files: the form in which records enter and answers leave the command line.
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use npyz::WriterBuilder;
@@ -50,7 +50,23 @@ pub(crate) fn read(path: &Path) -> Result<Array, NpyError> {
         path: path.into(),
         source,
     };
-    let file = npyz::NpyFile::new(BufReader::new(File::open(path).map_err(at)?)).map_err(at)?;
+    decode(BufReader::new(File::open(path).map_err(at)?), path)
+}
+
+/// The same, of a file that was in storage.
+///
+/// # Errors
+/// [`NpyError`].
+pub(crate) fn parse(bytes: &[u8]) -> Result<Array, NpyError> {
+    decode(bytes, Path::new("the stored object"))
+}
+
+fn decode(reader: impl Read, path: &Path) -> Result<Array, NpyError> {
+    let at = |source| NpyError::Read {
+        path: path.into(),
+        source,
+    };
+    let file = npyz::NpyFile::new(reader).map_err(at)?;
     if file.order() != npyz::Order::C {
         return Err(NpyError::FortranOrder { path: path.into() });
     }

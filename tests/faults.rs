@@ -313,6 +313,7 @@ async fn hello(client: &Manual, ticket: &Signed<Ticket>, member: usize) -> Sessi
         ticket: ticket.clone(),
         from: Party::Client,
         pool: None,
+        inputs: Vec::new(),
     };
     let bytes = codec::encode(&hello, Limit::RECORD).unwrap();
     stream.send(FrameKind::Hello, &bytes).await.unwrap();

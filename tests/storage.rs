@@ -239,3 +239,71 @@ fn data_stays_where_the_law_wants_it_and_opens_for_whom_it_was_granted() {
     let size = |path: &std::path::Path| std::fs::metadata(path).unwrap().len();
     assert_eq!(size(&back), size(std::path::Path::new(npy)));
 }
+
+#[test]
+fn an_object_changes_by_versions_and_every_reader_sees_one_whole() {
+    let net = Net::bare(3, &[]);
+    let base = file(&net, "base", &bytes(200_000));
+    let tail = file(&net, "tail", b"and a tail");
+    let public = |args: &[&str]| net.json(&[args, &["--public"]].concat());
+    let read = |flags: &[&str]| {
+        let path = net.path().join("read");
+        let output = ["--output", path.to_str().unwrap()];
+        net.json(&[&["data", "read", "records"][..], &output, flags].concat());
+        std::fs::read(path).unwrap()
+    };
+    let one = public(&["data", "append", "records", &base, "--base", "0"]);
+    assert_eq!(
+        (&one["version"], &one["size"]),
+        (&1.into(), &200_000.into())
+    );
+    public(&["data", "append", "records", &tail, "--base", "1"]);
+    // Whoever decided on version 1 must look again.
+    let late = net.run(&[
+        "data", "append", "records", &tail, "--public", "--base", "1",
+    ]);
+    let said = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert!(
+        !late.status.success() && said.contains("the latest is 2"),
+        "{said}"
+    );
+    public(&["data", "replace", "records", &tail, "--range", "5..10"]);
+    net.json(&["data", "delete", "records", "--range", "0..2"]);
+    let mut expected = bytes(200_000);
+    assert_eq!(read(&["--version", "1"]), expected);
+    expected.extend(b"and a tail");
+    assert_eq!(read(&["--version", "2"]), expected);
+    expected.splice(5..10, *b"and a tail");
+    assert_eq!(read(&["--version", "3"]), expected);
+    expected.drain(..2);
+    assert_eq!(read(&[]), expected);
+
+    // The store is killed: what was acknowledged is there.
+    kill(&net, "storage");
+    net.restart(3, &[]);
+    assert_eq!(read(&[]), expected);
+    let versions = net.json(&["data", "versions", "records"]);
+    let numbers: Vec<u64> = versions["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["version"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    let collected = net.json(&["data", "collect", "records", "--minutes", "0"]);
+    assert_eq!(collected["collected"], 3);
+    assert_eq!(read(&[]), expected);
+    let gone = net.run(&[
+        "data",
+        "read",
+        "records",
+        "--version",
+        "1",
+        "--output",
+        "gone",
+    ]);
+    assert!(!gone.status.success());
+    // Without being told to, nothing is stored in clear.
+    let unsaid = net.run(&["data", "append", "records", &tail]);
+    assert_eq!(unsaid.status.code(), Some(2));
+}

@@ -8,12 +8,16 @@
 //! has material for the very job dealt ahead gets a bonus on top of its workers' scores. A worker that holds
 //! the client's evaluation key scores as much more as sending it (some 22 MB) would cost.
 //!
+//! Inputs that workers bring from storage narrow the choice: a worker needs a grant for the share that goes with
+//! its part, and must be where the policies of the inputs permit it to be ([`filter`]).
+//!
 //! [`choose`] is a pure function: the same view, roster, request, time and seed give the same
 //! group.
 
+use ai_link_storage::location::LocationPolicy;
 use ai_link_wire::{
     CandidateRefusal, Commitment, Digest, Level, PeerKey, Planck, RefusalReason, Region, Role,
-    UnixMillis,
+    Seats, UnixMillis,
 };
 
 use crate::ledger::TrackRecord;
@@ -34,6 +38,11 @@ pub struct Demand<'a> {
     pub level: Level,
     /// Regions that workers may stand in; none means any.
     pub regions: &'a [Region],
+    /// Where inputs come from storage: who has grants for which share of them.
+    pub seats: Option<&'a Seats>,
+    /// Where the owners of such inputs permit them to be pulled. A worker that any of these does not permit is
+    /// left out.
+    pub policies: &'a [LocationPolicy],
     /// The parts of the group, in the order in which a ticket lists them.
     pub roles: &'a [Role],
     /// The package the workers must have or fetch.
@@ -93,13 +102,7 @@ pub fn choose<'a, E>(
     }
     let ranked = ranking.rank(passed, demand);
     let warm = ranking.warm(&ranked, demand);
-    Ok(group::assemble(
-        ranked,
-        &warm,
-        demand.roles,
-        demand.budget,
-        refused,
-    ))
+    Ok(group::assemble(ranked, &warm, demand, refused))
 }
 
 pub(crate) fn refusal(candidate: &Candidate<'_>, reason: RefusalReason) -> CandidateRefusal {

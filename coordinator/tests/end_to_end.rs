@@ -147,6 +147,7 @@ async fn register_workers(coordinator: &Running) {
             roles: RoleSet::ALL,
             levels: vec![Level::Mpc],
             regions: vec![],
+            site: None,
             cores: 1,
             memory: Bytes::mib(64),
             cached_models: vec![],
@@ -198,6 +199,9 @@ async fn matched(coordinator: &Running, node: &Node, job: JobId) -> ControlRespo
         batch: 4,
         max_price: Planck::ail(1),
         regions: vec![],
+        inputs: Vec::new(),
+        seats: Default::default(),
+        policies: Vec::new(),
         exclude: vec![],
         deadline: later(now),
     };

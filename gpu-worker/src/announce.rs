@@ -6,8 +6,8 @@ use std::time::Duration;
 use ai_link_mpc::Party;
 use ai_link_wire::node::RequestError;
 use ai_link_wire::{
-    ControlRequest, ControlResponse, Heartbeat, Multiaddr, PeerId, PoolOffer, Refusal, Signed,
-    UnixMillis, WorkerRecord,
+    ControlRequest, ControlResponse, Heartbeat, LocationText, Multiaddr, PeerId, PoolOffer,
+    Refusal, Signed, UnixMillis, WorkerRecord,
 };
 use tokio::time::sleep;
 
@@ -50,6 +50,7 @@ pub(crate) async fn announce(worker: Arc<Worker>, coordinator: Coordinator) {
 
 /// Returns how often the coordinator wants to hear from us.
 async fn register(worker: &Worker, coordinator: &Coordinator) -> Result<Duration, AnnounceError> {
+    let site = worker.config.site.as_ref();
     let record = WorkerRecord {
         peer: worker.identity.peer_key(),
         operator: worker.operator,
@@ -57,6 +58,7 @@ async fn register(worker: &Worker, coordinator: &Coordinator) -> Result<Duration
         roles: worker.config.role_set(),
         levels: worker.levels(),
         regions: worker.config.regions.clone(),
+        site: site.and_then(|site| LocationText::new(site.to_json())),
         cores: worker.device.units(),
         memory: worker.device.memory(),
         cached_models: worker.cache.commitments(),

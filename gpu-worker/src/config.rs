@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ai_link_storage::location::Site;
 use ai_link_wire::{Bytes, Multiaddr, Planck, Region, RoleSet};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,10 @@ pub struct WorkerConfig {
     /// Where it is. Self-declared.
     #[serde(default)]
     pub regions: Vec<Region>,
+    /// Where it is, for owners of stored inputs who say where these may be pulled. Self-declared. Without it this
+    /// worker gets no input that has a location policy.
+    #[serde(default)]
+    pub site: Option<Site>,
     /// Asked for each job, whatever its role.
     pub price_per_job: Planck,
     /// Sessions at once; one more is refused as busy.
@@ -45,6 +50,9 @@ pub struct WorkerConfig {
     /// Bytes of models kept on disk.
     #[serde(default = "default_cache")]
     pub cache: Bytes,
+    /// Bytes of stored inputs, sealed as they are, kept on disk.
+    #[serde(default = "default_objects")]
+    pub objects: Bytes,
     /// Bytes of material dealt ahead that are kept on disk, for requests that come: `"2 GiB"` by default, 0
     /// for none. A worker that starts with less than it has drops what exceeds it.
     #[serde(default = "default_pools")]
@@ -107,6 +115,10 @@ fn default_hosting() -> Bytes {
 
 fn default_cache() -> Bytes {
     Bytes(8 << 30)
+}
+
+fn default_objects() -> Bytes {
+    Bytes(2 << 30)
 }
 
 fn default_pools() -> Bytes {

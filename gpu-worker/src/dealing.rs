@@ -197,6 +197,7 @@ mod tests {
             dealer,
             evaluators: 2,
             sharing,
+            inputs: Vec::new(),
             batch: 7,
             group: members.collect(),
             price: Planck(0),

@@ -5,8 +5,8 @@ mod mpc;
 use std::future::Future;
 use std::sync::Arc;
 
-use ai_link_mpc::SessionSpec;
 use ai_link_mpc::weights::{WeightMask, WeightShare};
+use ai_link_mpc::{SessionSpec, StoredShare};
 use ai_link_session::links::SessionLinks;
 use ai_link_wire::{Bytes, Digest, Level, Role};
 use tokio::time::Instant;
@@ -25,6 +25,8 @@ pub struct Assignment {
     pub role: Role,
     /// What it keeps of the model's weights.
     pub weights: Weights,
+    /// Its shares of the inputs that come from storage.
+    pub inputs: Vec<StoredShare>,
     /// Where what is dealt comes from.
     pub material: Material,
     /// When the answer is of no more use.

@@ -5,6 +5,8 @@
 //! session as used ([`used`]), and hands it to an [`engine`]. Models are pulled from storage, checked against
 //! their commitment on chain, and kept within a bound ([`cache`]). Parts of private weights come from their owners
 //! ([`hosting`]). Where kernels run is a [`device`].
+//! Inputs may come from storage as well, in shares of which a worker gets one ([`inputs`]); what was pulled is kept
+//! within a bound ([`objects`]).
 //!
 //! A client's stream at level `fhe` is a session of its own kind ([`fhe`]): ciphertexts, one worker, a key that is kept.
 //!
@@ -32,6 +34,8 @@ pub mod engine;
 #[cfg_attr(not(feature = "fhe"), path = "fhe/absent.rs")]
 pub mod fhe;
 pub mod hosting;
+pub mod inputs;
+pub mod objects;
 pub mod pool;
 mod random;
 mod receipt;

@@ -10,7 +10,7 @@ mod run;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ai_link_mpc::Party;
+use ai_link_mpc::{Party, StoredShare};
 use ai_link_program::Program;
 use ai_link_session::hello::{self, AcceptError, Greeting};
 use ai_link_session::{links, parties};
@@ -55,6 +55,8 @@ pub(crate) struct Seat {
 struct Work {
     program: Arc<Program>,
     weights: Weights,
+    /// Shares of inputs that come from storage.
+    inputs: Vec<StoredShare>,
     /// At the dealer, an entry of a pool of this group: to be used if all evaluators have theirs.
     claim: Option<Claim>,
     /// Held, not read: their drop frees the place.

@@ -25,6 +25,8 @@ use crate::dealing::{self, Asked, Filling};
 use crate::device::{self, Device, DeviceError};
 use crate::fhe::{self, KeyShelf, KeyShelfError};
 use crate::hosting::{HostedError, HostedStore};
+use crate::inputs::book::{BookError, SharesHad};
+use crate::objects::{ObjectCache, ObjectError};
 use crate::pool::{Shelf, ShelfError};
 use crate::session::board::Board;
 use crate::session::{self, Seat};
@@ -47,6 +49,10 @@ pub(crate) struct Worker {
     pub(crate) node: Node,
     pub(crate) registry: Registry,
     pub(crate) cache: ModelCache,
+    /// Stored inputs that were pulled.
+    pub(crate) objects: ObjectCache,
+    /// Which shares of stored inputs this worker has had.
+    pub(crate) shares_had: SharesHad,
     pub(crate) used: UsedSessions,
     /// Clients' evaluation keys.
     pub(crate) keys: Arc<KeyShelf>,
@@ -124,6 +130,10 @@ pub async fn run(
         UsedSessions::open(&config.data.join("used-sessions.redb")).map_err(WorkerError::Used)?;
     let pools = open_pools(&config, &identity)?;
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
+    let objects = ObjectCache::open(config.data.join("objects"), config.objects, storage.clone())
+        .map_err(WorkerError::Objects)?;
+    let shares_had =
+        SharesHad::open(&config.data.join("shares-had.redb")).map_err(WorkerError::SharesHad)?;
     let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
         .map_err(WorkerError::Cache)?;
     let keys = KeyShelf::open(config.data.join("keys"), config.keys, config.key_memory)
@@ -159,6 +169,8 @@ pub async fn run(
         node,
         registry,
         cache,
+        objects,
+        shares_had,
         used,
         keys: Arc::new(keys),
         hosted,
@@ -308,6 +320,12 @@ pub enum WorkerError {
         /// This worker.
         peer: PeerKey,
     },
+    /// The cache of stored inputs.
+    #[error("cannot open the cache of stored inputs")]
+    Objects(#[source] ObjectError),
+    /// The record of shares that this worker has had.
+    #[error("cannot open the record of shares")]
+    SharesHad(#[source] BookError),
     /// The pools of dealt material.
     #[error("cannot open the pools of dealt material")]
     Pools(#[source] ShelfError),

@@ -1,5 +1,8 @@
 //! `ai-link data`: objects of one's own, encrypted before they leave, granted to others.
 
+mod mutable;
+pub(super) mod shares;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,40 +11,36 @@ use std::time::{Duration, SystemTime};
 use ai_link_storage::grants::{Grant, GrantBook, Purpose, Recipient, RecipientKey};
 use ai_link_storage::location::LocationPolicy;
 use ai_link_storage::seal::{OpeningReader, SealingReader};
-use ai_link_storage::shares::{ShareSeed, SharedTensor};
 use ai_link_storage::{
     Account, ByteSource, Fid, FragmentState, HttpStore, ObjectName, ObjectStore as _, PutOptions,
     RequestSigner, SignWith,
 };
 use ai_link_wire::Identity;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use zeroize::Zeroizing;
+use tokio::io::AsyncWriteExt as _;
 
 use super::context::Context;
-use crate::cli::{DataCommand, Get, Global, GrantArgs, Put, Revoke};
-use crate::npy::{self, Array};
+use crate::cli::{DataArgs, DataCommand, Get, Global, GrantArgs, Put, Revoke};
 use crate::output::{Failure, Output};
 
-/// Bits behind the point of shared tensors.
-const FRACTION_BITS: u8 = 16;
-/// The longest share that is read into memory.
-const MAX_SHARE: u64 = 1 << 31;
 /// What a recipient's key is derived from its identity for.
 const RECIPIENT: &str = "storage recipient v1";
 
-pub(super) async fn run(
-    global: &Global,
-    command: DataCommand,
-    output: &Output,
-) -> Result<(), Failure> {
+pub(super) async fn run(global: &Global, args: DataArgs, output: &Output) -> Result<(), Failure> {
     let context = Context::load(global)?;
-    let data = Data::open(&context)?;
-    match command {
-        DataCommand::Put(args) => data.put(args, output).await,
+    let data = Data::open(&context, args.owner.as_deref())?;
+    match args.command {
+        DataCommand::Put(args) => data.put(&context, args, output).await,
         DataCommand::Get(args) => data.get(args, output).await,
         DataCommand::Grant(args) => data.grant(args, output),
+        DataCommand::Permit(args) => data.permit(&context, args, output).await,
         DataCommand::Revoke(args) => data.revoke(args, output),
+        DataCommand::Append(args) => data.append(args, output).await,
+        DataCommand::Replace(args) => data.replace(args, output).await,
+        DataCommand::Delete(args) => data.remove(args, output).await,
+        DataCommand::Versions { name } => data.versions(&name, output).await,
+        DataCommand::Read(args) => data.read(args, output).await,
+        DataCommand::Collect(args) => data.collect(args, output).await,
         DataCommand::Locate { fid } => data.locate(&fid, output).await,
         DataCommand::Recipient { key } => {
             let recipient = data.recipient_key(key.as_deref())?.recipient().to_string();
@@ -51,25 +50,33 @@ pub(super) async fn run(
 }
 
 /// A store, and the account that acts on it.
-struct Data {
+pub(super) struct Data {
     store: HttpStore,
     signer: Arc<dyn RequestSigner>,
     client_key: PathBuf,
     book: PathBuf,
+    /// Where records of shared inputs are kept.
+    inputs: PathBuf,
 }
 
 impl Data {
-    fn open(context: &Context) -> Result<Self, Failure> {
-        let client_key = context.network.client_key.clone();
+    /// As `owner`, whose book is a file of its own; as the application without one.
+    pub(super) fn open(context: &Context, owner: Option<&Path>) -> Result<Self, Failure> {
+        let client_key = owner.unwrap_or(&context.network.client_key).to_owned();
         let signer: Arc<dyn RequestSigner> = Arc::new(signer(&client_key)?);
         let store = HttpStore::new(&context.network.storage)
             .map_err(Failure::failed)?
             .with_signer(signer_of(&signer));
+        let book = match owner {
+            None => "grants.json".to_owned(),
+            Some(_) => format!("grants-{}.json", hex(&signer.account().0)),
+        };
         Ok(Self {
             store,
             signer,
             client_key,
-            book: context.dir.root().join("grants.json"),
+            book: context.dir.root().join(book),
+            inputs: context.dir.root().join("inputs"),
         })
     }
 
@@ -77,7 +84,7 @@ impl Data {
         GrantBook::open(&self.book).map_err(Failure::failed)
     }
 
-    async fn put(&self, args: Put, output: &Output) -> Result<(), Failure> {
+    async fn put(&self, context: &Context, args: Put, output: &Output) -> Result<(), Failure> {
         let name: ObjectName = match &args.name {
             Some(name) => name.clone(),
             None => match args.file.file_name().and_then(|name| name.to_str()) {
@@ -96,7 +103,7 @@ impl Data {
             options = options.within(policy);
         }
         if args.share {
-            return self.put_shares(&args.file, options, output).await;
+            return self.put_shares(context, &args, options, output).await;
         }
         let file = tokio::fs::File::open(&args.file).await;
         let file =
@@ -111,35 +118,6 @@ impl Data {
         let fid = stored.map_err(Failure::failed)?.fid;
         self.book()?.keep(fid, &key).map_err(Failure::failed)?;
         output.result(&json!({ "fid": fid.to_string() }), |_| fid.to_string())
-    }
-
-    async fn put_shares(
-        &self,
-        file: &Path,
-        options: PutOptions,
-        output: &Output,
-    ) -> Result<(), Failure> {
-        let array = npy::read(file).map_err(Failure::failed)?;
-        let dims = array.dims.iter().map(|length| *length as u64).collect();
-        let (seed, tensor) =
-            SharedTensor::share(&array.data, dims, FRACTION_BITS).map_err(Failure::failed)?;
-        let first = self.put_sealed(&*seed.expose(), options.clone()).await?;
-        let second = self.put_sealed(&tensor.to_bytes(), options).await?;
-        let result = json!({ "seed": first.to_string(), "masked": second.to_string() });
-        output.result(&result, |_| format!("seed    {first}\nmasked  {second}"))
-    }
-
-    async fn put_sealed(&self, bytes: &[u8], options: PutOptions) -> Result<Fid, Failure> {
-        let (key, sealed) = ai_link_storage::seal::seal_object(bytes).map_err(Failure::failed)?;
-        let stored = self
-            .store
-            .put_bytes(&sealed, options)
-            .await
-            .map_err(Failure::failed)?;
-        self.book()?
-            .keep(stored.fid, &key)
-            .map_err(Failure::failed)?;
-        Ok(stored.fid)
     }
 
     async fn get(&self, args: Get, output: &Output) -> Result<(), Failure> {
@@ -198,41 +176,6 @@ impl Data {
         output.result(&json!({ "output": path, "bytes": count }), |_| {
             format!("{count} bytes in {path}")
         })
-    }
-
-    async fn get_shares(
-        &self,
-        seed: Fid,
-        masked: Fid,
-        path: &Path,
-        output: &Output,
-    ) -> Result<(), Failure> {
-        let seed = self.get_sealed(seed).await?;
-        let seed: [u8; 32] = seed[..]
-            .try_into()
-            .map_err(|_| Failure::usage("the first object is not a seed: give the seed first"))?;
-        let masked = self.get_sealed(masked).await?;
-        let tensor = SharedTensor::from_bytes(&masked).map_err(Failure::failed)?;
-        let values = tensor.combine(&ShareSeed::from_bytes(seed));
-        let array = Array {
-            dims: tensor.dims.iter().map(|length| *length as usize).collect(),
-            data: values.to_vec(),
-        };
-        npy::write(path, &array).map_err(Failure::failed)?;
-        let path = path.display().to_string();
-        output.result(&json!({ "output": path }), |_| path.clone())
-    }
-
-    async fn get_sealed(&self, fid: Fid) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let key = self.book()?.key(fid).map_err(Failure::failed)?;
-        let object = self.store.get(fid, None).await.map_err(Failure::failed)?;
-        let mut plaintext = Zeroizing::new(Vec::new());
-        OpeningReader::new(key, object.into_reader())
-            .take(MAX_SHARE)
-            .read_to_end(&mut plaintext)
-            .await
-            .map_err(Failure::failed)?;
-        Ok(plaintext)
     }
 
     fn grant(&self, args: GrantArgs, output: &Output) -> Result<(), Failure> {
@@ -315,7 +258,7 @@ impl Data {
         })
     }
 
-    fn recipient_key(&self, path: Option<&Path>) -> Result<RecipientKey, Failure> {
+    pub(super) fn recipient_key(&self, path: Option<&Path>) -> Result<RecipientKey, Failure> {
         let path = path.unwrap_or(&self.client_key);
         let identity = Identity::load(path).map_err(Failure::failed)?;
         Ok(RecipientKey::from_bytes(*identity.own_secret(RECIPIENT)))

@@ -3,16 +3,19 @@
 //! 1. Starts chain, storage, coordinator, workers and gateway as processes of their own, with captures on.
 //! 2. Publishes models of `benchmarks/models` as their owner would.
 //! 3. Sends held-out records to the gateway over HTTP, one request a record; a few at level `fhe`, to a third model.
-//! 4. Compares each answer with the same ONNX file run in the clear (ONNX Runtime's interface, pure-Rust back-end).
-//! 5. Waits until the chain has paid everyone, and compares the balances before and after.
-//! 6. Searches all that workers, coordinator, storage and chain saw or wrote for any record or answer.
+//! 4. Has owners of data store inputs in shares, one owner in a job and two, and asks for answers on them; shows that an
+//!    input that must stay in the European Union is not given to a worker elsewhere.
+//! 5. Compares each answer with the same ONNX file run in the clear (ONNX Runtime's interface, pure-Rust back-end).
+//! 6. Waits until the chain has paid everyone, and compares the balances before and after.
+//! 7. Searches all that workers, coordinator, storage and chain saw or wrote for any record or answer.
 //!
-//! At level `fhe` the clear answers of step 4 are those of the ONNX file in floats, and of the integer model that it
+//! At level `fhe` the clear answers of step 5 are those of the ONNX file in floats, and of the integer model that it
 //! became: the class must be that of the first, scores must equal the second.
 
 mod encrypted;
 mod evidence;
 mod models;
+mod owners;
 mod run;
 mod settle;
 
@@ -29,6 +32,7 @@ use crate::dev::{Network, StateDir};
 use crate::output::{Failure, Output};
 use encrypted::EncryptedResult;
 use evidence::ProcessEvidence;
+use owners::OwnersResult;
 use run::ModelResult;
 use settle::Settlement;
 
@@ -38,6 +42,8 @@ struct Report {
     models: Vec<ModelResult>,
     /// At level `fhe`; none in a build without it.
     encrypted: Option<EncryptedResult>,
+    /// On inputs of others.
+    owners: OwnersResult,
     settlement: Settlement,
     processes: Vec<ProcessEvidence>,
     search: evidence::Search,
@@ -97,6 +103,7 @@ async fn show(
     output: &Output,
 ) -> Result<Report, Failure> {
     publish_models(dir, network, output).await?;
+    models::joint().publish(dir, network, output).await?;
     up::wait_for_workers(network, args.workers).await?;
     let before = settle::Books::read(dir, network).await?;
     let mut results = Vec::new();
@@ -117,8 +124,12 @@ async fn show(
         None => None,
         Some(model) => Some(encrypted::infer(dir, network, &model, &mut needles, output).await?),
     };
+    let owners = owners::show(dir, network, &mut needles, output).await?;
     output.note("waiting for the chain to pay everyone");
     let receipt = run::verify_receipts(dir, &results)?;
+    for job in &owners.jobs {
+        run::verify_receipt(dir, &job.receipt)?;
+    }
     let encrypted = encrypted.map(|result| result.verified(dir)).transpose()?;
     settle::wait(dir, network).await?;
     let after = settle::Books::read(dir, network).await?;
@@ -127,6 +138,7 @@ async fn show(
     Ok(Report {
         models: results,
         encrypted,
+        owners,
         settlement: settle::compare(before, after),
         processes,
         search,
@@ -158,6 +170,7 @@ impl Report {
                 .encrypted
                 .as_ref()
                 .is_none_or(EncryptedResult::is_convincing)
+            && self.owners.is_convincing()
             && self.settlement.conserved
             && self.search.found.is_empty()
             && self.receipt["verified"] == true
@@ -169,6 +182,7 @@ impl Report {
             lines.push(m.text());
         }
         lines.extend(self.encrypted.as_ref().map(EncryptedResult::text));
+        lines.push(self.owners.text());
         lines.push(String::new());
         lines.push(self.settlement.text());
         lines.push(String::new());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::context::Context;
+use super::inputs::{self, From};
 use super::oip::{Answer, Oip, Wish};
 use crate::cli::{Global, Infer};
 use crate::npy;
@@ -21,25 +22,16 @@ pub(super) async fn run(global: &Global, args: Infer, output: &Output) -> Result
     };
     let gateway = Oip::new(&url)?;
     let names = gateway.inputs(&args.model, args.version).await?;
-    if names.len() != args.input.len() {
-        return Err(Failure::usage(format!(
-            "the model has {} inputs ({}), {} files were given",
-            names.len(),
-            names.join(", "),
-            args.input.len()
-        )));
-    }
-    let mut inputs = Vec::new();
-    for (name, path) in names.into_iter().zip(&args.input) {
-        inputs.push((name, npy::read(path).map_err(Failure::failed)?));
-    }
+    let resolved = inputs::resolve(global, &args, names).await?;
+    let from: Vec<(String, From)> = resolved.iter().map(|r| (r.name.clone(), r.from)).collect();
+    let inputs: Vec<_> = resolved.into_iter().map(|r| (r.name, r.input)).collect();
     let wish = Wish {
         level: args.level,
         dealer: args.dealer,
         evaluators: args.evaluators,
     };
     let id = gateway.fresh_id()?;
-    let asked = gateway.infer(&args.model, args.version, &inputs, wish, Some(&id));
+    let asked = gateway.infer_from(&args.model, args.version, &inputs, wish, Some(&id));
     let answer = tokio::select! {
         answer = asked => answer?,
         never = watch(&gateway, &id, &args.model, output) => match never {},
@@ -48,7 +40,8 @@ pub(super) async fn run(global: &Global, args: Infer, output: &Output) -> Result
         npy::write(path, array).map_err(Failure::failed)?;
     }
     let written = args.output.is_some();
-    output.result(&report(&args.model, &answer, written), |v| text(v, written))
+    let report = report(&args.model, &answer, &from, written);
+    output.result(&report, |v| text(v, written))
 }
 
 /// Shows how far a job at level `fhe` is, for as long as it is waited for. Nothing without a terminal.
@@ -66,7 +59,11 @@ async fn watch(gateway: &Oip, id: &str, model: &str, output: &Output) -> Infalli
     }
 }
 
-fn report(model: &str, answer: &Answer, written: bool) -> Value {
+fn report(model: &str, answer: &Answer, from: &[(String, From)], written: bool) -> Value {
+    let inputs = from.iter();
+    let inputs: Vec<Value> = inputs
+        .map(|(name, from)| json!({ "name": name, "from": from.name() }))
+        .collect();
     let outputs: Vec<Value> = answer
         .outputs
         .iter()
@@ -81,6 +78,7 @@ fn report(model: &str, answer: &Answer, written: bool) -> Value {
     json!({
         "model": model,
         "version": answer.version,
+        "inputs": inputs,
         "outputs": outputs,
         "preprocessing": answer.parameters.get("preprocessing"),
         "parameters": answer.parameters,
@@ -89,6 +87,12 @@ fn report(model: &str, answer: &Answer, written: bool) -> Value {
 
 fn text(report: &Value, written: bool) -> String {
     let mut lines = Vec::new();
+    for input in report["inputs"].as_array().into_iter().flatten() {
+        let text = |key: &str| input[key].as_str().unwrap_or("?").to_owned();
+        if text("from") != From::File.name() {
+            lines.push(format!("input {}: {}", text("name"), text("from")));
+        }
+    }
     for output in report["outputs"].as_array().into_iter().flatten() {
         let data = if written {
             "written".into()

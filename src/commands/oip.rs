@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ai_link_wire::{DealerSeat, Level};
+use ai_link_wire::{DealerSeat, Level, Permit};
 use serde_json::{Value, json};
 
 use crate::npy::Array;
@@ -28,6 +28,15 @@ pub(super) struct Wish {
     pub(super) level: Option<Level>,
     pub(super) dealer: Option<DealerSeat>,
     pub(super) evaluators: Option<u8>,
+}
+
+/// An input of a request.
+#[derive(Clone, Debug)]
+pub(super) enum Input {
+    /// Records that are sent.
+    Here(Array),
+    /// Records that workers bring from storage.
+    Stored(Box<Permit>),
 }
 
 /// What the gateway answered.
@@ -83,7 +92,7 @@ impl Oip {
             .collect())
     }
 
-    /// Sends records with the binary tensor extension, asks for binary answers.
+    /// Sends records, asks for binary answers.
     pub(super) async fn infer(
         &self,
         model: &str,
@@ -92,17 +101,40 @@ impl Oip {
         wish: Wish,
         id: Option<&str>,
     ) -> Result<Answer, Failure> {
-        let described: Vec<Value> = inputs
-            .iter()
-            .map(|(name, array)| {
-                json!({
-                    "name": name,
-                    "shape": array.dims,
-                    "datatype": "FP32",
-                    "parameters": { "binary_data_size": array.data.len() * 4 },
-                })
-            })
+        let inputs = inputs.iter();
+        let inputs: Vec<_> = inputs
+            .map(|(name, array)| (name.clone(), Input::Here(array.clone())))
             .collect();
+        self.infer_from(model, version, &inputs, wish, id).await
+    }
+
+    /// Sends records with the binary tensor extension, and permits for those that workers bring; asks for binary
+    /// answers.
+    pub(super) async fn infer_from(
+        &self,
+        model: &str,
+        version: Option<u32>,
+        inputs: &[(String, Input)],
+        wish: Wish,
+        id: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let mut described = Vec::with_capacity(inputs.len());
+        for (name, input) in inputs {
+            let (shape, parameters) = match input {
+                Input::Here(array) => {
+                    let size = array.data.len() * 4;
+                    (json!(array.dims), json!({ "binary_data_size": size }))
+                }
+                Input::Stored(permit) => {
+                    let record = permit.record.verify_at_any_time();
+                    let record = record.map_err(Failure::failed)?;
+                    (json!(record.shape), json!({ "permit": permit }))
+                }
+            };
+            described.push(json!({
+                "name": name, "shape": shape, "datatype": "FP32", "parameters": parameters,
+            }));
+        }
         let mut parameters = json!({ "binary_data_output": true });
         if let Some(level) = wish.level {
             parameters["level"] = json!(level.to_string());
@@ -115,7 +147,8 @@ impl Oip {
         }
         let head = json!({ "id": id, "inputs": described, "parameters": parameters }).to_string();
         let mut body = head.clone().into_bytes();
-        for (_, array) in inputs {
+        for (_, input) in inputs {
+            let Input::Here(array) = input else { continue };
             body.extend(array.data.iter().flat_map(|v| v.to_le_bytes()));
         }
         let response = self

@@ -84,6 +84,9 @@ impl Manual {
             batch,
             max_price: Planck::ail(1),
             regions: Vec::new(),
+            inputs: Vec::new(),
+            seats: Default::default(),
+            policies: Vec::new(),
             exclude: Vec::new(),
             deadline: UnixMillis::now().saturating_add(within),
         }

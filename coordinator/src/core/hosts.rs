@@ -27,6 +27,8 @@ impl<S: Store> Coordinator<S> {
         let demand = Demand {
             level: Level::Mpc,
             regions: &[],
+            seats: None,
+            policies: &[],
             roles: &Role::TRIO,
             commitment: model.versions[&version].commitment,
             batch: None,

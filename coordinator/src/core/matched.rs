@@ -1,5 +1,6 @@
 //! A request for workers: from the signed request to the signed ticket.
 
+use ai_link_storage::location::LocationPolicy;
 use ai_link_wire::{
     ControlResponse, GroupMember, JobRequest, Level, LicenceProblem, ModelName, ModelVersion,
     Planck, Refusal, Role, Signed, Ticket, TicketError, UnixMillis, WeightPrivacy,
@@ -61,9 +62,12 @@ impl<S: Store> Coordinator<S> {
             .workers_budget(request.max_price, fee)
             .map_err(by_price)?;
         let excluded: Vec<_> = request.exclude.iter().copied().chain(culprits).collect();
+        let policies = policies(request)?;
         let demand = Demand {
             level: request.level,
             regions: &regions,
+            seats: (!request.inputs.is_empty()).then_some(&request.seats),
+            policies: &policies,
             roles: &roles,
             commitment: published.commitment,
             batch: Some(request.batch),
@@ -134,13 +138,18 @@ impl<S: Store> Coordinator<S> {
             dealer,
             evaluators,
             sharing,
+            inputs: request.inputs.clone(),
             batch: request.batch,
             group: group.collect(),
             price: quote.price,
             payouts: quote.payouts,
             deadline: request.deadline,
         };
-        ticket.check().map_err(Refusal::internal)?;
+        // Which ports inputs have is the client's word; everything else was made here.
+        ticket.check().map_err(|error| match error {
+            TicketError::InputPorts | TicketError::InputsGroup { .. } => Refusal::malformed(error),
+            error => Refusal::internal(error),
+        })?;
         let (commitment, batch) = (ticket.commitment, ticket.batch);
         let key = demand.key;
         let peers: Vec<_> = ticket.group.iter().map(|member| member.peer).collect();
@@ -246,6 +255,15 @@ impl<S: Store> Coordinator<S> {
 fn not_licensed(request: &JobRequest, problem: LicenceProblem) -> Stop {
     let model = request.model.clone();
     Refusal::NotLicensed { model, problem }.into()
+}
+
+/// The policies of the stored inputs. One that cannot be read permits nothing, so the request is no request.
+fn policies(request: &JobRequest) -> Result<Vec<LocationPolicy>, Stop> {
+    let texts = request.policies.iter();
+    let policies = texts.map(|text| LocationPolicy::from_json(text.as_str()));
+    policies
+        .collect::<Result<_, _>>()
+        .map_err(|error| Refusal::malformed(error).into())
 }
 
 fn no_group(none: NoGroup, demand: &Demand<'_>, max: Planck) -> Result<ControlResponse, Stop> {

@@ -3,6 +3,7 @@
 //! The order is from what the worker cannot change at once (chain, bond) to what changes by the
 //! second (load), so that the one reason reported is the most lasting one.
 
+use ai_link_storage::location::Site;
 use ai_link_wire::RefusalReason;
 
 use super::{Candidate, Demand};
@@ -10,7 +11,7 @@ use crate::roster::Presence;
 
 type Filter = fn(&Candidate<'_>, &Demand<'_>) -> Option<RefusalReason>;
 
-const FILTERS: [Filter; 9] = [
+const FILTERS: [Filter; 11] = [
     registered_on_chain,
     bonded_enough,
     excluded,
@@ -18,6 +19,8 @@ const FILTERS: [Filter; 9] = [
     level_offered,
     some_role_offered,
     region_allowed,
+    location_permitted,
+    some_share_granted,
     affordable,
     free_capacity,
 ];
@@ -79,6 +82,34 @@ fn region_allowed(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<Refu
             .iter()
             .any(|r| allowed.contains(r));
     (!somewhere).then_some(RefusalReason::RegionNotAllowed)
+}
+
+/// Where every policy of the job's stored inputs permits a worker to be. One that says nothing of where it is, or
+/// nothing that can be read, is permitted by none.
+fn location_permitted(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    if demand.policies.is_empty() {
+        return None;
+    }
+    let site = match &candidate.member.record.site {
+        None => Err("it names no site".to_owned()),
+        Some(text) => Site::from_json(text.as_str()).map_err(|error| error.to_string()),
+    };
+    let refused = site.and_then(|site| {
+        let mut policies = demand.policies.iter();
+        policies
+            .try_for_each(|policy| policy.permits(&site))
+            .map_err(|refused| refused.to_string())
+    });
+    refused.err().map(RefusalReason::location)
+}
+
+/// A worker without a grant for either share of the job's stored inputs brings none of them. Which part it may
+/// play is for the group to see.
+fn some_share_granted(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    let seats = demand.seats?;
+    let peer = &candidate.member.record.peer;
+    let granted = demand.roles.iter().any(|role| seats.allow(*role, peer));
+    (!granted).then_some(RefusalReason::NoGrant)
 }
 
 /// A worker that alone costs more than is left for all of a group can never be part of a group.

@@ -15,10 +15,10 @@
 //! above does not hold for it. There are few of them: each is judged by itself, with its bonus, beside
 //! the best of all others.
 
-use ai_link_wire::{AccountId, CandidateRefusal, PeerKey, Planck, RefusalReason, Role};
+use ai_link_wire::{AccountId, CandidateRefusal, PeerKey, Planck, RefusalReason, Role, Seats};
 
 use super::rank::{Ranked, Warm};
-use super::{Candidate, refusal};
+use super::{Candidate, Demand, refusal};
 use crate::roster::Member;
 
 /// The group for a job.
@@ -51,10 +51,10 @@ pub enum NoGroup {
 pub(super) fn assemble<'a>(
     ranked: Vec<Ranked<'a>>,
     warm: &[Warm],
-    roles: &[Role],
-    budget: Planck,
+    demand: &Demand<'_>,
     mut refused: Vec<CandidateRefusal>,
 ) -> Result<Chosen<'a>, NoGroup> {
+    let (roles, budget) = (demand.roles, demand.budget);
     let mut cheapest_first: Vec<&Ranked<'a>> = ranked.iter().collect();
     cheapest_first.sort_by_key(|ranked| ranked.candidate.member.record.price_per_job);
 
@@ -62,8 +62,9 @@ pub(super) fn assemble<'a>(
     let shortlists: Vec<Vec<&Ranked<'a>>> = roles
         .iter()
         .map(|&role| {
-            let mut list = best_of_each_operator(role, kept, ranked.iter());
-            for ranked in best_of_each_operator(role, kept, cheapest_first.iter().copied()) {
+            let able = |ranked: &Ranked<'_>| is_able(ranked, role, demand);
+            let mut list = best_of_each_operator(able, kept, ranked.iter());
+            for ranked in best_of_each_operator(able, kept, cheapest_first.iter().copied()) {
                 if !list.iter().any(|known| peer(known) == peer(ranked)) {
                     list.push(ranked);
                 }
@@ -87,7 +88,7 @@ pub(super) fn assemble<'a>(
         .collect();
     search.extend(&seats, 0, &mut Vec::with_capacity(kept));
     for warm in warm {
-        if let Some(group) = seated(&ranked, &warm.group, roles) {
+        if let Some(group) = seated(&ranked, &warm.group, demand) {
             search.judge(&group, warm.bonus);
         }
     }
@@ -201,24 +202,31 @@ fn score(group: &[&Ranked<'_>]) -> u64 {
 fn seated<'r, 'a>(
     ranked: &'r [Ranked<'a>],
     group: &[PeerKey],
-    roles: &[Role],
+    demand: &Demand<'_>,
 ) -> Option<Vec<&'r Ranked<'a>>> {
-    let mut seated: Vec<&Ranked<'a>> = Vec::with_capacity(roles.len());
-    for (wanted, role) in group.iter().zip(roles) {
+    let mut seated: Vec<&Ranked<'a>> = Vec::with_capacity(demand.roles.len());
+    for (wanted, role) in group.iter().zip(demand.roles) {
         let found = ranked.iter().find(|ranked| peer(ranked) == wanted)?;
-        let able = found.candidate.member.record.roles.contains(*role);
+        let able = is_able(found, *role, demand);
         let known = |taken: &&Ranked<'_>| operator(taken) == operator(found);
         if !able || seated.iter().any(known) {
             return None;
         }
         seated.push(found);
     }
-    (seated.len() == roles.len()).then_some(seated)
+    (seated.len() == demand.roles.len()).then_some(seated)
+}
+
+/// Whether a worker offers a part, and has what it takes to bring the stored inputs that go with it.
+fn is_able(ranked: &Ranked<'_>, role: Role, demand: &Demand<'_>) -> bool {
+    let record = &ranked.candidate.member.record;
+    let seated = |seats: &Seats| seats.allow(role, &record.peer);
+    record.roles.contains(role) && demand.seats.is_none_or(seated)
 }
 
 /// The first `kept` workers for a part, at most one of each operator.
 fn best_of_each_operator<'r, 'a: 'r>(
-    role: Role,
+    able: impl Fn(&Ranked<'_>) -> bool,
     kept: usize,
     ranked: impl Iterator<Item = &'r Ranked<'a>>,
 ) -> Vec<&'r Ranked<'a>> {
@@ -227,8 +235,7 @@ fn best_of_each_operator<'r, 'a: 'r>(
         if list.len() == kept {
             break;
         }
-        let able = ranked.candidate.member.record.roles.contains(role);
-        if able && !list.iter().any(|known| operator(known) == operator(ranked)) {
+        if able(ranked) && !list.iter().any(|known| operator(known) == operator(ranked)) {
             list.push(ranked);
         }
     }

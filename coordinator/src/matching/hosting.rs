@@ -147,6 +147,11 @@ fn objections(candidates: &[Candidate<'_>], demand: &Demand<'_>) -> Vec<Candidat
         let reason = filter::first_objection(candidate, demand).or_else(|| {
             if !record.roles.contains(role) {
                 Some(RefusalReason::RoleNotOffered)
+            } else if demand
+                .seats
+                .is_some_and(|seats| !seats.allow(role, &record.peer))
+            {
+                Some(RefusalReason::NoGrant)
             } else if !operators.insert(record.operator) {
                 Some(RefusalReason::SameOperator)
             } else {

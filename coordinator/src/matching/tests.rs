@@ -31,6 +31,7 @@ fn record(index: u8, worker: Worker) -> WorkerRecord {
         roles: RoleSet::try_from(worker.roles).unwrap(),
         levels: vec![Level::Mpc],
         regions: vec![],
+        site: None,
         cores: 1,
         memory: Bytes(1),
         cached_models: vec![],
@@ -71,6 +72,9 @@ fn request() -> JobRequest {
         batch: 1,
         max_price: Planck(1_000),
         regions: vec![],
+        inputs: Vec::new(),
+        seats: Default::default(),
+        policies: Vec::new(),
         exclude: vec![],
         deadline: NOW,
     }
@@ -80,6 +84,8 @@ fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
     Demand {
         level: request.level,
         regions: &request.regions,
+        seats: None,
+        policies: &[],
         roles: match request.level {
             Level::Mpc => &Role::TRIO,
             Level::Fhe | Level::Sealed => &Role::TRIO[..1],
@@ -267,6 +273,8 @@ fn the_largest_group_of_many_workers_is_found() {
         (4_000, true),
     ] {
         let demand = Demand {
+            seats: None,
+            policies: &[],
             roles: &roles,
             ..demand(&request, budget)
         };

@@ -24,6 +24,7 @@ fn record(peer: u8) -> WorkerRecord {
         roles: RoleSet::ALL,
         levels: vec![Level::Mpc],
         regions: vec![],
+        site: None,
         cores: 1,
         memory: Bytes(1),
         cached_models: vec![Commitment([7; 32])],

@@ -1,9 +1,9 @@
 //! Why workers are not matched, and that they are when nothing is against it.
 
 use ai_link_wire::{
-    Commitment, ControlResponse, DealerSeat, Digest, Fid, JobRequest, JobState, Level, ModelName,
-    ModelVersion, PayoutReason, PeerKey, Planck, Refusal, RefusalReason, Region, Role, RoleSet,
-    WorkerRecord,
+    Commitment, ControlResponse, DealerSeat, Digest, Fid, JobRequest, JobState, Level,
+    LocationText, ModelName, ModelVersion, PayoutReason, PeerKey, Planck, Refusal, RefusalReason,
+    Region, Role, RoleSet, Seats, StoredInput, WorkerRecord,
 };
 
 use super::world::{
@@ -175,6 +175,122 @@ fn a_group_without_a_dealer() {
         reason_for_worker_0(&mut world),
         RefusalReason::RoleNotOffered
     );
+}
+
+/// A request of which one input comes from storage.
+fn with_stored_input(
+    world: &World<MemoryStore>,
+    dealers: &[usize],
+    evaluators: &[usize],
+) -> JobRequest {
+    let peers = |workers: &[usize]| {
+        let peers = workers
+            .iter()
+            .map(|worker| world.workers[*worker].peer_key());
+        peers.collect()
+    };
+    JobRequest {
+        inputs: vec![StoredInput {
+            port: 0,
+            input: Digest([5; 32]),
+        }],
+        seats: Seats {
+            dealers: peers(dealers),
+            evaluators: peers(evaluators),
+        },
+        ..world.request(0, 1, 0)
+    }
+}
+
+#[test]
+fn workers_take_the_seats_that_their_grants_are_for() {
+    for dealer in 0..3 {
+        let mut world = world();
+        let evaluators: Vec<usize> = (0..3).filter(|worker| *worker != dealer).collect();
+        let request = with_stored_input(&world, &[dealer], &evaluators);
+        let inputs = request.inputs.clone();
+        match world.match_as(0, request) {
+            ControlResponse::Ticket(ticket) => {
+                let ticket = ticket.verify_at_any_time().unwrap();
+                let dealt_by = ticket.member(Role::Dealer).unwrap().peer;
+                assert_eq!(dealt_by, world.workers[dealer].peer_key());
+                assert_eq!(ticket.inputs, inputs);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // One without a grant, and nobody with one for the seed.
+    let mut world = world();
+    let request = with_stored_input(&world, &[1], &[2]);
+    assert_eq!(refusals(&mut world, request), [(0, RefusalReason::NoGrant)]);
+    let request = with_stored_input(&world, &[], &[0, 1, 2]);
+    let reasons = refusals(&mut world, request);
+    assert_eq!(reasons.len(), 3);
+    assert!(
+        reasons
+            .iter()
+            .all(|(_, r)| *r == RefusalReason::RoleNotOffered)
+    );
+    // Two inputs at one port, or with the client dealing, are no request.
+    let mut request = with_stored_input(&world, &[0], &[1, 2]);
+    request.inputs.push(request.inputs[0]);
+    assert!(matches!(
+        world.match_as(0, request),
+        ControlResponse::Refused(Refusal::Malformed(_))
+    ));
+}
+
+#[test]
+fn an_inputs_policy_leaves_out_workers_elsewhere_and_says_why() {
+    let site = |country: &str| LocationText::new(format!(r#"{{"country":"{country}"}}"#));
+    let policy = |text: &str| vec![LocationText::new(text).unwrap()];
+    let mut world = world();
+    for (worker, country) in ["DE", "FR", "US"].into_iter().enumerate() {
+        let mut record = world.record(worker);
+        record.site = site(country);
+        world.register_as(worker, record);
+    }
+    let request = |world: &World<MemoryStore>, text: &str| JobRequest {
+        policies: policy(text),
+        ..with_stored_input(world, &[0], &[1, 2])
+    };
+    let eu = request(&world, r#"{"allow-countries":["EU"]}"#);
+    let [(2, RefusalReason::Location(why))] = &refusals(&mut world, eu)[..] else {
+        panic!("another refusal");
+    };
+    assert!(why.contains("it is in US"), "{why}");
+    // Self-declared is less than attested; and whoever names no site is nowhere.
+    let attested = request(&world, r#"{"least-evidence":"attested"}"#);
+    assert_eq!(refusals(&mut world, attested).len(), 3);
+    let record = world.record(1);
+    world.register_as(1, record);
+    let anywhere = request(&world, r#"{"deny-countries":["CN"]}"#);
+    let [(1, RefusalReason::Location(why))] = &refusals(&mut world, anywhere)[..] else {
+        panic!("another refusal");
+    };
+    assert!(why.contains("names no site"), "{why}");
+    // What cannot be read is not passed over.
+    for text in ["{}", "{", r#"{"allow-countries":["Narnia"]}"#] {
+        let bad = request(&world, text);
+        assert!(matches!(
+            world.match_as(0, bad),
+            ControlResponse::Refused(Refusal::Malformed(_))
+        ));
+    }
+}
+
+/// Who is refused, and why.
+fn refusals(world: &mut World<MemoryStore>, request: JobRequest) -> Vec<(usize, RefusalReason)> {
+    match world.match_as(0, request) {
+        ControlResponse::NoMatch { reasons } => {
+            let place = |peer| world.workers.iter().position(|w| w.peer_key() == peer);
+            let reasons = reasons.into_iter();
+            reasons
+                .map(|r| (place(r.peer).unwrap(), r.reason))
+                .collect()
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -170,6 +170,7 @@ impl<S: Store + Clone + Reopen> World<S> {
             roles: RoleSet::ALL,
             levels: vec![Level::Mpc],
             regions: vec![Region::new("eu-de").unwrap()],
+            site: None,
             cores: 2,
             memory: Bytes::mib(512),
             cached_models: vec![],
@@ -237,6 +238,9 @@ impl<S: Store + Clone + Reopen> World<S> {
             batch: 3,
             max_price: Planck(1_000),
             regions: vec![],
+            inputs: Vec::new(),
+            seats: Default::default(),
+            policies: Vec::new(),
             exclude: vec![],
             deadline: self.now.saturating_add(Duration::from_secs(10)),
         }

@@ -31,6 +31,7 @@ impl Engine for MpcEngine {
             spec,
             role,
             weights,
+            inputs,
             material,
             deadline,
         } = assignment;
@@ -61,6 +62,7 @@ impl Engine for MpcEngine {
                     Weights::Mask(mask) => Dealer::with_weights(spec, mask, entropy),
                     Weights::Share(_) => return Err(EngineError::OtherPart { role }),
                 };
+                let dealer = dealer.and_then(|dealer| dealer.with_stored(inputs));
                 finish(drive(dealer.map_err(EngineError::Setup)?, links, deadline).await)?
             }
             (Role::Evaluator(number), Material::Pool(claim)) => {
@@ -81,6 +83,7 @@ impl Engine for MpcEngine {
                     Weights::Share(share) => Evaluator::with_weights(spec, index, share, entropy),
                     Weights::Mask(_) => return Err(EngineError::OtherPart { role }),
                 };
+                let evaluator = evaluator.and_then(|evaluator| evaluator.with_stored(inputs));
                 finish(drive(evaluator.map_err(EngineError::Setup)?, links, deadline).await)?
             }
         };

@@ -66,6 +66,7 @@ fn ticket(sharing: Digest) -> Ticket {
         dealer: DealerSeat::Worker,
         evaluators: 2,
         sharing: Some(sharing),
+        inputs: Vec::new(),
         batch: 1,
         group: members
             .map(|(i, role)| GroupMember {

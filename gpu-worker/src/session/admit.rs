@@ -5,13 +5,14 @@ use std::sync::Arc;
 use ai_link_mpc::Party;
 use ai_link_session::parties;
 use ai_link_wire::{
-    AccountId, Level, PeerId, PeerKey, Role, SessionHello, SessionRefusal, SignedError, Ticket,
-    UnixMillis,
+    AccountId, InputPart, Level, PeerId, PeerKey, Role, SessionHello, SessionRefusal, SignedError,
+    Ticket, UnixMillis,
 };
 
 use super::{Admitted, Work};
 use crate::cache::CacheError;
 use crate::dealing;
+use crate::inputs;
 use crate::worker::Worker;
 
 /// Checks the ticket, who shows it, and, for the client's stream, that the model can be had and there is room.
@@ -35,7 +36,7 @@ pub(super) async fn admit(
     let session = hello.ticket.digest();
     not_used(worker, hello)?;
     let work = match from {
-        Party::Client => Some(work(worker, ticket, role).await?),
+        Party::Client => Some(work(worker, ticket, role, &hello.inputs).await?),
         _ => None,
     };
     Ok(Admitted {
@@ -110,7 +111,12 @@ pub(crate) async fn matched(
     }
 }
 
-async fn work(worker: &Arc<Worker>, ticket: &Ticket, role: Role) -> Result<Work, SessionRefusal> {
+async fn work(
+    worker: &Arc<Worker>,
+    ticket: &Ticket,
+    role: Role,
+    parts: &[InputPart],
+) -> Result<Work, SessionRefusal> {
     let permit = worker
         .permits
         .clone()
@@ -143,13 +149,18 @@ async fn work(worker: &Arc<Worker>, ticket: &Ticket, role: Role) -> Result<Work,
             "this worker has no usable part of its private weights for this group",
         )
     })?;
+    let inputs = inputs::bring(worker, ticket, role, parts, &program).await;
+    let inputs = inputs.map_err(SessionRefusal::Input)?;
     let claim = match role {
+        // What was dealt ahead has input masks of its own.
+        _ if !inputs.is_empty() => None,
         Role::Dealer => dealing::claim(worker, ticket).await,
         Role::Evaluator(_) => None,
     };
     Ok(Work {
         program,
         weights,
+        inputs,
         claim,
         _permit: permit,
         _running: running,

@@ -124,6 +124,7 @@ impl<'a> Session<'a> {
             spec: parties::spec(&self.ticket, self.signed.digest(), program),
             role: self.role,
             weights: self.work.weights.clone(),
+            inputs: std::mem::take(&mut self.work.inputs),
             material,
             deadline: Instant::now() + left,
         };
@@ -143,6 +144,7 @@ impl<'a> Session<'a> {
         let introduction = Introduction {
             from: self.role.into(),
             pool: offer.as_ref().map(|claim| claim.session),
+            inputs: Vec::new(),
         };
         let (node, signed) = (&self.worker.node, self.signed);
         let ours = parties::opened_by_us(&self.ticket, self.role);
@@ -150,7 +152,8 @@ impl<'a> Session<'a> {
             .iter()
             .filter_map(|party| Some((*party, parties::member(&self.ticket, *party)?)));
         let opening = members.map(async |(party, member)| {
-            let opened = hello::open(node, signed, introduction, member, OPEN_WITHIN).await?;
+            let opened =
+                hello::open(node, signed, introduction.clone(), member, OPEN_WITHIN).await?;
             Ok((party, member.peer, opened))
         });
         let mut opened = try_join_all(opening).await.map_err(RunError::Open)?;

@@ -7,18 +7,19 @@ use ai_link_mpc::{
     Client as ClientMachine, DriveError, Machine as _, MpcError, Party, PartyDigests, Phase, drive,
 };
 use ai_link_program::{OutputTensor, Program};
-use ai_link_session::hello::{self, HelloError};
+use ai_link_session::hello::{self, HelloError, Introduction};
 use ai_link_session::links::{SessionError, SessionLinks};
 use ai_link_session::parties;
 use ai_link_wire::node::{FrameKind, Node};
 use ai_link_wire::{
-    CodecError, JobReceipt, Limit, PeerKey, PoolTag, Signed, Ticket, UnixMillis, WorkerReceipt,
-    codec,
+    CodecError, InputRefusal, JobReceipt, Limit, PeerKey, PoolTag, SessionRefusal, Signed, Ticket,
+    UnixMillis, WorkerReceipt, codec,
 };
 use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::fhe::FheFailure;
+use crate::stored::Stored;
 
 /// How long a worker may take to accept a session: it may have to pull the model first.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(15);
@@ -34,6 +35,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) program: Arc<Program>,
     /// One tensor per input port, batch first.
     pub(crate) inputs: Vec<Vec<f32>>,
+    /// Inputs that the group brings from storage.
+    pub(crate) stored: &'a Stored,
     pub(crate) deadline: Instant,
 }
 
@@ -107,15 +110,14 @@ impl Attempt<'_> {
     async fn open(&self) -> Result<(SessionLinks, Option<PoolTag>), AttemptError> {
         let within = ACCEPT_WITHIN.min(self.deadline.saturating_duration_since(Instant::now()));
         let opening = self.ticket.group.iter().map(|member| async move {
-            hello::open(
-                self.node,
-                self.signed,
-                ai_link_wire::Party::Client,
-                member,
-                within,
-            )
-            .await
-            .map(|opened| (parties::party_of(member.role), member.peer, opened))
+            let introduction = Introduction {
+                from: ai_link_wire::Party::Client,
+                pool: None,
+                inputs: self.stored.parts_for(member),
+            };
+            hello::open(self.node, self.signed, introduction, member, within)
+                .await
+                .map(|opened| (parties::party_of(member.role), member.peer, opened))
         });
         let mut streams = Vec::new();
         let mut pool = None;
@@ -258,13 +260,33 @@ impl AttemptError {
         }
     }
 
-    /// Whether another group could help.
+    /// Whether a worker did not bring its share of a stored input.
+    pub(crate) fn is_about_an_input(&self) -> bool {
+        matches!(self, Self::Open(errors) if errors.iter().any(|e| input_refusal(e).is_some()))
+    }
+
+    /// Whether another group could not help either.
     pub fn is_the_callers(&self) -> bool {
         match self {
             Self::Entropy(_) | Self::Input(_) => true,
             Self::Fhe(failure) => failure.is_the_callers(),
+            Self::Open(errors) => errors
+                .iter()
+                .filter_map(input_refusal)
+                .any(InputRefusal::is_final),
             _ => false,
         }
+    }
+}
+
+/// Why a worker does not bring its share of a stored input, if that is it.
+fn input_refusal(error: &HelloError) -> Option<&InputRefusal> {
+    match error {
+        HelloError::Refused {
+            refusal: SessionRefusal::Input(refusal),
+            ..
+        } => Some(refusal),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod running;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use ai_link_mpc::SessionSpec;
 use ai_link_program::{OutputTensor, Program, Signature};
@@ -28,6 +29,7 @@ use crate::level::{self, LevelProblem};
 use crate::models::{Model, ModelError, Models};
 use crate::payments::Payments;
 use crate::receipts::Receipts;
+use crate::stored::{Asked, Stored, StoredTensor};
 use crate::wallet::Wallet;
 
 use running::Running;
@@ -83,8 +85,10 @@ pub struct InferJob {
     pub group: Group,
     /// Records.
     pub batch: u32,
-    /// One tensor per input, in the model's order, row-major, batch first.
+    /// One tensor per input, in the model's order, row-major, batch first; an empty one for an input in `stored`.
     pub inputs: Vec<Vec<f32>>,
+    /// Inputs that workers bring from storage.
+    pub stored: Vec<StoredTensor>,
 }
 
 /// What it gets.
@@ -279,6 +283,16 @@ impl Client {
         if let (Level::Mpc, Some(program)) = (level, &model.content.mpc) {
             check_group(program, &job)?;
         }
+        let asked = Asked {
+            level,
+            group: job.group,
+            batch: job.batch,
+            model: model.commitment,
+            asker: inner.identity.account(),
+            program: model.content.mpc.as_deref(),
+        };
+        let stored = Stored::check(&job.stored, asked, SystemTime::now());
+        let stored = stored.map_err(InferError::Stored)?;
         let key = match (level, &model.content.fhe) {
             (Level::Fhe, Some(offered)) => {
                 let pair = inner.keys.current(offered.set()).await;
@@ -292,6 +306,7 @@ impl Client {
             inner,
             model: &model,
             job: &job,
+            stored: &stored,
             level,
             owner: model.owner,
             rights: model.rights.clone(),
@@ -363,7 +378,10 @@ fn check_inputs(signature: &Signature, most: usize, job: &InferJob) -> Result<()
             most,
         });
     }
-    for (port, data) in ports.iter().zip(&job.inputs) {
+    for (at, (port, data)) in ports.iter().zip(&job.inputs).enumerate() {
+        if job.stored.iter().any(|stored| stored.port == at) && data.is_empty() {
+            continue;
+        }
         // The first axis is the batch.
         let axes = port.shape.iter().skip(1);
         let dims: Vec<usize> = axes.map(|d| usize::try_from(*d).unwrap_or(0)).collect();

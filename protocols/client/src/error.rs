@@ -11,6 +11,7 @@ use crate::group::Group;
 use crate::level::LevelProblem;
 use crate::models::ModelError;
 use crate::receipts::ReceiptFileError;
+use crate::stored::StoredProblem;
 use crate::ticket::TicketProblem;
 use crate::wallet::WalletError;
 
@@ -154,6 +155,9 @@ pub enum InferError {
     /// A record too large to sign.
     #[error("cannot sign a record")]
     Sign(#[source] ai_link_wire::SignError),
+    /// An input cannot come from storage for this job.
+    #[error("an input cannot be used from storage")]
+    Stored(#[source] StoredProblem),
     /// The coordinator's ticket is not believed.
     #[error("the coordinator's ticket is not believed")]
     Ticket(#[source] TicketProblem),

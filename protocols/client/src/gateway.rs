@@ -10,6 +10,9 @@
 //! POST /v2/repository/index                     GET  /v2/progress/{id}
 //! ```
 //!
+//! An input may have the parameter `permit` in the place of data: then the workers bring it from storage, and the
+//! gateway never sees it ([`stored`](crate::stored)).
+//!
 //! A request may ask for a stronger level or group than is configured (`level`, `dealer`, `evaluators`, see `wish`), not
 //! for a weaker one. The answer's `parameters` name what was paid for: `level`, `dealer`, `evaluators`, `receipt`,
 //! `attempts`, `price`, and bytes. While a request with an `id` is worked on at level `fhe`, `progress` tells how far it

@@ -15,6 +15,9 @@
 //! A job at level `fhe` ([`fhe`]) goes the same way with a group of one worker: records are encrypted, and what comes
 //! back only this process can decrypt. Which level a job has is decided here ([`level`]), and never lowered.
 //!
+//! Inputs need not be the application's: a data owner may have stored them in shares that workers pull and open with
+//! the owner's grants, and the application learns the answer alone ([`stored`]).
+//!
 //! # What this does not protect
 //!
 //! With a worker that deals, it and an evaluator together can learn input and output; where the application deals
@@ -37,6 +40,7 @@ pub mod level;
 mod models;
 mod payments;
 pub mod receipts;
+pub mod stored;
 pub mod ticket;
 pub mod wallet;
 
@@ -47,6 +51,7 @@ pub use error::{InferError, StartError};
 pub use group::Group;
 pub use level::LevelProblem;
 pub use models::{Model, ModelError};
+pub use stored::{StoredProblem, StoredTensor};
 
 use ai_link_mpc::Secret32;
 

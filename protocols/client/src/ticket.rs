@@ -58,6 +58,7 @@ pub fn check<'t>(
         && ticket.dealer == request.dealer
         && ticket.evaluators == request.evaluators
         && ticket.batch == request.batch
+        && ticket.inputs == request.inputs
         && ticket.deadline <= request.deadline;
     if !same_job {
         return Err(TicketProblem::OtherJob);
@@ -99,6 +100,9 @@ pub fn check<'t>(
         }
         if request.exclude.contains(&member.peer) {
             return Err(TicketProblem::Excluded { peer: member.peer });
+        }
+        if !request.inputs.is_empty() && !request.seats.allow(member.role, &member.peer) {
+            return Err(TicketProblem::Seat { peer: member.peer });
         }
     }
     Ok(ticket)
@@ -149,6 +153,12 @@ pub enum TicketProblem {
         price: Planck,
         /// As asked.
         limit: Planck,
+    },
+    /// A worker in a seat for which it has no grant of a stored input.
+    #[error("the ticket gives {peer} a part for which it has no grant of the stored inputs")]
+    Seat {
+        /// The worker.
+        peer: PeerKey,
     },
     /// Private weights without a group that holds them, or public ones with a sharing.
     #[error("the ticket names a sharing of weights and they are public, or the reverse")]
@@ -220,6 +230,9 @@ mod tests {
             batch: 2,
             max_price: Planck(100),
             regions: vec![],
+            inputs: Vec::new(),
+            seats: Default::default(),
+            policies: Vec::new(),
             exclude: vec![],
             deadline: UnixMillis(NOW.0 + 1000),
         };
@@ -256,6 +269,7 @@ mod tests {
             dealer: DealerSeat::Worker,
             evaluators: 2,
             sharing: None,
+            inputs: Vec::new(),
             batch: 2,
             group,
             price: Planck(100),

@@ -75,7 +75,7 @@ pub struct PartyDigests {
 
 impl Client {
     /// A machine for one session over `inputs`, one tensor per port of `batch * dims` values,
-    /// row-major. `entropy` must be fresh.
+    /// row-major; an empty one for a port that is [stored](crate::stored). `entropy` must be fresh.
     pub fn new(
         spec: SessionSpec,
         inputs: Vec<Vec<f32>>,
@@ -177,6 +177,10 @@ impl Client {
         self.seed_commitment = seed_commitment(secret, &self.spec.session);
         self.input_digest = digest(&masked);
         self.stats.input_digest = self.seed_commitment;
+        if masked.is_empty() {
+            // All of the input comes from storage.
+            return;
+        }
         let mut evaluators = self.spec.evaluator_indices();
         // The last one gets the message itself.
         let last = evaluators.next_back();
@@ -353,12 +357,16 @@ fn encode(spec: &SessionSpec, inputs: Vec<Vec<f32>>) -> Result<Zeroizing<Vec<u64
         let (expected, found) = (program.inputs().len(), inputs.len());
         return Err(MpcError::InputCount { expected, found });
     }
-    let count = |port: &Port| program.value(port.value).elements() * spec.batch;
-    let elements = program.inputs().iter().map(count).sum();
+    let count = |index: usize, port: &Port| match spec.stored.contains(index) {
+        true => 0,
+        false => program.value(port.value).elements() * spec.batch,
+    };
+    let ports = program.inputs().iter().enumerate();
+    let elements = ports.map(|(index, port)| count(index, port)).sum();
     let mut words = Zeroizing::new(take_words(elements));
     let mut rest = words.as_mut_slice();
     for (index, (port, values)) in program.inputs().iter().zip(inputs.iter()).enumerate() {
-        let (expected, found) = (count(port), values.len());
+        let (expected, found) = (count(index, port), values.len());
         if found != expected {
             let port = port.name.clone();
             return Err(MpcError::InputSize {
@@ -366,6 +374,9 @@ fn encode(spec: &SessionSpec, inputs: Vec<Vec<f32>>) -> Result<Zeroizing<Vec<u64
                 expected,
                 found,
             });
+        }
+        if spec.stored.contains(index) {
+            continue;
         }
         let (this, after) = rest.split_at_mut(expected);
         let encoded = program.encode_input_into(index, values, this);

@@ -19,6 +19,7 @@ use crate::session::{
     check_message,
 };
 use crate::step::{Protocol as _, Seeds};
+use crate::stored::{self, StoredShare};
 use crate::weights::{self, WeightMask};
 use crate::work::Work;
 
@@ -39,6 +40,8 @@ pub struct Dealer {
     state: State,
     /// Whose input seed is used.
     input: InputSeed,
+    /// Masks of inputs that came from storage, until they are used.
+    shares: Option<Vec<StoredShare>>,
     outbox: VecDeque<Transmit>,
     stats: Stats,
     watched: Watched,
@@ -138,6 +141,7 @@ impl Dealer {
             weights,
             state: State::Keys { seeds: Vec::new() },
             input,
+            shares: None,
             outbox: VecDeque::new(),
             stats: Stats::default(),
             watched: Watched::default(),
@@ -153,6 +157,15 @@ impl Dealer {
             dealer.send(index.party(), Phase::Dealt, message);
         }
         Ok(dealer)
+    }
+
+    /// Brings the masks of all stored inputs of the session. A session that has some fails without.
+    ///
+    /// # Errors
+    /// [`MpcError::StoredShares`], [`MpcError::InputSize`].
+    pub fn with_stored(mut self, shares: Vec<StoredShare>) -> Result<Self, MpcError> {
+        self.shares = Some(stored::sorted(&self.spec, shares)?);
+        Ok(self)
     }
 
     fn key_message(&self) -> KeyMessage {
@@ -181,7 +194,7 @@ impl Dealer {
         };
         Ok(match drawn {
             None => State::Input { seeds },
-            Some(secret) => self.begin(seeds, secret),
+            Some(secret) => self.begin(seeds, secret)?,
         })
     }
 
@@ -192,22 +205,28 @@ impl Dealer {
         seed
     }
 
-    fn begin(&mut self, seeds: Vec<Seed>, input: Secret32) -> State {
+    fn begin(&mut self, seeds: Vec<Seed>, input: Secret32) -> Result<State, MpcError> {
         self.stats.input_digest = seed_commitment(&input, &self.spec.session);
         let mut masks = self
             .seed(input.clone())
-            .input_masks(self.schedule.input_words());
+            .input_masks(self.schedule.client_words());
+        if !self.spec.stored.is_none() {
+            let expected = self.spec.stored.len();
+            let missing = MpcError::StoredShares { expected, found: 0 };
+            let shares = self.shares.take().ok_or(missing)?;
+            masks = stored::merge(&self.spec, &masks, shares);
+        }
         self.memory.set_input_masks(
             &self.spec.program,
             self.spec.batch,
             std::mem::take(&mut *masks),
         );
         self.watched.reached(Mark::Input);
-        State::Dealing {
+        Ok(State::Dealing {
             seeds,
             next: 0,
             input,
-        }
+        })
     }
 
     /// Walks the masks up to the next messages.
@@ -333,7 +352,7 @@ impl Machine for Dealer {
                 self.begin(
                     seeds,
                     Secret32::new(bytes.expect("the size was checked, qed")),
-                )
+                )?
             }
             State::Dealing { .. } | State::Ahead(_) | State::Done | State::Failed => State::Failed,
         };

@@ -46,6 +46,27 @@ pub enum MpcError {
         /// Values given.
         found: usize,
     },
+    /// A stored input that the program does not have.
+    #[error("the program has {inputs} input ports and none with number {port}")]
+    NoSuchPort {
+        /// As asked.
+        port: usize,
+        /// Ports of the program.
+        inputs: usize,
+    },
+    /// A client that deals would know the mask of a stored input.
+    #[error(
+        "where an input comes from storage a worker deals: a client that did would know its mask"
+    )]
+    StoredGroup,
+    /// A session has other stored inputs than shares were given for, or another number of them.
+    #[error("{expected} inputs come from storage, and the {found} shares given are not theirs")]
+    StoredShares {
+        /// Stored inputs.
+        expected: usize,
+        /// Shares given.
+        found: usize,
+    },
     /// An input value cannot be represented.
     #[error("input `{port}` cannot be encoded in fixed point")]
     Encode {

@@ -11,6 +11,7 @@ use crate::error::MpcError;
 use crate::keys::{Ephemeral, KeyMessage, Secret32};
 use crate::memory::{Holds, Memory};
 use crate::party::{EvaluatorIndex, Party};
+use crate::planes::from_bytes;
 use crate::pool::{Body, Entry, INDEX_BYTES, PoolError, SharedPool, Source, Store};
 use crate::prg::Seed;
 use crate::schedule::{Plan, Schedule};
@@ -18,6 +19,7 @@ use crate::session::{
     Expected, Machine, Mark, Phase, SessionSpec, Stats, Transmit, Watched, Watcher, check_message,
 };
 use crate::step::{Progress, Protocol as _, Run};
+use crate::stored::{self, StoredShare};
 use crate::weights::{self, WeightShare};
 use crate::work::Work;
 
@@ -42,6 +44,8 @@ pub struct Evaluator {
     weights: Option<Arc<WeightShare>>,
     /// Corrections dealt ahead, if the session is from a pool.
     stored: Option<Stored>,
+    /// Masked inputs that came from storage, until they are used.
+    shares: Option<Vec<StoredShare>>,
     memory: Memory,
     state: State,
     outbox: VecDeque<Transmit>,
@@ -163,6 +167,7 @@ impl Evaluator {
             schedule,
             weights,
             stored: None,
+            shares: None,
             state,
             outbox: VecDeque::new(),
             stats: Stats::default(),
@@ -170,6 +175,15 @@ impl Evaluator {
             #[cfg(test)]
             zero_masks: false,
         })
+    }
+
+    /// Brings the masked words of all stored inputs of the session. A session that has some fails without.
+    ///
+    /// # Errors
+    /// [`MpcError::StoredShares`], [`MpcError::InputSize`].
+    pub fn with_stored(mut self, shares: Vec<StoredShare>) -> Result<Self, MpcError> {
+        self.shares = Some(stored::sorted(&self.spec, shares)?);
+        Ok(self)
     }
 
     fn key_message(&self) -> KeyMessage {
@@ -206,6 +220,27 @@ impl Evaluator {
         self.stats.bytes_received.add(phase, payload.len());
     }
 
+    /// Takes the client's part of the masked input, adds what came from storage, and begins.
+    fn input(&mut self, seed: Seed, payload: Vec<u8>) -> Result<State, MpcError> {
+        self.take(Phase::Input, &payload);
+        self.stats.input_digest = digest(&payload);
+        let (program, batch) = (&self.spec.program, self.spec.batch);
+        if self.spec.stored.is_none() {
+            self.memory.set_inputs(program, batch, &payload);
+        } else {
+            let expected = self.spec.stored.len();
+            let missing = MpcError::StoredShares { expected, found: 0 };
+            let shares = self.shares.take().ok_or(missing)?;
+            let mut all = stored::merge(&self.spec, &from_bytes(&payload), shares);
+            let all = std::mem::take(&mut *all);
+            // Masked, and no secret.
+            self.memory.set_input_masks(program, batch, all);
+        }
+        give_bytes(payload);
+        self.watched.reached(Mark::Input);
+        Ok(self.advance(seed, 0))
+    }
+
     fn agree(&mut self, key: &Ephemeral, from: Party, payload: &[u8]) -> Result<State, MpcError> {
         self.take(Phase::Dealt, payload);
         let theirs = self.key_message().parse(payload, from)?;
@@ -213,7 +248,11 @@ impl Evaluator {
         let seed = Seed::new(secret, self.spec.session);
         #[cfg(test)]
         let seed = if self.zero_masks { seed.zeroed() } else { seed };
-        Ok(State::Input { seed })
+        match self.schedule.input_bytes() {
+            // The client has nothing to send.
+            0 => self.input(seed, Vec::new()),
+            _ => Ok(State::Input { seed }),
+        }
     }
 
     /// Takes the entry that the dealer names, for good.
@@ -350,15 +389,7 @@ impl Machine for Evaluator {
         self.state = match state {
             State::Index { source } => self.fetch(source, &payload)?,
             State::Key { key } => self.agree(&key, from, &payload)?,
-            State::Input { seed } => {
-                self.take(Phase::Input, &payload);
-                self.stats.input_digest = digest(&payload);
-                self.memory
-                    .set_inputs(&self.spec.program, self.spec.batch, &payload);
-                give_bytes(payload);
-                self.watched.reached(Mark::Input);
-                self.advance(seed, 0)
-            }
+            State::Input { seed } => self.input(seed, payload)?,
             State::Dealt { seed, step } => {
                 self.take(Phase::Dealt, &payload);
                 self.start(seed, step, payload)
@@ -374,6 +405,10 @@ impl Machine for Evaluator {
         Work::of(match &self.state {
             // Reads a file and syncs a mark.
             State::Index { .. } => return Work::Heavy,
+            // Without an input of the client's, its key is all that an evaluator waits for.
+            State::Key { .. } if schedule.input_bytes() == 0 => {
+                schedule.input_words() as u64 + schedule.operations_from(0)
+            }
             State::Key { .. } | State::Done | State::Failed => 0,
             State::Input { .. } => schedule.input_words() as u64 + schedule.operations_from(0),
             State::Dealt { step, .. } => schedule.operations(*step),

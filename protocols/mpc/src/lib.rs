@@ -39,6 +39,10 @@
 //! share with a share of its operand, so that a product costs one round and each party one product.
 //! The client learns nothing of the weights but what outputs tell, and no worker alone anything.
 //!
+//! # Inputs of others
+//! An input may come from storage, where its owner put it in two shares: the dealer brings the mask and
+//! the evaluators the masked words, and the client learns the output alone. See [`stored`].
+//!
 //! # What steps cost
 //! Two evaluators. Per element; `w = hi - lo` (and one guard bit if `lo > 0`) bits of window, `f`
 //! bits shifted out.
@@ -139,6 +143,7 @@ pub mod rehearsal;
 mod schedule;
 mod session;
 mod step;
+pub mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod timed;
@@ -159,5 +164,6 @@ pub use schedule::{MAX_MESSAGE, Schedule, StepCost};
 pub use session::{
     DealerSeat, Expected, Machine, Mark, Phase, PhaseBytes, SessionSpec, Stats, Transmit, Watcher,
 };
+pub use stored::{StoredPorts, StoredShare};
 pub use timed::{Part, Timed, Times};
 pub use work::Work;

@@ -242,7 +242,6 @@ pub(crate) fn write_message(words: &[u64], out: &mut [u8]) {
 }
 
 /// A message as words.
-#[cfg(test)]
 pub(crate) fn from_bytes(bytes: &[u8]) -> Vec<u64> {
     let mut words = vec![0; bytes.len() / 8];
     read_words(bytes, &mut words);

@@ -22,6 +22,8 @@ pub const MAX_MESSAGE: usize = 1 << 30;
 pub struct Schedule {
     batch: usize,
     input_words: usize,
+    /// Of them, words that do not come from the client.
+    stored_words: usize,
     output_words: usize,
     evaluators: u8,
     key_bytes: usize,
@@ -149,6 +151,7 @@ impl Schedule {
         let schedule = Self {
             batch,
             input_words,
+            stored_words: 0,
             output_words,
             evaluators,
             key_bytes: KeyMessage::bytes(program),
@@ -186,7 +189,7 @@ impl Schedule {
 
     /// Bytes of masked input that the client sends to each evaluator.
     pub fn input_bytes(&self) -> usize {
-        8 * self.input_words
+        8 * self.client_words()
     }
 
     /// Bytes of output that the client is sent by each evaluator and by the dealer.
@@ -218,6 +221,17 @@ impl Schedule {
     /// Bytes of the seed that the client sends to the dealer.
     pub fn seed_bytes(&self) -> usize {
         SEED_BYTES
+    }
+
+    /// Of the input, words that the client masks.
+    pub(crate) fn client_words(&self) -> usize {
+        self.input_words - self.stored_words
+    }
+
+    /// The same with so many words of input that workers bring.
+    pub(crate) fn with_stored(mut self, stored_words: usize) -> Self {
+        self.stored_words = stored_words;
+        self
     }
 
     pub(crate) fn input_words(&self) -> usize {

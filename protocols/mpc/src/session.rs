@@ -7,6 +7,7 @@ use ai_link_program::fixed::Program;
 use crate::error::MpcError;
 use crate::party::{EvaluatorIndex, Party};
 use crate::schedule::Schedule;
+use crate::stored::{self, StoredPorts};
 use crate::work::Work;
 
 /// What all parties of a session agree on beforehand.
@@ -23,6 +24,8 @@ pub struct SessionSpec {
     pub evaluators: u8,
     /// Who deals.
     pub dealer: DealerSeat,
+    /// Inputs that workers bring, in the place of the client.
+    pub stored: StoredPorts,
 }
 
 /// Who deals: what must be trusted follows from it.
@@ -46,6 +49,7 @@ impl SessionSpec {
             batch,
             evaluators: 2,
             dealer: DealerSeat::Worker,
+            stored: StoredPorts::NONE,
         }
     }
 
@@ -73,7 +77,11 @@ impl SessionSpec {
         if !self.program.parameters().is_empty() && !group {
             return Err(MpcError::WeightsGroup { evaluators, seat });
         }
-        Schedule::for_group(&self.program, self.batch, evaluators)
+        let schedule = Schedule::for_group(&self.program, self.batch, evaluators)?;
+        stored::check_ports(self)?;
+        let stored = self.stored.iter();
+        let stored = stored.map(|port| stored::port_words(self, port)).sum();
+        Ok(schedule.with_stored(stored))
     }
 }
 

@@ -7,11 +7,13 @@
 //! outcome does not vary. The same tests must fail for each kind when the masks are zero.
 //!
 //! * `seen`: every message and everything opened, for groups of all sorts.
+//! * `stored`: inputs that come from storage, also where one sharing serves many sessions.
 //! * `simulated`: the joint view of a party beside that of a simulator, which knows nothing of the
 //!   others' inputs.
 
 mod seen;
 mod simulated;
+mod stored;
 
 use std::sync::Arc;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
 use ai_link_wire::{
-    CodecError, GroupMember, HelloReply, Hosting, Limit, PeerKey, PoolHello, PoolTag, SessionHello,
-    SessionRefusal, Signed, Ticket, codec,
+    CodecError, GroupMember, HelloReply, Hosting, InputPart, Limit, PeerKey, PoolHello, PoolTag,
+    SessionHello, SessionRefusal, Signed, Ticket, codec,
 };
 use tokio::time::timeout;
 
@@ -17,18 +17,24 @@ const HOSTING: Limit = Limit::bytes(4096);
 const REPLY: Limit = Limit::bytes(1024);
 
 /// What the opening side says of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Introduction {
     /// Which party it is.
     pub from: ai_link_wire::Party,
     /// From the dealer to an evaluator: the pool that the session could take from.
     pub pool: Option<PoolTag>,
+    /// From the client: what the member needs to bring its shares of stored inputs.
+    pub inputs: Vec<InputPart>,
 }
 
 impl From<ai_link_wire::Party> for Introduction {
     /// Of a session that takes nothing from a pool.
     fn from(from: ai_link_wire::Party) -> Self {
-        Self { from, pool: None }
+        Self {
+            from,
+            pool: None,
+            inputs: Vec::new(),
+        }
     }
 }
 
@@ -54,7 +60,7 @@ pub async fn open(
     within: Duration,
 ) -> Result<Opened, HelloError> {
     let peer = member.peer;
-    let Introduction { from, pool } = introduction.into();
+    let Introduction { from, pool, inputs } = introduction.into();
     let attempt = async {
         let mut stream = node
             .open(peer.peer_id(), &member.addresses, within)
@@ -64,6 +70,7 @@ pub async fn open(
             ticket: ticket.clone(),
             from,
             pool,
+            inputs,
         };
         let bytes =
             codec::encode(&hello, HELLO).map_err(|source| HelloError::Codec { peer, source })?;

@@ -1,7 +1,7 @@
 //! Which peer plays which party.
 
 use ai_link_mpc::pool::PoolId;
-use ai_link_mpc::{DealerSeat, EvaluatorIndex, MAX_EVALUATORS, Party, SessionSpec};
+use ai_link_mpc::{DealerSeat, EvaluatorIndex, MAX_EVALUATORS, Party, SessionSpec, StoredPorts};
 use ai_link_program::Program;
 use ai_link_wire::{Digest, EvaluatorNumber, GroupMember, PeerKey, PoolTag, Role, Ticket};
 use std::sync::Arc;
@@ -38,9 +38,11 @@ pub fn seat(dealer: ai_link_wire::DealerSeat) -> DealerSeat {
     }
 }
 
-/// The session of a ticket whose signed form has the digest `session`.
+/// The session of a [checked](Ticket::check) ticket whose signed form has the digest `session`.
 pub fn spec(ticket: &Ticket, session: Digest, program: Arc<Program>) -> SessionSpec {
+    let ports = ticket.inputs.iter().map(|input| usize::from(input.port));
     SessionSpec {
+        stored: StoredPorts::of(ports).expect("Ticket::check refuses other ports; qed"),
         evaluators: ticket.evaluators,
         dealer: seat(ticket.dealer),
         ..SessionSpec::new(program, session.0, ticket.batch as usize)

@@ -27,6 +27,7 @@ pub(crate) fn ticket(evaluators: u8, dealer: DealerSeat) -> Ticket {
         dealer,
         evaluators,
         sharing: None,
+        inputs: Vec::new(),
         batch: 1,
         group: members.collect(),
         price: Planck(0),

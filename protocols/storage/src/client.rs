@@ -13,6 +13,7 @@ mod put;
 mod resume;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -17,9 +17,10 @@ use crate::error::StorageError;
 use crate::http::auth::{Access, RequestSigner, SignatureAuthorizer};
 use crate::layout::FRAGMENTS;
 use crate::location::Site;
+use crate::mutable::{EmbeddedVersions, Versions};
 use crate::node::{HttpNode, HttpNodeConfig, HttpTagger, NodeEntry, StorageNode, TaggerEntry};
 use crate::podr2::AuditConfig;
-use crate::server::{ServerConfig, serve};
+use crate::server::{ServerConfig, serve_mutable};
 use crate::spread::{SpreadConfig, SpreadStore};
 
 /// Configuration of a storage process.
@@ -213,25 +214,33 @@ pub async fn run(
             site,
             ..StoreConfig::default()
         };
-        let store = EmbeddedStore::open(data, store).await?;
+        let store = EmbeddedStore::open(&data, store).await?;
+        let versions = versions(&data)?;
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, occupied = store.occupied(), "storage is ready");
         ready(address);
-        serve(store, access, listener, server, shutdown).await;
+        serve_mutable(store, versions, access, listener, server, shutdown).await;
     } else {
         let store = spread(&data, &nodes, signer.clone(), &limits).await?;
+        let versions = versions(&data)?;
         let auditing = auditing(&store, audit, signer)?;
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, nodes = nodes.len(), "storage is ready");
         ready(address);
-        serve(store.clone(), access, listener, server, shutdown).await;
+        serve_mutable(store.clone(), versions, access, listener, server, shutdown).await;
         drop(auditing);
         store.settle().await;
     }
     tracing::info!("storage stopped");
     Ok(())
+}
+
+/// Where versions of mutable objects are published.
+fn versions(data: &Path) -> Result<Arc<dyn Versions>, OpenError> {
+    let versions = EmbeddedVersions::open(&data.join("versions.redb"))?;
+    Ok(Arc::new(versions))
 }
 
 /// Starts to audit; that ends when what this returns is dropped.

@@ -62,6 +62,13 @@ pub(crate) fn store_config() -> StoreConfig {
     }
 }
 
+pub(crate) fn http_config() -> HttpStoreConfig {
+    HttpStoreConfig {
+        geometry: GEOMETRY,
+        ..HttpStoreConfig::default()
+    }
+}
+
 pub(crate) fn options(name: &str) -> PutOptions {
     PutOptions::named(name.parse().unwrap())
 }
@@ -110,11 +117,7 @@ impl Bench {
     }
 
     pub(crate) fn http(&self) -> HttpStore {
-        let config = HttpStoreConfig {
-            geometry: GEOMETRY,
-            ..HttpStoreConfig::default()
-        };
-        HttpStore::with_config(&self.url, config).unwrap()
+        HttpStore::with_config(&self.url, http_config()).unwrap()
     }
 }
 

@@ -6,6 +6,11 @@
 //! whole is signed by the owner's ed25519 key. So a grant opens for its recipient alone, and only if
 //! nothing of it was changed.
 //!
+//! Workers have no key of their own for this: a grant for a worker is sealed to the X25519 form of the
+//! ed25519 key that the chain knows it by ([`Recipient::of_ed25519`]), so an owner can grant to any
+//! registered worker without asking it. That one key serves both is sound (Thormarker, *On using the same
+//! key pair for Ed25519 and an X25519 based KEM*, ePrint 2021/509).
+//!
 //! A grant names a [`Purpose`] and an end. Software of this project keeps to both: a worker opens
 //! what the job at hand is about, and nothing after the end. A recipient that does not play fair has
 //! the key once it was granted; what limits the damage is that an input can be shared in two
@@ -36,10 +41,12 @@ use crate::fid::Fid;
 use crate::http::auth::RequestSigner;
 use crate::seal::DataKey;
 
-const MAGIC: [u8; 8] = *b"AILGRNT\x01";
+const MAGIC: [u8; 8] = *b"AILGRNT\x02";
 const REVOKED: [u8; 8] = *b"AILREVK\x01";
 /// Everything before the sealed key: what it is bound to.
-const TERMS: usize = 8 + 16 + 32 + 32 + 1 + 32 + 8 + 32;
+const TERMS: usize = 8 + 16 + 32 + 32 + 1 + 32 + 32 + 8 + 32;
+/// Where a grant names no model, job or asker.
+const NOBODY: [u8; 32] = [0; 32];
 const SEALED: usize = 32 + 32 + 16;
 const GRANT: usize = TERMS + SEALED + 64;
 const REVOCATION: usize = 8 + 16 + 8 + 32 + 64;
@@ -60,8 +67,15 @@ pub struct RecipientKey(Zeroizing<[u8; 32]>);
 pub enum Purpose {
     /// Anything, for example reading it.
     Anything,
-    /// Jobs of one model, by the hash that the chain has for its version.
+    /// Jobs of one model, by the commitment that the chain has for its version, whoever asks for them.
     Model([u8; 32]),
+    /// The same, asked for by one account.
+    ModelBy {
+        /// The commitment.
+        model: [u8; 32],
+        /// Who may ask.
+        asker: Account,
+    },
     /// One job.
     Job([u8; 32]),
 }
@@ -101,7 +115,7 @@ pub enum GrantError {
         ago: Duration,
     },
     /// Not a grant.
-    #[error("not a grant or revocation of version 1")]
+    #[error("not a grant of version 2, or a revocation of version 1")]
     Malformed,
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
@@ -185,22 +199,10 @@ impl Grant {
         now: SystemTime,
         revoked: &[Revocation],
     ) -> Result<DataKey, GrantError> {
-        self.verify()?;
         if self.recipient != key.recipient() {
             return Err(GrantError::OtherRecipient);
         }
-        if self.purpose != Purpose::Anything && self.purpose != asked {
-            let granted = self.purpose;
-            return Err(GrantError::OtherPurpose { granted, asked });
-        }
-        let now = millis(now);
-        if now >= self.until {
-            let ago = Duration::from_millis(now - self.until);
-            return Err(GrantError::Ended { ago });
-        }
-        if revoked.iter().any(|revocation| revocation.voids(self)) {
-            return Err(GrantError::Revoked);
-        }
+        self.check(asked, now, revoked)?;
         let secret = <X25519HkdfSha256 as Kem>::PrivateKey::from_bytes(&*key.0)
             .map_err(|_| GrantError::OtherRecipient)?;
         let point = <X25519HkdfSha256 as Kem>::EncappedKey::from_bytes(&self.sealed[..32])
@@ -218,6 +220,34 @@ impl Grant {
         let key = DataKey::from_bytes(bytes);
         bytes.zeroize();
         Ok(key)
+    }
+
+    /// Whether its owner signed it, it is for `asked`, and it has not ended or been revoked: what everybody can
+    /// see, the recipient or not.
+    ///
+    /// # Errors
+    ///
+    /// See [`GrantError`].
+    pub fn check(
+        &self,
+        asked: Purpose,
+        now: SystemTime,
+        revoked: &[Revocation],
+    ) -> Result<(), GrantError> {
+        self.verify()?;
+        if !self.purpose.covers(asked) {
+            let granted = self.purpose;
+            return Err(GrantError::OtherPurpose { granted, asked });
+        }
+        let now = millis(now);
+        if now >= self.until {
+            let ago = Duration::from_millis(now - self.until);
+            return Err(GrantError::Ended { ago });
+        }
+        if revoked.iter().any(|revocation| revocation.voids(self)) {
+            return Err(GrantError::Revoked);
+        }
+        Ok(())
     }
 
     /// Whether its owner signed it.
@@ -278,10 +308,14 @@ impl Grant {
         let object = Fid(reader.take()?);
         let recipient = Recipient(reader.take()?);
         let [kind] = reader.take()?;
-        let purpose = match (kind, reader.take()?) {
-            (0, id) if id == [0; 32] => Purpose::Anything,
-            (1, id) => Purpose::Model(id),
-            (2, id) => Purpose::Job(id),
+        let purpose = match (kind, reader.take()?, reader.take()?) {
+            (0, NOBODY, NOBODY) => Purpose::Anything,
+            (1, id, NOBODY) => Purpose::Model(id),
+            (2, id, NOBODY) => Purpose::Job(id),
+            (3, model, asker) => Purpose::ModelBy {
+                model,
+                asker: Account(asker),
+            },
             _ => return Err(GrantError::Malformed),
         };
         Ok(Self {
@@ -297,10 +331,11 @@ impl Grant {
     }
 
     fn terms(&self) -> Vec<u8> {
-        let (kind, purpose) = match self.purpose {
-            Purpose::Anything => (0, [0; 32]),
-            Purpose::Model(id) => (1, id),
-            Purpose::Job(id) => (2, id),
+        let (kind, purpose, asker) = match self.purpose {
+            Purpose::Anything => (0, NOBODY, NOBODY),
+            Purpose::Model(id) => (1, id, NOBODY),
+            Purpose::Job(id) => (2, id, NOBODY),
+            Purpose::ModelBy { model, asker } => (3, model, asker.0),
         };
         let mut bytes = Vec::with_capacity(GRANT);
         bytes.extend(MAGIC);
@@ -309,6 +344,7 @@ impl Grant {
         bytes.extend(self.recipient.0);
         bytes.push(kind);
         bytes.extend(purpose);
+        bytes.extend(asker);
         bytes.extend(self.until.to_le_bytes());
         bytes.extend(self.owner.0);
         bytes
@@ -318,6 +354,32 @@ impl Grant {
         let mut bytes = self.terms();
         bytes.extend(self.sealed);
         bytes
+    }
+}
+
+impl Purpose {
+    /// Whether what is for this is for `asked` too.
+    pub fn covers(self, asked: Self) -> bool {
+        match (self, asked) {
+            (Self::Anything, _) => true,
+            (Self::Model(granted), Self::ModelBy { model, .. }) => granted == model,
+            (granted, asked) => granted == asked,
+        }
+    }
+}
+
+impl Recipient {
+    /// Whoever has the secret of this ed25519 public key: an account, or a worker's peer key.
+    ///
+    /// # Errors
+    ///
+    /// [`GrantError::WeakRecipient`] when it is no key, or a weak one.
+    pub fn of_ed25519(key: &[u8; 32]) -> Result<Self, GrantError> {
+        let key = VerifyingKey::from_bytes(key).map_err(|_| GrantError::WeakRecipient)?;
+        if key.is_weak() {
+            return Err(GrantError::WeakRecipient);
+        }
+        Ok(Self(key.to_montgomery().to_bytes()))
     }
 }
 
@@ -415,6 +477,9 @@ impl fmt::Display for Purpose {
             Self::Anything => f.write_str("anything"),
             Self::Model(id) => write!(f, "model {}", hex::encode(id)),
             Self::Job(id) => write!(f, "job {}", hex::encode(id)),
+            Self::ModelBy { model, asker } => {
+                write!(f, "model {} asked by {asker}", hex::encode(model))
+            }
         }
     }
 }

@@ -114,7 +114,7 @@ pub use object::{
     ObjectName, Owner, Page, ParseNameError, PutOptions, Stored,
 };
 pub use retriever::{RetrieverConfig, RetrieverStore};
-pub use server::{ServerConfig, serve};
+pub use server::{ServerConfig, serve, serve_mutable};
 pub use spread::{AuditReport, FsckReport, SpreadConfig, SpreadRepair, SpreadStore, Tagger};
 pub use store::{AccountStore, ObjectStore, OwnedStore};
 pub use stream::{ByteSource, ObjectStream};

@@ -164,6 +164,26 @@ pub enum Refused {
     NotAllowed(Country),
 }
 
+impl Site {
+    /// Reads a site from JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::Malformed`], [`PolicyError::Place`] is among its words.
+    pub fn from_json(text: &str) -> Result<Self, PolicyError> {
+        if text.len() > MAX_TEXT {
+            let bytes = text.len();
+            return Err(PolicyError::Malformed(format!("it has {bytes} bytes")));
+        }
+        serde_json::from_str(text).map_err(|error| PolicyError::Malformed(format!("site: {error}")))
+    }
+
+    /// The site as JSON on one line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts and finite numbers are JSON, qed")
+    }
+}
+
 impl LocationPolicy {
     /// Members of the European Union only.
     pub fn european_union() -> Self {

@@ -63,6 +63,12 @@ pub enum MutableError {
         /// What was seen.
         seen: u64,
     },
+    /// Nothing was collected for too long.
+    #[error("the object has {kept} versions, which is the most: collect old ones first")]
+    TooManyVersions {
+        /// How many are kept.
+        kept: u64,
+    },
     /// A manifest cannot be used.
     #[error("the manifest of the object cannot be used")]
     Manifest(#[from] ManifestError),

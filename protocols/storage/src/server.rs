@@ -10,6 +10,7 @@ mod resume;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod versions;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 
 use self::handlers::App;
 use crate::http::auth::Authorizer;
+use crate::mutable::Versions;
 use crate::store::AccountStore;
 
 /// How long the accept loop rests after an error: mostly there are no file descriptors left.
@@ -69,6 +71,19 @@ pub async fn serve(
 ) {
     let router = App::new(store, authorizer, config.clone()).into_router();
     serve_router(router, listener, config, shutdown).await;
+}
+
+/// As [`serve`], with mutable objects whose versions are published in `versions`.
+pub async fn serve_mutable(
+    store: impl AccountStore,
+    versions: Arc<dyn Versions>,
+    authorizer: impl Authorizer,
+    listener: TcpListener,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let app = App::new(store, authorizer, config.clone()).with_versions(versions);
+    serve_router(app.into_router(), listener, config, shutdown).await;
 }
 
 /// As [`serve`], for any routes.

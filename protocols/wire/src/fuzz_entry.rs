@@ -20,6 +20,10 @@ pub fn records(data: &[u8]) {
     }
     round_trip::<HostingReply>(data, Limit::RECORD);
     round_trip::<WorkerReceipt>(data, Limit::RECORD);
+    round_trip::<Permit>(data, Limit::RECORD);
+    if let Some(input) = round_trip::<Signed<SharedInput>>(data, Limit::RECORD) {
+        let _ = input.verify_at_any_time();
+    }
     round_trip::<JobFailure>(data, Limit::RECORD);
     if let Some(voucher) = round_trip::<Voucher>(data, Limit::RECORD) {
         let _ = voucher.verify();

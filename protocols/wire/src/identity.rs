@@ -140,6 +140,14 @@ impl Identity {
         secret
     }
 
+    /// The secret of the X25519 key that belongs to this identity: what is sealed to the public half
+    /// (the Montgomery form of the account, RFC 7748) opens with it. One key for signatures and for an
+    /// X25519 KEM is sound: Thormarker, *On using the same key pair for Ed25519 and an X25519 based
+    /// KEM*, ePrint 2021/509.
+    pub fn agreement_secret(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.key.to_scalar_bytes())
+    }
+
     /// The RFC 8032 secret. Handle with care.
     pub fn secret_seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.key.to_bytes())

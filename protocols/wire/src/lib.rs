@@ -67,10 +67,12 @@ pub use node::{
     OpenError, RequestError, StreamError,
 };
 pub use records::{
-    DealerSeat, EvaluatorNumber, GroupMember, Heartbeat, Host, HostedWeights, Hosting,
-    HostingError, HostingRefusal, HostingReply, JobFailure, JobReceipt, JobRequest, Level, Payout,
-    PayoutReason, PoolOffer, ReceiptError, Role, RoleSet, Ticket, TicketError, VerifiedReceipt,
-    Voucher, VoucherError, WeightPrivacy, WorkerReceipt, WorkerRecord, binding_message,
+    DealerSeat, EvaluatorNumber, GrantBytes, GroupMember, Heartbeat, Host, HostedWeights, Hosting,
+    HostingError, HostingRefusal, HostingReply, InputPart, InputRefusal, JobFailure, JobReceipt,
+    JobRequest, Level, LocationText, MAX_STORED_INPUTS, Payout, PayoutReason, Permit, PoolOffer,
+    ReceiptError, Role, RoleSet, Seats, Share, SharedInput, StoredInput, Ticket, TicketError,
+    VerifiedReceipt, Voucher, VoucherError, WeightPrivacy, WorkerGrant, WorkerReceipt,
+    WorkerRecord, binding_message,
 };
 pub use session::{Abort, HelloReply, Party, SessionHello, SessionRefusal};
 pub use signed::{Record, SignError, Signed, SignedError};

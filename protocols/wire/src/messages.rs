@@ -176,6 +176,19 @@ pub enum RefusalReason {
         /// Most that can be paid.
         max: Planck,
     },
+    /// It has no grant for the share of an input that it would have to bring.
+    #[error("it has no grant for its share of the stored inputs")]
+    NoGrant,
+    /// It is where the policy of an input does not permit it to be.
+    #[error("the policy of an input does not permit it: {0}")]
+    Location(#[serde(deserialize_with = "bounded::text::<_, 256>")] String),
+}
+
+impl RefusalReason {
+    /// [`RefusalReason::Location`], with the text cut to what fits.
+    pub fn location(why: impl ToString) -> Self {
+        Self::Location(bounded::cut(why.to_string(), 256))
+    }
 }
 
 /// Why a question was not answered.

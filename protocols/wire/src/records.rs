@@ -5,6 +5,7 @@
 //! (client). [`JobReceipt::check`] verifies the trail offline.
 
 mod hosting;
+mod input;
 mod promise;
 mod receipt;
 mod role;
@@ -13,6 +14,10 @@ mod voucher;
 mod worker;
 
 pub use hosting::{Host, Hosting, HostingError, HostingRefusal, HostingReply};
+pub use input::{
+    GrantBytes, InputPart, InputRefusal, LocationText, MAX_STORED_INPUTS, Permit, Seats, Share,
+    SharedInput, StoredInput, WorkerGrant,
+};
 pub use receipt::{JobReceipt, ReceiptError, VerifiedReceipt, WorkerReceipt};
 pub use role::{
     DealerSeat, EvaluatorNumber, Level, ParseLevelError, ParseSeatError, Role, RoleSet,

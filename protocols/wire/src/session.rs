@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PeerKey, PoolTag, Role, Signed, Ticket, bounded};
+use crate::{
+    InputPart, InputRefusal, MAX_STORED_INPUTS, PeerKey, PoolTag, Role, Signed, Ticket, bounded,
+};
 
 /// Opens a session: sent first by whoever opened the stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +18,9 @@ pub struct SessionHello {
     /// From the dealer to an evaluator: the pool that the session can take its material from; `None`:
     /// it is dealt for this session.
     pub pool: Option<PoolTag>,
+    /// From the client: what the worker needs to bring its shares of stored inputs, at most 8.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_STORED_INPUTS>")]
+    pub inputs: Vec<InputPart>,
 }
 
 /// A party of a session.
@@ -84,6 +89,9 @@ pub enum SessionRefusal {
     /// The stream comes from another peer than it says.
     #[error("the stream comes from another peer than the party it claims to be")]
     WrongPeer,
+    /// It does not bring its share of a stored input.
+    #[error(transparent)]
+    Input(InputRefusal),
 }
 
 impl SessionRefusal {

@@ -104,7 +104,7 @@ impl ProcessEvidence {
 fn sees(role: &str) -> &'static str {
     match role {
         "chain" => "who owns, bonds, pays; never a job's data",
-        "storage" => "published models",
+        "storage" => "published models; of inputs ciphertext",
         "coordinator" => "who asks for which model, sizes, prices; never data",
         "worker" => {
             "of a job one share (masked values, or masks), or ciphertexts with a key that decrypts nothing"

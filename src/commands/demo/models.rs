@@ -44,6 +44,59 @@ pub(super) fn all() -> [DemoModel; 2] {
     [demo_model!("breast-cancer"), demo_model!("digits")]
 }
 
+/// The breast-cancer model behind a Concat of two inputs, and the features that each of two owners has.
+pub(super) struct JointModel {
+    pub(super) name: &'static str,
+    pub(super) onnx: &'static [u8],
+    calibration: [&'static [u8]; 2],
+    records: [&'static [u8]; 2],
+}
+
+macro_rules! joint_file {
+    ($name:literal) => {
+        include_bytes!(concat!(
+            "../../../benchmarks/models/breast-cancer/joint/",
+            $name
+        ))
+    };
+}
+
+/// The one of two owners.
+pub(super) fn joint() -> JointModel {
+    JointModel {
+        name: "breast-cancer-joint",
+        onnx: joint_file!("model.onnx"),
+        calibration: [
+            joint_file!("a-calibration.npy"),
+            joint_file!("b-calibration.npy"),
+        ],
+        records: [joint_file!("a-records.npy"), joint_file!("b-records.npy")],
+    }
+}
+
+impl JointModel {
+    /// Each owner's features of at most `count` held-out records.
+    pub(super) fn records(&self, count: usize) -> Result<[Array; 2], Failure> {
+        let [a, b] = self.records.map(npy::parse);
+        let (a, b) = (a.map_err(Failure::failed)?, b.map_err(Failure::failed)?);
+        let count = count.min(a.records()).min(b.records());
+        Ok([a.slice(0, count), b.slice(0, count)])
+    }
+
+    /// Publishes it unless it is on the chain already.
+    pub(super) async fn publish(
+        &self,
+        dir: &StateDir,
+        network: &Network,
+        output: &Output,
+    ) -> Result<(), Failure> {
+        let [a, b] = self.calibration.map(npy::parse);
+        let calibration = vec![a.map_err(Failure::failed)?, b.map_err(Failure::failed)?];
+        let prepared = || Prepared::masked(self.name, self.onnx, calibration);
+        publish_new(dir, network, self.name, prepared, output).await
+    }
+}
+
 macro_rules! fhe_file {
     ($name:literal) => {
         include_bytes!(concat!("../../../benchmarks/models/fhe/", $name))
@@ -95,10 +148,26 @@ pub(super) async fn publish(
     level: Level,
     output: &Output,
 ) -> Result<(), Failure> {
+    let calibration = model.calibration(dir)?;
+    let prepared = || match level {
+        Level::Fhe => Prepared::encrypted(model.name, model.onnx, &calibration),
+        Level::Mpc | Level::Sealed => Prepared::masked(model.name, model.onnx, vec![calibration]),
+    };
+    publish_new(dir, network, model.name, prepared, output).await
+}
+
+/// Publishes what `prepared` makes unless the name is on the chain already.
+async fn publish_new(
+    dir: &StateDir,
+    network: &Network,
+    name: &str,
+    prepared: impl FnOnce() -> Result<Prepared, Failure>,
+    output: &Output,
+) -> Result<(), Failure> {
     let registry = ai_link_registry::Registry::connect(&network.chain)
         .await
         .map_err(Failure::failed)?;
-    let name = model.name.parse().map_err(Failure::failed)?;
+    let name = name.parse().map_err(Failure::failed)?;
     if registry
         .model(&name)
         .await
@@ -107,11 +176,7 @@ pub(super) async fn publish(
     {
         return Ok(());
     }
-    let calibration = model.calibration(dir)?;
-    let prepared = match level {
-        Level::Fhe => Prepared::encrypted(model.name, model.onnx, &calibration)?,
-        Level::Mpc | Level::Sealed => Prepared::masked(model.name, model.onnx, vec![calibration])?,
-    };
+    let prepared = prepared()?;
     let owner = Identity::load(&network.owner_key).map_err(Failure::failed)?;
     let release = Release {
         version: None,

@@ -11,13 +11,11 @@ use serde_json::Value;
 use super::models::DemoModel;
 use crate::capture::Needles;
 use crate::commands::oip::{Oip, Wish};
+use crate::commands::published;
 use crate::commands::receipt::verified_json;
 use crate::dev::{Network, StateDir};
 use crate::npy::Array;
 use crate::output::{Failure, Output};
-
-/// The models that come with the source are far smaller.
-const MAX_PACKAGE: u64 = 16 << 20;
 
 /// What a model's records showed.
 #[derive(Clone, Debug, Serialize)]
@@ -76,7 +74,7 @@ pub(super) async fn infer_all(
         .into_iter()
         .next()
         .ok_or_else(|| Failure::message("the model has no input"))?;
-    let program = program(network, model).await?;
+    let program = published::fetch(network, model.name, None).await?.program;
     let mut result = ModelResult {
         name: model.name.into(),
         level: String::new(),
@@ -204,47 +202,21 @@ impl ModelResult {
 pub(super) fn verify_receipts(dir: &StateDir, results: &[ModelResult]) -> Result<Value, Failure> {
     let mut last = Value::Null;
     for job in results.iter().flat_map(|r| &r.jobs) {
-        let path = dir
-            .data("gateway")
-            .join("receipts")
-            .join(format!("{job}.receipt"));
-        let receipt = receipts::load(&path).map_err(Failure::failed)?;
-        last = verified_json(&JobReceipt::check(&receipt).map_err(Failure::failed)?);
+        last = verify_receipt(dir, job)?;
     }
     Ok(last)
 }
 
-/// The program as published, to know the fixed-point form of a record.
-async fn program(
-    network: &Network,
-    model: &DemoModel,
-) -> Result<ai_link_program::Program, Failure> {
-    use ai_link_storage::ObjectStore as _;
-    let registry = ai_link_registry::Registry::connect(&network.chain)
-        .await
-        .map_err(Failure::failed)?;
-    let name = model.name.parse().map_err(Failure::failed)?;
-    let missing = || Failure::message(format!("{} is not on the chain", model.name));
-    let latest = registry
-        .model(&name)
-        .await
-        .map_err(Failure::failed)?
-        .ok_or_else(missing)?
-        .latest;
-    let release = registry
-        .version(&name, latest)
-        .await
-        .map_err(Failure::failed)?
-        .ok_or_else(missing)?;
-    let storage = ai_link_storage::HttpStore::new(&network.storage).map_err(Failure::failed)?;
-    let fid = ai_link_storage::Fid(release.manifest.0);
-    let bytes = storage
-        .get_bytes(fid, MAX_PACKAGE)
-        .await
-        .map_err(Failure::failed)?;
-    let package = ai_link_program::Package::from_bytes(&bytes, Default::default())
-        .map_err(Failure::failed)?;
-    Ok(package.program)
+/// Verifies the receipt of a job.
+pub(super) fn verify_receipt(dir: &StateDir, job: &str) -> Result<Value, Failure> {
+    let path = dir
+        .data("gateway")
+        .join("receipts")
+        .join(format!("{job}.receipt"));
+    let receipt = receipts::load(&path).map_err(Failure::failed)?;
+    Ok(verified_json(
+        &JobReceipt::check(&receipt).map_err(Failure::failed)?,
+    ))
 }
 
 fn clear(session: &OnnxSession, input: &str, record: &Array) -> Result<Vec<f32>, Failure> {

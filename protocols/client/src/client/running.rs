@@ -18,6 +18,7 @@ use crate::error::InferError;
 use crate::fhe::FheAttempt;
 use crate::group::Group;
 use crate::models::Model;
+use crate::stored::Stored;
 use crate::ticket::{self, ChainFacts};
 
 /// One answer of a coordinator; matching takes it milliseconds.
@@ -38,6 +39,8 @@ pub(super) struct Running<'a> {
     pub(super) inner: &'a Arc<Inner>,
     pub(super) model: &'a Model,
     pub(super) job: &'a InferJob,
+    /// Its inputs that workers bring from storage.
+    pub(super) stored: &'a Stored,
     pub(super) level: Level,
     /// Who owns the model, and who shares its price: as of the model, or read later.
     pub(super) owner: AccountId,
@@ -55,9 +58,17 @@ pub(super) struct Running<'a> {
 impl Running<'_> {
     pub(super) async fn run(mut self) -> Result<Inference, InferError> {
         let mut attempt = 0;
+        // Why a worker did not bring a stored input: where no other can take its place, this is the reason.
+        let mut unbrought = None;
         loop {
             let request = self.request(attempt)?;
-            let (coordinator, signed) = self.matched(&request).await?;
+            let (coordinator, signed) = match self.matched(&request).await {
+                Err(InferError::NoMatch { reasons }) => {
+                    let none = InferError::NoMatch { reasons };
+                    return Err(unbrought.map_or(none, InferError::Attempt));
+                }
+                matched => matched?,
+            };
             let facts = self.facts(coordinator, &signed).await?;
             let checked = ticket::check(&signed, &request, &facts, UnixMillis::now());
             let ticket = match checked {
@@ -102,6 +113,9 @@ impl Running<'_> {
                     );
                     self.exclude.extend(culprits);
                     self.exclude.truncate(JobRequest::MAX_EXCLUDED);
+                    if error.is_about_an_input() {
+                        unbrought = Some(error);
+                    }
                 }
             }
         }
@@ -156,6 +170,7 @@ impl Running<'_> {
             ticket,
             program,
             inputs: self.job.inputs.clone(),
+            stored: self.stored,
             deadline: self.deadline,
         };
         attempt.run().await
@@ -192,6 +207,9 @@ impl Running<'_> {
             batch: self.job.batch,
             max_price,
             regions: self.inner.config.regions.clone(),
+            inputs: self.stored.inputs.clone(),
+            seats: self.stored.seats.clone(),
+            policies: self.stored.policies.clone(),
             exclude: self.exclude.clone(),
             deadline: self.deadline_at,
         })

@@ -138,6 +138,7 @@ fn infer(error: &InferError) -> StatusCode {
         | InferError::Level(_)
         | InferError::NoSuchGroup { .. }
         | InferError::NotFinite { .. }
+        | InferError::Stored(_)
         | InferError::WeakerGroup { .. } => StatusCode::BAD_REQUEST,
         InferError::Refused(Refusal::InsufficientEscrow { .. } | Refusal::PriceTooHigh { .. }) => {
             StatusCode::PAYMENT_REQUIRED
@@ -145,6 +146,8 @@ fn infer(error: &InferError) -> StatusCode {
         InferError::Keep(_) | InferError::Key(_) | InferError::Sign(_) => {
             StatusCode::INTERNAL_SERVER_ERROR
         }
+        // No worker will do, and none that does is on its way.
+        InferError::NoMatch { .. } if !error.may_pass() => StatusCode::CONFLICT,
         InferError::Deadline => StatusCode::GATEWAY_TIMEOUT,
         InferError::Attempt(_)
         | InferError::Protocol

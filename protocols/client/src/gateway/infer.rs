@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 use super::metadata::ModelPath;
 use super::oip::{self, Answer, AnswerTensor, InferRequest, RequestedOutput, Values};
 use super::{Gateway, GatewayError, progress, wish};
-use crate::{InferJob, Inference};
+use crate::{InferJob, Inference, StoredTensor};
 
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
@@ -40,7 +40,8 @@ pub(super) async fn infer(
     let asked = wish::level(&headers, &request)?;
     let resolved = gateway.client.resolve(&model, asked);
     let (level, signature) = resolved.map_err(GatewayError::Infer)?;
-    let (batch, inputs) = arrange(&signature, &request)?;
+    let (batch, inputs, stored) = arrange(&signature, &request)?;
+    let from_storage: Vec<_> = request.stored_inputs().map(str::to_owned).collect();
     let wanted = wanted(&signature, &request)?;
     let job = InferJob {
         model: name.clone(),
@@ -49,6 +50,7 @@ pub(super) async fn infer(
         group: wish::group(&headers, &request, asked, gateway.client.group())?,
         batch,
         inputs,
+        stored,
     };
     let watched = progress::Watched::begin(&gateway.progress, request.id.as_deref());
     let inference = gateway
@@ -57,7 +59,11 @@ pub(super) async fn infer(
         .await
         .map_err(GatewayError::Infer)?;
     drop(watched);
-    let answer = answer(name.to_string(), request.id, &wanted, inference);
+    let mut answer = answer(name.to_string(), request.id, &wanted, inference);
+    if !from_storage.is_empty() {
+        let parameters = &mut answer.parameters;
+        parameters.insert("stored_inputs".into(), json!(from_storage));
+    }
     respond(&answer)
 }
 
@@ -74,11 +80,11 @@ fn json_length(headers: &HeaderMap) -> Result<Option<usize>, GatewayError> {
     }
 }
 
+/// Number of records, inputs in the model's order, and those that workers bring from storage.
+type Arranged = (u32, Vec<Vec<f32>>, Vec<StoredTensor>);
+
 /// Inputs in the model's order, and the number of records.
-fn arrange(
-    signature: &Signature,
-    request: &InferRequest,
-) -> Result<(u32, Vec<Vec<f32>>), GatewayError> {
+fn arrange(signature: &Signature, request: &InferRequest) -> Result<Arranged, GatewayError> {
     let known = || {
         signature
             .inputs
@@ -99,7 +105,8 @@ fn arrange(
     }
     let mut batch = None;
     let mut inputs = Vec::with_capacity(signature.inputs.len());
-    for port in &signature.inputs {
+    let mut stored = Vec::new();
+    for (at, port) in signature.inputs.iter().enumerate() {
         let input = request
             .inputs
             .iter()
@@ -129,8 +136,12 @@ fn arrange(
             }
         }
         inputs.push(input.data.clone());
+        stored.extend(input.permit.clone().map(|permit| StoredTensor {
+            port: at,
+            permit: *permit,
+        }));
     }
-    Ok((batch.unwrap_or(0), inputs))
+    Ok((batch.unwrap_or(0), inputs, stored))
 }
 
 /// The outputs to send and how; all of them if the request names none.

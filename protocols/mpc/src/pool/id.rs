@@ -57,7 +57,9 @@ impl PoolId {
             && self.batch == spec.batch as u64
             && self.evaluators.len() == usize::from(spec.evaluators)
             && self.sharing == sharing
-            && spec.dealer == DealerSeat::Worker;
+            && spec.dealer == DealerSeat::Worker
+            // An entry has masks of its own.
+            && spec.stored.is_none();
         same.then_some(()).ok_or(PoolError::OtherSession)
     }
 

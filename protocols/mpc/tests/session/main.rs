@@ -5,6 +5,7 @@ mod groups;
 mod pools;
 mod private;
 mod signs;
+mod stored;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -139,6 +139,46 @@ fn the_book_survives_and_keeps_its_word() {
 }
 
 #[test]
+fn a_model_is_granted_to_everybody_or_to_one_asker() {
+    let (key, _) = seal_object(b"an input").unwrap();
+    let worker = RecipientKey::generate().unwrap();
+    let by = |model: u8, asker: u8| Purpose::ModelBy {
+        model: [model; 32],
+        asker: Account([asker; 32]),
+    };
+    let one = grant(&key, &worker, by(4, 7));
+    let one = Grant::from_bytes(&one.to_bytes()).unwrap();
+    assert!(one.open(&worker, by(4, 7), now(), &[]).is_ok());
+    for asked in [by(4, 8), by(5, 7), MODEL, Purpose::Anything] {
+        let granted = by(4, 7);
+        assert_eq!(
+            one.open(&worker, asked, now(), &[]),
+            Err(GrantError::OtherPurpose { granted, asked })
+        );
+    }
+    let all = grant(&key, &worker, MODEL);
+    assert!(all.open(&worker, by(4, 8), now(), &[]).is_ok());
+    assert!(all.open(&worker, by(5, 8), now(), &[]).is_err());
+}
+
+#[test]
+fn a_grant_is_sealed_to_the_key_that_an_account_signs_with() {
+    let secret = ed25519_dalek::SigningKey::from_bytes(&[8; 32]);
+    let recipient = Recipient::of_ed25519(secret.verifying_key().as_bytes()).unwrap();
+    let worker = RecipientKey::from_bytes(secret.to_scalar_bytes());
+    assert_eq!(worker.recipient(), recipient);
+    let (key, _) = seal_object(b"an input").unwrap();
+    let granted = grant(&key, &worker, MODEL);
+    assert_eq!(granted.open(&worker, MODEL, now(), &[]).unwrap(), key);
+    // The identity of the curve, and a point of order 8.
+    let mut one = [0; 32];
+    one[0] = 1;
+    for weak in [one, [0; 32]] {
+        assert_eq!(Recipient::of_ed25519(&weak), Err(GrantError::WeakRecipient));
+    }
+}
+
+#[test]
 fn weak_keys_are_refused() {
     let (key, _) = seal_object(b"x").unwrap();
     let weak = Grant::new(

@@ -120,6 +120,18 @@ pub(crate) struct ListEntry {
 }
 
 /// A value of `data` of an answer to a locate; its key is "N batch fragments", N from 1 to 12.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionData {
+    /// In hex; nothing if there is no such version.
+    pub(crate) manifest: Option<String>,
+}
+
+/// The versions of a mutable object.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionsData {
+    pub(crate) versions: Vec<u64>,
+}
+
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Batch {
     /// Who holds fragment N of every segment.
@@ -222,6 +234,11 @@ impl Refusal {
 
     pub(crate) fn not_found(message: &str) -> Self {
         Self::new(NOT_FOUND, message)
+    }
+
+    /// Another version of a mutable object was published first.
+    pub(crate) fn overtaken(found: u64) -> Self {
+        Self::new(CONFLICT, format!("overtaken by version {found}"))
     }
 
     pub(crate) fn full() -> Self {

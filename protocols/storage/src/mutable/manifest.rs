@@ -106,6 +106,9 @@ impl MutableId {
 }
 
 impl Manifest {
+    /// The most bytes of an encoded manifest.
+    pub const MAX_BYTES: usize = HEADER + MAX_EXTENTS * EXTENT + 64;
+
     /// Version 0: what the first version follows. It is not published.
     pub(super) fn empty(name: ObjectName, owner: &dyn RequestSigner) -> Self {
         Self {

@@ -268,3 +268,78 @@ async fn stale_and_foreign_manifests_are_noticed() {
         );
     }
 }
+
+/// The same over HTTP: a server with versions, and its client as both store and versions.
+#[tokio::test]
+async fn versions_are_published_over_http_by_their_owner_alone() {
+    let bench = Bench::new().await;
+    let dir = TempDir::new().unwrap();
+    let store = EmbeddedStore::open(dir.path(), store_config())
+        .await
+        .unwrap();
+    let access = crate::SignatureAuthorizer::new(crate::Access::Anyone);
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let versions: Arc<dyn Versions> = bench.versions.clone();
+    let serving = tokio::spawn(crate::serve_mutable(
+        store,
+        versions,
+        access,
+        listener,
+        crate::ServerConfig::default(),
+        async move { drop(stopped.await) },
+    ));
+    let client = |account: u8| {
+        let http = crate::contract::http_config();
+        let store = crate::HttpStore::with_config(&url, http).unwrap();
+        Arc::new(store.with_signer(signer(account)))
+    };
+    let object = |account: u8| {
+        let http = client(account);
+        let (name, by) = ("records".parse().unwrap(), Arc::new(signer(account)));
+        Mutable::new(http.clone(), http, name, by)
+    };
+    let mine = object(1);
+    assert!(matches!(
+        mine.latest().await,
+        Err(MutableError::NoVersion { version: 0 })
+    ));
+    let one = mine.create(b"base", at(1)).await.unwrap();
+    let two = mine
+        .edit(&one, Edit::Append, b" and more", at(2))
+        .await
+        .unwrap();
+    assert_eq!(content(&mine, &two).await, b"base and more");
+    // Who started from the version before must look again, and hears what there is.
+    let late = object(1).edit(&one, Edit::Replace(0..4), b"", at(3)).await;
+    assert!(matches!(
+        late,
+        Err(MutableError::Conflict {
+            expected: 1,
+            found: 2
+        })
+    ));
+    assert_eq!(mine.list().await.unwrap(), [1, 2]);
+    // Another account neither publishes nor forgets in the owner's name.
+    let stranger = client(2);
+    let next = two.edited(Edit::Append, None, at(4), &signer(1)).unwrap();
+    assert!(matches!(
+        stranger.swap(2, &next).await,
+        Err(MutableError::Store(StorageError::NoPermission { .. }))
+    ));
+    assert!(matches!(
+        stranger.forget(mine.id(), 1).await,
+        Err(StorageError::NoPermission { .. })
+    ));
+    assert_eq!(mine.collect(Duration::ZERO, at(9)).await.unwrap(), 1);
+    assert_eq!(mine.list().await.unwrap(), [2]);
+    assert_eq!(
+        content(&mine, &mine.latest().await.unwrap()).await,
+        b"base and more"
+    );
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+}

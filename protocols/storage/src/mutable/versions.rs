@@ -12,6 +12,9 @@ use crate::error::StorageError;
 
 type Key = [u8; 40];
 
+/// Versions of one object that are kept at once.
+const MAX_KEPT: u64 = 4096;
+
 /// id ‖ version (big endian) -> manifest
 const MANIFESTS: TableDefinition<'_, &Key, &[u8]> = TableDefinition::new("manifests v1");
 /// id -> latest version
@@ -175,6 +178,11 @@ impl Versions for EmbeddedVersions {
                         if before.owner() == next.owner() && before.hash() == next.previous() => {}
                     Ok(_) => return Ok(Err(ManifestError::OtherObject.into())),
                     Err(error) => return Ok(Err(error.into())),
+                }
+                let kept = manifests.range::<&Key>(&key(id, 0)..=&key(id, u64::MAX))?;
+                let kept = kept.count() as u64;
+                if kept >= MAX_KEPT {
+                    return Ok(Err(MutableError::TooManyVersions { kept }));
                 }
                 manifests.insert(&key(id, next.version()), bytes.as_slice())?;
                 latest.insert(&id.0, next.version())?;

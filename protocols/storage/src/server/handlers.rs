@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::StreamReader;
 
 use super::resume::{Partials, resume};
-use super::{ServerConfig, transfer};
+use super::{ServerConfig, transfer, versions};
 use crate::account::Account;
 use crate::error::StorageError;
 use crate::fid::{ContentHash, Fid};
@@ -33,6 +33,7 @@ use crate::http::envelope::{
 };
 use crate::http::range::{RangeHeader, content_range};
 use crate::location::LocationPolicy;
+use crate::mutable::Versions;
 use crate::object::{ByteRange, Deleted, ObjectName, Page, PutOptions};
 use crate::store::AccountStore;
 use crate::stream::ByteSource;
@@ -54,6 +55,8 @@ pub(super) struct App {
     pub(super) uploads: Arc<Semaphore>,
     pub(super) partials: Partials,
     downloads: Arc<Semaphore>,
+    /// Where mutable objects have their versions, if this server has such objects.
+    pub(super) versions: Option<Arc<dyn Versions>>,
 }
 
 #[derive(Deserialize)]
@@ -84,8 +87,14 @@ impl App {
             uploads: Arc::new(Semaphore::new(config.max_uploads)),
             partials: Partials::default(),
             downloads: Arc::new(Semaphore::new(config.max_downloads)),
+            versions: None,
             config,
         }
+    }
+
+    pub(super) fn with_versions(mut self, versions: Arc<dyn Versions>) -> Self {
+        self.versions = Some(versions);
+        self
     }
 
     pub(super) fn into_router(self) -> Router {
@@ -101,6 +110,13 @@ impl App {
             .route("/file/list", get(list))
             .route("/file/{fid}", delete(delete_file))
             .route("/fragment/download", get(download_fragment))
+            .route("/mutable/{id}", get(versions::latest))
+            .route(
+                "/mutable/{id}/{version}",
+                get(versions::version)
+                    .put(versions::publish)
+                    .delete(versions::forget),
+            )
             // Bodies are read as streams, with limits of their own.
             .layer(DefaultBodyLimit::disable())
             .fallback(no_route)

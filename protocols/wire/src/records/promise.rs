@@ -23,9 +23,19 @@ impl Ticket {
                          workers collude, beyond what outputs tell"
                     }
                 };
+                let what = match self.inputs.len() {
+                    0 => "nobody but the application can learn input or output".to_owned(),
+                    n => format!(
+                        "nobody but the application can learn the output and inputs of its own, and nobody but \
+                         their owners, the application neither, the {n} inputs from storage beyond what outputs tell,"
+                    ),
+                };
+                let again = match self.inputs.is_empty() {
+                    true => "",
+                    false => ", or workers of several jobs on one stored input do likewise",
+                };
                 format!(
-                    "nobody but the application can learn input or output unless {}{weights}; \
-                     model, time and number of records are not hidden",
+                    "{what} unless {}{again}{weights}; model, time and number of records are not hidden",
                     self.collusion()
                 )
             }

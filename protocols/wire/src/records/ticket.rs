@@ -3,7 +3,10 @@
 use libp2p::Multiaddr;
 use serde::{Deserialize, Serialize};
 
-use super::{DealerSeat, Level, Role, WeightPrivacy, WorkerRecord};
+use super::{
+    DealerSeat, Level, LocationText, MAX_STORED_INPUTS, Role, Seats, StoredInput, WeightPrivacy,
+    WorkerRecord,
+};
 use crate::{
     AccountId, Commitment, Digest, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Purpose,
     Record, Region, UnixMillis, bounded,
@@ -41,6 +44,14 @@ pub struct JobRequest {
     /// Regions that workers may stand in, at most 16; none means any.
     #[serde(deserialize_with = "bounded::list::<_, _, { JobRequest::MAX_REGIONS }>")]
     pub regions: Vec<Region>,
+    /// Inputs that workers bring from storage, by port in ascending order, at most 8.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_STORED_INPUTS>")]
+    pub inputs: Vec<StoredInput>,
+    /// Where there are such inputs: the workers that have grants for them.
+    pub seats: Seats,
+    /// Location policies of these inputs, each to be kept, at most 8.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_STORED_INPUTS>")]
+    pub policies: Vec<LocationText>,
     /// Workers that failed earlier attempts, at most 64.
     #[serde(deserialize_with = "bounded::list::<_, _, { JobRequest::MAX_EXCLUDED }>")]
     pub exclude: Vec<PeerKey>,
@@ -127,6 +138,9 @@ pub struct Ticket {
     /// The sharing of private weights of which the group holds the parts; `None`: the weights are
     /// public.
     pub sharing: Option<Digest>,
+    /// Inputs that the workers bring from storage, by port in ascending order, at most 8.
+    #[serde(deserialize_with = "bounded::list::<_, _, MAX_STORED_INPUTS>")]
+    pub inputs: Vec<StoredInput>,
     /// Records in the batch.
     pub batch: u32,
     /// The workers, in the order of [`Role::of_group`]: at most 9.
@@ -143,7 +157,7 @@ pub struct Ticket {
 
 impl Record for Ticket {
     const KIND: &'static str = "ticket";
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
 }
 
 impl Ticket {
@@ -182,6 +196,7 @@ impl Ticket {
         if self.sharing.is_some() && roles != Role::TRIO {
             return Err(TicketError::Sharing { evaluators, dealer });
         }
+        check_inputs(&self.inputs, level, dealer)?;
         if !self.group.iter().map(|member| &member.role).eq(&roles) {
             return Err(TicketError::Group {
                 level,
@@ -214,6 +229,28 @@ impl Ticket {
     }
 }
 
+/// That inputs come from storage only where a worker has their mask, and that each has a port of its own.
+fn check_inputs(
+    inputs: &[StoredInput],
+    level: Level,
+    dealer: DealerSeat,
+) -> Result<(), TicketError> {
+    if inputs.is_empty() {
+        return Ok(());
+    }
+    if level != Level::Mpc || dealer != DealerSeat::Worker {
+        return Err(TicketError::InputsGroup { level, dealer });
+    }
+    let ascending = inputs.windows(2).all(|two| two[0].port < two[1].port);
+    let fitting = inputs
+        .iter()
+        .all(|input| input.port < StoredInput::MAX_PORT);
+    match ascending && fitting {
+        true => Ok(()),
+        false => Err(TicketError::InputPorts),
+    }
+}
+
 /// Why a ticket is no ticket, whoever signed it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
@@ -227,6 +264,20 @@ pub enum TicketError {
         level: Level,
         /// The parts in its group.
         found: Vec<Role>,
+    },
+    /// Two inputs have one port, or their ports are not in order.
+    #[error("the stored inputs of the ticket do not have ports of their own, in ascending order")]
+    InputPorts,
+    /// A client that dealt would know the masks of stored inputs.
+    #[error(
+        "at level {level}, with the {dealer} dealing, inputs cannot come from storage: only at level mpc with a \
+         worker dealing"
+    )]
+    InputsGroup {
+        /// The level of the ticket.
+        level: Level,
+        /// Who would deal.
+        dealer: DealerSeat,
     },
     /// No level has groups like this.
     #[error(

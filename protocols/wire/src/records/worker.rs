@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Level, Role, RoleSet};
 use crate::{
-    AccountId, Bytes, Commitment, Digest, ModelName, ModelVersion, PeerKey, Planck, PoolTag,
-    Record, Region, bounded,
+    AccountId, Bytes, Commitment, Digest, LocationText, ModelName, ModelVersion, PeerKey, Planck,
+    PoolTag, Record, Region, bounded,
 };
 
 /// A worker's offer. Signed by the worker's peer key.
@@ -27,6 +27,9 @@ pub struct WorkerRecord {
     /// Where it stands: at most 8, from coarse to fine.
     #[serde(deserialize_with = "bounded::list::<_, _, { WorkerRecord::MAX_REGIONS }>")]
     pub regions: Vec<Region>,
+    /// Where it is, as storage writes a site: what location policies of inputs are held against. Without
+    /// one it is matched for no input that has a policy.
+    pub site: Option<LocationText>,
     /// Processor cores that it gives.
     pub cores: u16,
     /// Memory that it gives.
@@ -52,7 +55,7 @@ impl WorkerRecord {
 
 impl Record for WorkerRecord {
     const KIND: &'static str = "worker";
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
 }
 
 /// A worker is alive, and this is its load. Signed by the worker's peer key.

@@ -24,6 +24,7 @@ fn every_message_round_trips() {
         ticket: cast.signed_ticket(),
         from: Party::Worker(Role::Dealer),
         pool: Some(PoolTag([6; 32])),
+        inputs: vec![cast.input_part()],
     };
     let bytes = encode(&hello, Limit::RECORD).unwrap();
     assert_eq!(
@@ -353,4 +354,59 @@ proptest! {
         prop_assert_eq!(amount.to_string().parse::<Planck>(), Ok(amount));
         prop_assert_eq!(planck.to_string().parse::<Planck>(), Ok(amount));
     }
+}
+
+#[test]
+fn records_of_stored_inputs_round_trip_and_are_bounded() {
+    let cast = Cast::new();
+    let permit = Permit {
+        record: cast.shared_input(),
+        grants: vec![WorkerGrant {
+            peer: PeerKey([4; 32]),
+            share: Share::Masked,
+            grant: GrantBytes::new(vec![9; 321]).unwrap(),
+        }],
+    };
+    let bytes = encode(&permit, Limit::RECORD).unwrap();
+    assert_eq!(decode::<Permit>(&bytes, Limit::RECORD).unwrap(), permit);
+    assert!(permit.grant(&PeerKey([4; 32]), Share::Masked).is_some());
+    assert!(permit.grant(&PeerKey([4; 32]), Share::Seed).is_none());
+    assert!(permit.grant(&PeerKey([5; 32]), Share::Masked).is_none());
+    let many = Permit {
+        grants: vec![permit.grants[0].clone(); Permit::MAX_GRANTS + 1],
+        ..permit
+    };
+    let bytes = encode(&many, Limit::CONTROL).unwrap();
+    assert!(decode::<Permit>(&bytes, Limit::CONTROL).is_err());
+    assert!(GrantBytes::new(vec![0; GrantBytes::MAX + 1]).is_none());
+    assert!(LocationText::new("x".repeat(LocationText::MAX + 1)).is_none());
+}
+
+#[test]
+fn a_ticket_has_stored_inputs_only_where_a_worker_deals_and_each_at_a_port_of_its_own() {
+    let cast = Cast::new();
+    let with = |ports: &[u8]| {
+        let mut ticket = cast.ticket();
+        ticket.inputs = ports
+            .iter()
+            .map(|port| StoredInput {
+                port: *port,
+                input: Digest([*port; 32]),
+            })
+            .collect();
+        ticket
+    };
+    assert_eq!(with(&[0, 3]).check(), Ok(()));
+    for ports in [&[1, 1][..], &[2, 1], &[64]] {
+        assert_eq!(with(ports).check(), Err(TicketError::InputPorts));
+    }
+    let mut deals = with(&[0]);
+    deals.dealer = DealerSeat::Client;
+    assert!(matches!(
+        deals.check(),
+        Err(TicketError::InputsGroup {
+            dealer: DealerSeat::Client,
+            ..
+        })
+    ));
 }

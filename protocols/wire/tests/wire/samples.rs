@@ -78,6 +78,7 @@ impl Cast {
             dealer: self.dealer,
             evaluators: self.evaluators,
             sharing: None,
+            inputs: vec![],
             batch: 10,
             group: self
                 .roles()
@@ -160,6 +161,7 @@ impl Cast {
             roles: RoleSet::ALL,
             levels: vec![Level::Mpc, Level::Sealed],
             regions: vec![Region::new("eu").unwrap(), Region::new("eu-de").unwrap()],
+            site: LocationText::new(r#"{"country":"DE"}"#),
             cores: 8,
             memory: Bytes::mib(4096),
             cached_models: vec![Commitment([3; 32])],
@@ -184,8 +186,40 @@ impl Cast {
             batch: 10,
             max_price: Planck::ail(1),
             regions: vec![],
+            inputs: vec![self.stored_input()],
+            seats: Seats {
+                dealers: vec![PeerKey([1; 32])],
+                evaluators: vec![PeerKey([2; 32]), PeerKey([3; 32])],
+            },
+            policies: vec![LocationText::new("{}").unwrap()],
             exclude: vec![PeerKey([1; 32])],
             deadline: T1,
+        }
+    }
+
+    pub fn stored_input(&self) -> StoredInput {
+        StoredInput {
+            port: 1,
+            input: Digest([11; 32]),
+        }
+    }
+
+    pub fn shared_input(&self) -> Signed<SharedInput> {
+        let input = SharedInput {
+            seed: Fid([1; 32]),
+            masked: Fid([2; 32]),
+            shape: vec![10, 3],
+            fraction_bits: 16,
+            policy: LocationText::new(r#"{"allow-countries":["EU"]}"#),
+        };
+        Signed::sign(&self.client, input, T0, T1).unwrap()
+    }
+
+    pub fn input_part(&self) -> InputPart {
+        InputPart {
+            port: 1,
+            record: self.shared_input(),
+            grant: GrantBytes::new(vec![7; 300]).unwrap(),
         }
     }
 
@@ -261,6 +295,8 @@ impl Cast {
                 have: Planck(3),
                 max: Planck(2),
             },
+            RefusalReason::NoGrant,
+            RefusalReason::location("it is in US"),
         ];
         vec![
             ControlResponse::Registered {

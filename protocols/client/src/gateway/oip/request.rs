@@ -1,6 +1,6 @@
 //! Parsing an inference request.
 
-use ai_link_wire::{DealerSeat, Level};
+use ai_link_wire::{DealerSeat, Level, Permit};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -37,8 +37,10 @@ pub struct InputTensor {
     pub name: String,
     /// Shape with the batch.
     pub dims: Vec<usize>,
-    /// Row-major.
+    /// Row-major; nothing where there is a permit.
     pub data: Vec<f32>,
+    /// The parameter `permit`: workers bring this input from storage, with what its owner gave the application.
+    pub permit: Option<Box<Permit>>,
 }
 
 /// An output that the application asked for.
@@ -115,6 +117,12 @@ impl InferRequest {
             })?,
         })
     }
+
+    /// Names of the inputs that workers bring from storage.
+    pub fn stored_inputs(&self) -> impl Iterator<Item = &str> {
+        let stored = self.inputs.iter().filter(|input| input.permit.is_some());
+        stored.map(|input| input.name.as_str())
+    }
 }
 
 #[derive(Deserialize)]
@@ -168,6 +176,23 @@ impl RawInput {
                 input: input.clone(),
                 shape: self.shape.clone(),
             })?;
+        let dims = || self.shape.iter().map(|d| *d as usize).collect();
+        if let Some(permit) = self.parameters.get("permit") {
+            if self.data.is_some() || self.parameters.contains_key("binary_data_size") {
+                return Err(RequestError::PermitAndData { input });
+            }
+            let permit = Permit::deserialize(permit);
+            let permit = permit.map_err(|source| RequestError::Permit {
+                input: input.clone(),
+                source,
+            })?;
+            return Ok(InputTensor {
+                name: input,
+                dims: dims(),
+                data: Vec::new(),
+                permit: Some(Box::new(permit)),
+            });
+        }
         let data = match (self.parameters.get("binary_data_size"), self.data) {
             (Some(_), Some(_)) => return Err(RequestError::BothEncodings { input }),
             (None, None) => return Err(RequestError::NoData { input }),
@@ -202,8 +227,9 @@ impl RawInput {
         }
         Ok(InputTensor {
             name: input,
-            dims: self.shape.iter().map(|d| *d as usize).collect(),
+            dims: dims(),
             data,
+            permit: None,
         })
     }
 }
@@ -305,6 +331,21 @@ pub enum RequestError {
     Parameter {
         /// Its name.
         name: &'static str,
+    },
+    /// A permit that is none.
+    #[error("input {input}: the parameter `permit` is not a permit")]
+    Permit {
+        /// The input.
+        input: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Workers bring the input, and the application sends it.
+    #[error("input {input} has a permit, with which it comes from storage, and data; send one")]
+    PermitAndData {
+        /// The input.
+        input: String,
     },
     /// The shape's product overflows.
     #[error("input {input}: shape {shape:?} is too large")]

@@ -1,0 +1,242 @@
+//! A bounded cache of stored objects, by fid: what this worker has pulled it need not pull again.
+//!
+//! Objects are sealed inputs; what is cached is what storage sees, so the cache holds nothing that storage
+//! does not. The fid is recomputed from the bytes at every read from disk (both rules of CESS): a damaged
+//! file is dropped and pulled again. What was used last stays longest.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use ai_link_storage::layout::FidHasher;
+use ai_link_storage::{Fid, FidRule, HttpStore, ObjectStore as _, StorageError};
+use ai_link_wire::Bytes;
+use tokio::sync::Mutex;
+
+/// The cache.
+#[derive(Debug)]
+pub struct ObjectCache {
+    dir: PathBuf,
+    /// Bytes on disk.
+    limit: Bytes,
+    storage: HttpStore,
+    /// Held across a pull: an object asked for twice at once is pulled once.
+    turn: Mutex<()>,
+}
+
+impl ObjectCache {
+    /// # Errors
+    /// [`ObjectError::Io`] when the directory cannot be made.
+    pub fn open(dir: PathBuf, limit: Bytes, storage: HttpStore) -> Result<Self, ObjectError> {
+        fs::create_dir_all(&dir).map_err(|source| ObjectError::Io {
+            path: dir.clone(),
+            source,
+        })?;
+        Ok(Self {
+            dir,
+            limit,
+            storage,
+            turn: Mutex::new(()),
+        })
+    }
+
+    /// The object's bytes: from disk if they are still its bytes, from storage otherwise. One of more than `most`
+    /// bytes is not taken.
+    ///
+    /// # Errors
+    /// [`ObjectError`]. What does not hash to `fid` is never returned.
+    pub async fn get(&self, fid: Fid, most: u64) -> Result<Vec<u8>, ObjectError> {
+        let _turn = self.turn.lock().await;
+        if let Some(bytes) = self.cached(fid).await {
+            return match bytes.len() as u64 > most {
+                true => Err(ObjectError::TooLarge { fid, most }),
+                false => Ok(bytes),
+            };
+        }
+        let pull = |source| ObjectError::Pull { fid, source };
+        let bytes = self.storage.get_bytes(fid, most).await.map_err(pull)?;
+        // A cache that cannot be written is slow, not wrong.
+        if let Err(error) = self.store(fid, &bytes) {
+            tracing::warn!(%fid, %error, "cannot cache an object");
+        }
+        Ok(bytes)
+    }
+
+    /// Objects that are here, most recently used first.
+    pub fn held(&self) -> Vec<Fid> {
+        let mut files = self.files();
+        files.sort_by_key(|file| std::cmp::Reverse(file.used));
+        files.into_iter().map(|file| file.fid).collect()
+    }
+
+    /// The object if it is on disk and undamaged.
+    pub(crate) async fn cached(&self, fid: Fid) -> Option<Vec<u8>> {
+        let path = self.path(fid);
+        let read = tokio::task::spawn_blocking(move || {
+            let bytes = fs::read(&path).ok()?;
+            let mut hasher = FidHasher::new();
+            hasher.update(&bytes);
+            if FidRule::matching(fid, &hasher.finish()).is_some() {
+                // For whoever makes room: this one was used last.
+                let _ = fs::File::options()
+                    .append(true)
+                    .open(&path)
+                    .and_then(|file| file.set_modified(SystemTime::now()));
+                return Some(bytes);
+            }
+            tracing::warn!(%fid, "a cached object is damaged; pulling it again");
+            let _ = fs::remove_file(&path);
+            None
+        });
+        read.await.ok()?
+    }
+
+    fn path(&self, fid: Fid) -> PathBuf {
+        self.dir.join(fid.to_string())
+    }
+
+    fn store(&self, fid: Fid, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() as u64 > self.limit.0 {
+            return Ok(());
+        }
+        self.make_room(bytes.len() as u64);
+        let temporary = self.path(fid).with_extension("part");
+        fs::write(&temporary, bytes)?;
+        fs::rename(temporary, self.path(fid))
+    }
+
+    fn make_room(&self, wanted: u64) {
+        let mut files = self.files();
+        files.sort_by_key(|file| file.used);
+        let mut held: u64 = files.iter().map(|file| file.size).sum();
+        for file in files {
+            if held.saturating_add(wanted) <= self.limit.0 {
+                break;
+            }
+            if fs::remove_file(self.path(file.fid)).is_ok() {
+                held -= file.size;
+            }
+        }
+    }
+
+    fn files(&self) -> Vec<CachedFile> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| CachedFile::of(&entry.path()))
+            .collect()
+    }
+}
+
+struct CachedFile {
+    fid: Fid,
+    size: u64,
+    used: SystemTime,
+}
+
+impl CachedFile {
+    fn of(path: &Path) -> Option<Self> {
+        let fid = path.file_name()?.to_str()?.parse().ok()?;
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            fid,
+            size: metadata.len(),
+            used: metadata.modified().ok()?,
+        })
+    }
+}
+
+/// Why an object cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// The cache's directory failed.
+    #[error("the object cache failed at {path}", path = .path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Storage did not deliver.
+    #[error("cannot pull the object {fid} from storage")]
+    Pull {
+        /// The object.
+        fid: Fid,
+        /// What storage says.
+        #[source]
+        source: StorageError,
+    },
+    /// Larger than what it should be.
+    #[error("the object {fid} has more than {most} bytes")]
+    TooLarge {
+        /// The object.
+        fid: Fid,
+        /// Most that was asked for.
+        most: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn cache(dir: &Path, limit: u64) -> ObjectCache {
+        // Nobody listens there: what is not on disk cannot be had.
+        let storage = HttpStore::new("http://127.0.0.1:1").unwrap();
+        ObjectCache::open(dir.into(), Bytes(limit), storage).unwrap()
+    }
+
+    fn fid(bytes: &[u8], rule: FidRule) -> Fid {
+        FidHasher::fid_of(bytes, rule).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_read_from_disk_is_hashed_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), 1 << 20);
+        for rule in FidRule::ALL {
+            let fid = fid(b"a sealed input", rule);
+            cache.store(fid, b"a sealed input").unwrap();
+            assert_eq!(cache.get(fid, 100).await.unwrap(), b"a sealed input");
+            assert!(matches!(
+                cache.get(fid, 5).await,
+                Err(ObjectError::TooLarge { most: 5, .. })
+            ));
+            // One bit: it is dropped, and would be pulled again.
+            fs::write(cache.path(fid), b"a sealed inpuu").unwrap();
+            assert!(matches!(
+                cache.get(fid, 100).await,
+                Err(ObjectError::Pull { .. })
+            ));
+            assert!(!cache.path(fid).exists());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_used_last_stays_and_the_rest_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), 250);
+        let objects: Vec<Vec<u8>> = (0..3).map(|i| vec![i + 1; 100]).collect();
+        let fids: Vec<Fid> = objects.iter().map(|o| fid(o, FidRule::DeOss)).collect();
+        for at in [0, 1] {
+            cache.store(fids[at], &objects[at]).unwrap();
+            let old = SystemTime::now() - std::time::Duration::from_secs(100 - at as u64);
+            let file = fs::File::options().append(true).open(cache.path(fids[at]));
+            file.unwrap().set_modified(old).unwrap();
+        }
+        assert!(cache.cached(fids[0]).await.is_some());
+        cache.store(fids[2], &objects[2]).unwrap();
+        assert!(cache.cached(fids[1]).await.is_none());
+        let mut held = cache.held();
+        held.sort();
+        let mut wanted = vec![fids[0], fids[2]];
+        wanted.sort();
+        assert_eq!(held, wanted);
+        // Larger than all of it: not kept, and nothing is thrown away for it.
+        let large = vec![9; 300];
+        cache.store(fid(&large, FidRule::DeOss), &large).unwrap();
+        assert_eq!(cache.held().len(), 2);
+    }
+}
