@@ -107,7 +107,7 @@ pub(super) async fn show(
         .job(
             (whole.name, whole.onnx, &published),
             &["clinic"],
-            &[records.clone()],
+            std::slice::from_ref(&records),
             &mut inputs,
         )
         .await?;
