@@ -12,7 +12,10 @@ use std::path::PathBuf;
 use ai_link_wire::{DealerSeat, Level};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use data::{DataCommand, Fsck, Get, GrantArgs, Put, Revoke, Storage, StorageCommand};
+pub(crate) use data::{
+    DataCommand, Fsck, Get, GrantArgs, Holder, Put, Revoke, Storage, StorageCommand,
+    TerritoryCommand,
+};
 pub(crate) use plan::{Explain, FheArgs, KeptTables, PlanArgs, PlannedLevel, RateSource};
 
 /// Exit codes, as `--help` documents them.
@@ -89,7 +92,7 @@ pub(crate) enum Command {
     StorageNode(Daemon),
     /// Run a tagger: it alone holds the key with which fragments are tagged, to be proven later
     StorageTagger(Daemon),
-    /// Data: put, get, grant, revoke, locate
+    /// Data: put, get, grant, revoke, locate, territory
     #[command(subcommand)]
     Data(DataCommand),
 }

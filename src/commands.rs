@@ -7,12 +7,14 @@ mod data;
 mod demo;
 mod dev;
 mod doctor;
+mod filebank;
 mod hosting;
 mod infer;
 mod keys;
 mod model;
 mod oip;
 mod receipt;
+mod territory;
 
 use crate::cli::{Cli, Command, StorageCommand};
 use crate::output::{Failure, Output};

@@ -42,6 +42,8 @@ pub(super) async fn run(
         DataCommand::Get(args) => data.get(args, output).await,
         DataCommand::Grant(args) => data.grant(args, output),
         DataCommand::Revoke(args) => data.revoke(args, output),
+        // Of the chain, not of the store: see `territory`.
+        DataCommand::Territory(command) => super::territory::run(global, command, output).await,
         DataCommand::Locate { fid } => data.locate(&fid, output).await,
         DataCommand::Recipient { key } => {
             let recipient = data.recipient_key(key.as_deref())?.recipient().to_string();

@@ -224,7 +224,7 @@ impl RegistryClient {
     }
 
     /// Signs a call, submits it and waits until it is final.
-    async fn send(&self, call: &impl Payload) -> Result<Finalised, CallError> {
+    pub(crate) async fn send(&self, call: &impl Payload) -> Result<Finalised, CallError> {
         let mut accepted = None;
         let sending = self.send_unbounded(call, &mut accepted);
         match tokio::time::timeout(CALL_DEADLINE, sending).await {
@@ -303,3 +303,7 @@ impl Signer<SubstrateConfig> for IdentitySigner<'_> {
         MultiSignature::Ed25519(self.0.sign(payload).0)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod extensions;

@@ -26,7 +26,7 @@ pub const QUERY_DEADLINE: Duration = Duration::from_secs(20);
 /// Most records that a listing returns; more than a chain that this listing suits has.
 const MAX_LISTED: usize = 100_000;
 
-type At = OnlineClientAtBlock<SubstrateConfig>;
+pub(crate) type At = OnlineClientAtBlock<SubstrateConfig>;
 
 /// A chain that can be asked. Cheap to clone; the clones share one connection.
 #[derive(Clone)]
@@ -326,7 +326,7 @@ impl Registry {
     }
 
     /// Asks at the last final block: all parts of one answer are of the same moment.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         question: impl AsyncFnOnce(&At) -> Result<T, Asked>,
     ) -> Result<T, QueryError> {
@@ -349,7 +349,7 @@ async fn within<T>(asking: impl Future<Output = Result<T, Asked>>) -> Result<T, 
 }
 
 /// A [`QueryError`] that `?` makes from each of subxt's errors.
-struct Asked(QueryError);
+pub(crate) struct Asked(QueryError);
 
 impl<E: Into<subxt::Error>> From<E> for Asked {
     fn from(error: E) -> Self {
@@ -357,11 +357,11 @@ impl<E: Into<subxt::Error>> From<E> for Asked {
     }
 }
 
-fn unreadable(what: String) -> Asked {
+pub(crate) fn unreadable(what: String) -> Asked {
     Asked(QueryError::Unreadable { what })
 }
 
-fn check_count(count: usize) -> Result<(), Asked> {
+pub(crate) fn check_count(count: usize) -> Result<(), Asked> {
     match count < MAX_LISTED {
         true => Ok(()),
         false => Err(unreadable(format!("more than {MAX_LISTED} records"))),
