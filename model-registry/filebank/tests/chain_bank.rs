@@ -304,15 +304,15 @@ async fn a_spread_store_stores_when_the_chain_says_so() {
     assert_eq!(fixture.territory_of("alice").await, (SEGMENT, 0));
     assert_eq!(alices.get_bytes(stored.fid, 1 << 20).await.unwrap(), object);
     // Whoever has no territory stores nothing, and no node keeps anything for it.
-    let refused = store.for_owner(account("carol"));
-    let refused = refused.put_bytes(&object[..50_000], named()).await;
+    let carols = store.for_owner(account("carol"));
+    let refused = carols.put_bytes(&object[..50_000], named()).await;
     assert!(
         matches!(refused, Err(StorageError::NoPermission { .. })),
         "{refused:?}"
     );
     // One that is killed between declaration and activity, and opened again.
     let cast = fixture.cast();
-    drop((alices, store));
+    drop((alices, carols, store));
     let (fid, record) = file(&cast, 60, 1, None);
     {
         let bank = fixture.bank();
