@@ -14,8 +14,8 @@ use ai_link_wire::{DealerSeat, Level};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use data::{
-    Collect, DataArgs, DataCommand, EditArgs, Fsck, Get, GrantArgs, PermitArgs, Put, ReadArgs,
-    Remove, Replace, Revoke, Storage, StorageCommand,
+    Collect, DataArgs, DataCommand, EditArgs, Fsck, Get, GrantArgs, Holder, PermitArgs, Put,
+    ReadArgs, Remove, Replace, Revoke, Storage, StorageCommand, TerritoryCommand,
 };
 pub(crate) use plan::{Explain, FheArgs, KeptTables, PlanArgs, PlannedLevel, RateSource};
 pub(crate) use rights::{
@@ -97,7 +97,7 @@ pub(crate) enum Command {
     StorageNode(Daemon),
     /// Run a tagger: it alone holds the key with which fragments are tagged, to be proven later
     StorageTagger(Daemon),
-    /// Data: put, get, grant, permit, revoke, locate; and objects that change
+    /// Data: put, get, grant, permit, revoke, locate, territory; and objects that change
     Data(DataArgs),
 }
 

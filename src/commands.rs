@@ -7,6 +7,7 @@ mod data;
 mod demo;
 mod dev;
 mod doctor;
+mod filebank;
 mod hosting;
 mod infer;
 mod inputs;
@@ -15,6 +16,7 @@ mod model;
 mod oip;
 mod published;
 mod receipt;
+mod territory;
 
 use crate::cli::{Cli, Command, StorageCommand};
 use crate::output::{Failure, Output};

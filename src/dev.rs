@@ -11,6 +11,7 @@
 //! ```
 
 pub(crate) mod layout;
+mod miners;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod up;

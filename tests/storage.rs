@@ -164,6 +164,97 @@ fn data_survives_killed_nodes_and_a_killed_store() {
     );
 }
 
+/// What a file of one segment takes of a territory.
+const SEGMENT: u64 = 96 << 20;
+
+#[test]
+fn a_store_that_is_killed_between_declaration_and_activity_leaks_no_space() {
+    let net = Net::bare(3, &FLAGS);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let registry = runtime.block_on(net.registry());
+    let declared = || !runtime.block_on(registry.deals()).unwrap().is_empty();
+    let territory = || {
+        let shown = net.json(&["data", "territory", "show"]);
+        let bytes = |name: &str| shown[name].as_u64().unwrap();
+        assert_eq!(
+            bytes("used_bytes") + bytes("locked_bytes") + bytes("remaining_bytes"),
+            bytes("total_bytes")
+        );
+        (bytes("used_bytes"), bytes("locked_bytes"))
+    };
+    let object = bytes(100_000);
+    let fid = put(&net, &file(&net, "object.bin", &object), &["--public"]);
+    assert_eq!(territory(), (SEGMENT, 0));
+    // The chain has it, with twelve distinct nodes.
+    let on_chain = runtime.block_on(registry.file(fid.parse().unwrap()));
+    let on_chain = on_chain.unwrap().unwrap();
+    assert!(on_chain.active);
+    let miners: std::collections::BTreeSet<_> = on_chain.segments[0]
+        .fragments
+        .iter()
+        .map(|fragment| fragment.miner)
+        .collect();
+    assert_eq!(miners.len(), 12);
+
+    let mut caught = false;
+    for attempt in 0..20 {
+        let path = file(&net, "victim.bin", &bytes(200_000 + attempt));
+        let mut uploader = uploader(&net, &path);
+        while uploader.try_wait().unwrap().is_none() && !declared() {}
+        net.kill("storage");
+        uploader.wait().unwrap();
+        // It may have been complete by then; or else its space is locked now.
+        caught = declared();
+        if caught {
+            assert_eq!(territory().1, SEGMENT);
+            break;
+        }
+        net.restart(3, &FLAGS);
+    }
+    assert!(
+        caught,
+        "every object was stored before the store was killed"
+    );
+    // Opened again, the store withdraws what it declared and did not finish.
+    net.restart(3, &FLAGS);
+    assert!(!declared());
+    let report = fsck(&net);
+    assert_eq!(report["released"], 0, "{report}");
+    let files = report["files"].as_u64().unwrap();
+    assert_eq!(territory(), (files * SEGMENT, 0));
+    net.restart(3, &FLAGS);
+    assert_eq!(
+        get_public(&net, &fid),
+        object,
+        "what was stored before is still there"
+    );
+
+    // More space, for longer; whoever has none is told what to do.
+    let expanded = net.json(&["data", "territory", "expand", "--gib", "1"]);
+    assert_eq!(expanded["total_bytes"], 65_u64 << 30);
+    let before = expanded["deadline_block"].as_u64().unwrap();
+    let renewed = net.json(&["data", "territory", "renew", "--days", "2"]);
+    assert_eq!(renewed["deadline_block"], before + 2 * 14_400);
+    let none = net.run(&["data", "territory", "show", "--name", "none"]);
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(!none.status.success() && said.contains("mint"), "{said}");
+    let minted = net.json(&["data", "territory", "mint", "--name", "none", "--gib", "1"]);
+    assert_eq!(minted["state"], "active");
+    let explained = net.json(&["balance", "client", "--explain"]);
+    let explained = explained["accounts"][0]["explanation"].to_string();
+    assert!(
+        explained.contains("territory none, 1 GiB for 30 days"),
+        "{explained}"
+    );
+}
+
+fn get_public(net: &Net, fid: &str) -> Vec<u8> {
+    let path = net.path().join("fetched");
+    let output = path.to_str().unwrap();
+    net.json(&["data", "get", fid, "--public", "--output", output]);
+    std::fs::read(path).unwrap()
+}
+
 fn uploader(net: &Net, path: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_ai-link"))
         .args(["data", "put", path, "--name", "large", "--dir"])

@@ -75,12 +75,66 @@ pub(crate) enum DataCommand {
         /// The object
         fid: String,
     },
+    /// The space on chain that objects are paid from: show, mint, expand, renew, authorise
+    #[command(subcommand)]
+    Territory(TerritoryCommand),
     /// The public key that others grant objects to
     Recipient {
         /// Key file [default: the application's of --dir]
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TerritoryCommand {
+    /// What an account has, how full it is and how long it lasts
+    Show(Holder),
+    /// Buy a territory
+    Mint {
+        #[command(flatten)]
+        holder: Holder,
+        /// Its size in GiB; a file takes 96 MiB for every 32 MiB that it has begun
+        #[arg(long, value_name = "GIB", default_value_t = 16)]
+        gib: u32,
+        /// For how many days
+        #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(30..))]
+        days: u32,
+    },
+    /// Make a territory larger, for as long as it lasts
+    Expand {
+        #[command(flatten)]
+        holder: Holder,
+        /// By how many GiB
+        #[arg(long, value_name = "GIB", value_parser = clap::value_parser!(u32).range(1..))]
+        gib: u32,
+    },
+    /// Let a territory last longer
+    Renew {
+        #[command(flatten)]
+        holder: Holder,
+        /// By how many days
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+        days: u32,
+    },
+    /// Let a store put, move and delete objects for an account
+    Authorise {
+        #[command(flatten)]
+        holder: Holder,
+        /// The store's account
+        gateway: String,
+    },
+}
+
+/// Whose territory, and which.
+#[derive(Args, Debug)]
+pub(crate) struct Holder {
+    /// Key file of the owner [default: the application's of --dir]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// What it is called
+    #[arg(long, value_name = "NAME", default_value = ai_link_storage::ChainEntry::TERRITORY)]
+    pub(crate) name: String,
 }
 
 #[derive(Args, Debug)]

@@ -158,5 +158,28 @@ async fn explain(
             ));
         }
     }
+    lines.extend(territories(registry, account).await?);
     Ok(lines)
+}
+
+/// What an account's space costs: it is paid ahead, so that nothing of it is held or owed.
+async fn territories(registry: &Registry, account: AccountId) -> Result<Vec<String>, Failure> {
+    let owned = registry
+        .territories(account)
+        .await
+        .map_err(Failure::failed)?;
+    if owned.is_empty() {
+        return Ok(Vec::new());
+    }
+    let space = registry.space().await.map_err(Failure::failed)?;
+    let lines = owned.iter().map(|territory| {
+        let days = territory.deadline.saturating_sub(territory.start) / space.day.max(1);
+        let gib = territory.total >> 30;
+        format!(
+            "space:  territory {}, {gib} GiB for {days} days, is paid ahead, at {} for a GiB and \
+             day; it does not come back",
+            territory.name, space.price
+        )
+    });
+    Ok(lines.collect())
 }

@@ -82,7 +82,8 @@ pub(super) async fn storage(args: Daemon) -> Result<(), Failure> {
         announce(&args, "storage", vec![format!("http://{address}")], None);
     };
     let signer = storage_signer(&config)?;
-    ai_link_storage::run(config, signer, ready, stopped()?)
+    let bank = super::filebank::of(&config).await?;
+    ai_link_storage::run(config, signer, bank, ready, stopped()?)
         .await
         .map_err(Failure::failed)
 }
@@ -128,7 +129,8 @@ pub(super) async fn fsck(args: Fsck, output: &Output) -> Result<(), Failure> {
         let result = json!({ "occupied_bytes": occupied });
         return output.result(&result, |_| format!("swept; {occupied} bytes in use"));
     }
-    let opened = ai_link_storage::open_spread(data, nodes, signer, limits).await;
+    let bank = super::filebank::of(&config).await?;
+    let opened = ai_link_storage::open_spread(data, nodes, signer, limits, bank).await;
     let store = opened.map_err(Failure::failed)?;
     let report = store.fsck().await.map_err(Failure::failed)?;
     let mut repaired = Vec::new();

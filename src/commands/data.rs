@@ -41,6 +41,8 @@ pub(super) async fn run(global: &Global, args: DataArgs, output: &Output) -> Res
         DataCommand::Versions { name } => data.versions(&name, output).await,
         DataCommand::Read(args) => data.read(args, output).await,
         DataCommand::Collect(args) => data.collect(args, output).await,
+        // Of the chain, not of the store: see `territory`.
+        DataCommand::Territory(command) => super::territory::run(global, command, output).await,
         DataCommand::Locate { fid } => data.locate(&fid, output).await,
         DataCommand::Recipient { key } => {
             let recipient = data.recipient_key(key.as_deref())?.recipient().to_string();

@@ -11,15 +11,16 @@ use ai_link_client::{ClientConfig, GatewayConfig};
 use ai_link_coordinator::CoordinatorConfig;
 use ai_link_devchain::{DevChainConfig, Endowment};
 use ai_link_registry::{Registry, RegistryClient};
-use ai_link_storage::StorageConfig;
 use ai_link_storage::location::{Evidence, Site};
 use ai_link_storage::node::{NodeConfig, NodeEntry};
+use ai_link_storage::{ChainEntry, StorageConfig};
 use ai_link_wire::{Bytes, DealerSeat, Identity, Level, Multiaddr, PeerId, Planck, Purpose};
 use ai_link_worker::device::DeviceKind;
 use ai_link_worker::{Part, WorkerConfig};
 use serde::Serialize;
 
 use super::layout::{Network, Ready, StateDir, write_atomically};
+use super::miners;
 use super::process::{self, Liveness};
 use crate::output::{Failure, Output};
 
@@ -96,8 +97,10 @@ impl Starter<'_> {
         for (name, child) in children {
             self.wait(&name, child)?;
         }
-        let storage = self.start("storage", "storage", &self.storage()?)?;
-        let (chain, storage) = (first(&chain)?, first(&storage)?);
+        let chain = first(&chain)?;
+        self.rent(&chain).await?;
+        let storage = self.start("storage", "storage", &self.storage(&chain)?)?;
+        let storage = first(&storage)?;
         let coordinator = self.start("coordinator", "coordinator", &self.coordinator(&chain)?)?;
         let coordinator = self.with_peer(&coordinator, "coordinator")?;
         // All at once: each registers itself on chain, and they need not wait for each other.
@@ -151,6 +154,10 @@ impl Starter<'_> {
             "coordinator".to_owned(),
         ];
         names.extend((0..self.plan.workers).map(operator_name));
+        if self.plan.storage_nodes > 0 {
+            names.push("storage".to_owned());
+            names.extend((0..self.plan.storage_nodes).map(storage_node_name));
+        }
         let mut endowed = Vec::new();
         for name in names {
             let account = self.key(&name)?.account();
@@ -167,7 +174,7 @@ impl Starter<'_> {
         })
     }
 
-    fn storage(&self) -> Result<StorageConfig, Failure> {
+    fn storage(&self, chain: &str) -> Result<StorageConfig, Failure> {
         let mut config = StorageConfig::new(self.address("storage")?, self.dir.data("storage"));
         config.site = Some(storage_site(0)?);
         for i in 0..self.plan.storage_nodes {
@@ -177,6 +184,15 @@ impl Starter<'_> {
                 account: self.storage_account(&name)?,
                 url: format!("http://{}", self.address(&name)?),
                 site: storage_site(i)?,
+            });
+        }
+        if self.plan.storage_nodes > 0 {
+            let keys = (0..self.plan.storage_nodes).map(|i| self.dir.key(&storage_node_name(i)));
+            config.chain = Some(ChainEntry {
+                url: chain.to_owned(),
+                key: self.dir.key("storage"),
+                node_keys: keys.collect(),
+                territory: ChainEntry::TERRITORY.to_owned(),
             });
         }
         Ok(config)
@@ -316,6 +332,21 @@ impl Starter<'_> {
         .iter()
         .map(|a| a.parse().map_err(Failure::failed))
         .collect()
+    }
+
+    /// Makes miners of the storage nodes, and buys space for those that store.
+    async fn rent(&self, chain: &str) -> Result<(), Failure> {
+        if self.plan.storage_nodes == 0 {
+            return Ok(());
+        }
+        let mut nodes = Vec::new();
+        for i in 0..self.plan.storage_nodes {
+            let name = storage_node_name(i);
+            let url = format!("http://{}", self.address(&name)?);
+            nodes.push((self.key(&name)?, url));
+        }
+        let owners = vec![self.key("owner")?, self.key("client")?];
+        miners::rent(chain, nodes, owners, self.key("storage")?.account()).await
     }
 
     /// The application's first deposit; one that is there from an earlier run is enough.

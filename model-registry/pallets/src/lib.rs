@@ -1,12 +1,13 @@
 //! The part of AI-LINK that must not depend on anybody's word: who owns a model, who stands behind
-//! a worker with money, and who was paid for which jobs. Four FRAME pallets:
+//! a worker with money, who was paid for which jobs, and what is stored where. FRAME pallets:
 //!
 //! * [`models`]: names, versions, commitments to weights, prices;
 //! * [`rights`]: terms of use, grants, transfers, royalties, versions taken back;
 //! * [`operators`]: workers and coordinators, each a libp2p peer key bound to a chain account that
 //!   holds a bond;
 //! * [`settlement`]: clients pay into escrow once, sign cumulative vouchers off chain for every job,
-//!   and a bonded coordinator turns an epoch of vouchers into payouts with one transaction.
+//!   and a bonded coordinator turns an epoch of vouchers into payouts with one transaction;
+//! * [`cess`]: files, territories, gateways and storage miners as CESS's chain has them.
 //!
 //! # Why vouchers
 //!
@@ -20,7 +21,7 @@
 //! * Keys, commitments and digests are `[u8; 32]` and money is `u128` planck, so that the metadata
 //!   stays plain for clients in any language.
 //! * Everything in storage is bounded; every effect has an event; every refusal has its own error.
-//! * Time is the block's timestamp in milliseconds. A chain that seals on demand lets anybody make
+//! * Time is the block's timestamp in milliseconds, except in [`cess`]. A chain that seals on demand lets anybody make
 //!   blocks go by fast, so the number of blocks is no clock.
 //! * Every pallet has `check_state`: the invariants of its storage as a plain function. Tests call
 //!   it after every step; `try-runtime` calls it as the pallet's `try_state` hook.
@@ -39,6 +40,7 @@
 
 extern crate alloc;
 
+pub mod cess;
 #[allow(missing_docs)] // the pallet macro generates undocumented items
 pub mod models;
 #[allow(missing_docs)] // the pallet macro generates undocumented items

@@ -6,6 +6,8 @@
 //! then they are upper bounds: items that a batch touches repeatedly are charged every time although
 //! they come from the overlay after the first.
 
+pub mod cess;
+
 use frame_support::{traits::Get, weights::Weight};
 
 /// Decoding, checks and events of a call: ten microseconds.

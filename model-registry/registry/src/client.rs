@@ -303,3 +303,7 @@ impl Signer<SubstrateConfig> for IdentitySigner<'_> {
         MultiSignature::Ed25519(self.0.sign(payload).0)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod extensions;

@@ -2,7 +2,7 @@
 //!
 //! What AI-LINK's parties agree on is on a chain: who owns a model and what its package commits to,
 //! who stands behind a worker or a coordinator with a bond, how much escrow a client has and what
-//! was settled. This crate asks and tells the chain those things in the types of [`ai_link_wire`].
+//! was settled; and, in [`storage`], what is stored where and who pays for it. This crate asks and tells the chain those things in the types of [`ai_link_wire`].
 //!
 //! * A [`Registry`] reads. It needs a URL and nothing else.
 //! * A [`RegistryClient`] also signs, with the [`Identity`](ai_link_wire::Identity) of one party:
@@ -46,6 +46,7 @@ mod error;
 mod link;
 mod registry;
 pub mod rights;
+pub mod storage;
 mod types;
 
 pub use client::{CALL_DEADLINE, RegistryClient};

@@ -40,6 +40,17 @@ mod runtime {
     pub type Settlement = ai_link_pallets::settlement;
     #[runtime::pallet_index(13)]
     pub type Rights = ai_link_pallets::rights;
+    // The indices of CESS's runtime.
+    #[runtime::pallet_index(104)]
+    pub type FileBank = ai_link_pallets::cess::file_bank;
+    #[runtime::pallet_index(105)]
+    pub type Sminer = ai_link_pallets::cess::sminer;
+    #[runtime::pallet_index(106)]
+    pub type Audit = ai_link_pallets::cess::audit;
+    #[runtime::pallet_index(107)]
+    pub type StorageHandler = ai_link_pallets::cess::storage_handler;
+    #[runtime::pallet_index(108)]
+    pub type Oss = ai_link_pallets::cess::oss;
 }
 
 // The trait behind these two is private to the module that the macro expands in.

@@ -4,7 +4,7 @@ use frame_support::{
     PalletId, derive_impl,
     dispatch::DispatchClass,
     parameter_types,
-    traits::{ConstU8, ConstU32, ConstU64, ConstU128, OnUnbalanced, VariantCountOf, fungible},
+    traits::{ConstU8, ConstU32, ConstU64, ConstU128, Get, OnUnbalanced, VariantCountOf, fungible},
     weights::{
         ConstantMultiplier, IdentityFee, Weight,
         constants::{RocksDbWeight, WEIGHT_REF_TIME_PER_SECOND},
@@ -18,9 +18,9 @@ use sp_runtime::{
 };
 
 use crate::{
-    AccountId, Balance, Balances, Block, Hash, Models, Moment, Nonce, Operators, PalletInfo,
-    Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin,
-    RuntimeTask, System, Timestamp, UNITS, VERSION,
+    AccountId, Balance, Balances, Block, FileBank, Hash, Models, Moment, Nonce, Operators,
+    PalletInfo, Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason,
+    RuntimeOrigin, RuntimeTask, System, Timestamp, UNITS, VERSION,
 };
 
 /// Least balance of an account, planck: an account below it is removed and the rest goes to the
@@ -145,6 +145,42 @@ impl ai_link_pallets::settlement::Config for Runtime {
     type PalletId = SettlementPalletId;
     type RuntimeHoldReason = RuntimeHoldReason;
     type WithdrawalDelay = ConstU64<HOUR>;
+}
+
+/// Blocks of six seconds in a day, as in CESS.
+const DAY: u32 = 14_400;
+
+impl ai_link_pallets::cess::file_bank::Config for Runtime {
+    // An hour to bring a file of 31 GiB to its nodes.
+    type DealLife = ConstU32<600>;
+    type RestoralOrderLife = ConstU32<600>;
+}
+
+impl ai_link_pallets::cess::sminer::Config for Runtime {
+    type Collateral = Balances;
+    type CollateralPerTib = ConstU128<{ 100 * UNITS }>;
+    type RuntimeHoldReason = RuntimeHoldReason;
+}
+
+impl ai_link_pallets::cess::audit::Config for Runtime {}
+
+impl ai_link_pallets::cess::storage_handler::Config for Runtime {
+    type Currency = Balances;
+    type FrozenDays = ConstU32<7>;
+    type OneDay = ConstU32<DAY>;
+    type OnExpired = FileBank;
+    type PaidTo = Treasury;
+}
+
+impl ai_link_pallets::cess::oss::Config for Runtime {}
+
+/// The treasury's account, as a parameter.
+pub struct Treasury;
+
+impl Get<AccountId> for Treasury {
+    fn get() -> AccountId {
+        treasury_account()
+    }
 }
 
 /// Puts fees, tips and dust on the treasury account.

@@ -12,6 +12,9 @@ use crate::{
 /// Name of the preset for development: [`dev_endowed`] accounts.
 pub const DEV_PRESET: &str = "dev";
 
+/// What one GiB costs for one day, planck: a thousandth of an AIL.
+const SPACE_PRICE: Balance = UNITS / 1_000;
+
 /// Genesis in which each of `endowed` owns that much money (planck), besides the existential
 /// deposits of the technical accounts.
 ///
@@ -28,6 +31,10 @@ pub fn genesis_config(endowed: &[(AccountId, Balance)]) -> RuntimeGenesisConfig 
         balances: pallet_balances::GenesisConfig {
             balances,
             dev_accounts: None,
+        },
+        storage_handler: ai_link_pallets::cess::storage_handler::GenesisConfig {
+            price: SPACE_PRICE,
+            ..Default::default()
         },
         ..Default::default()
     }

@@ -1,5 +1,6 @@
 //! Runtime of the AI-LINK chain: who owns which model, who stands behind which worker with money,
-//! and who has been paid for what.
+//! who has been paid for what, and what is stored where: the latter with the pallets, indices and types
+//! of CESS's runtime, so that clients of that chain find here what they know.
 //!
 //! The runtime is an ordinary FRAME runtime. It has two homes:
 //!
@@ -21,7 +22,8 @@
 //!
 //! Every block needs exactly one [`timestamp_inherent`] whose time is later than that of its
 //! parent. Delays of the pallets count in these milliseconds, not in blocks, because a chain that
-//! seals on demand lets anybody make blocks go by fast.
+//! seals on demand lets anybody make blocks go by fast. The exception are CESS's pallets, whose leases
+//! and deadlines are numbers of blocks there and here.
 //!
 //! # What this does not protect
 //!

@@ -6,8 +6,14 @@
 //! and with which u its fragments were tagged.
 //!
 //! [`FileBank`] is that conversation as a trait. [`EmbeddedBank`] holds it in a database of this
-//! process; a client of a chain has the same methods, which are named after the calls they stand for.
+//! process; a client of a chain (`ChainBank` of the crate `ai-link-filebank`) has the same methods, which
+//! are named after the calls they stand for. One test-suite, [`contract`], holds for both.
+//!
+//! What no chain keeps, an implementation must keep beside it: location policies, the nodes that were
+//! chosen and have not reported yet, and the u of tags. An [`EmbeddedBank`] is that record then, and the
+//! chain decides which files there are, whose they are, who has them and how much space they take.
 
+pub mod contract;
 mod embedded;
 mod record;
 
@@ -37,11 +43,13 @@ pub enum Declared {
 /// The conversation about files. Errors are those of the database or the chain unless said otherwise.
 #[async_trait]
 pub trait FileBank: Send + Sync + 'static {
-    /// `upload_declaration`: announces a file, for its first or one more owner.
+    /// `upload_declaration`: announces a file, for its first or one more owner. An owner may declare again
+    /// what it declared and what is not a file yet; reports begin anew then.
     ///
     /// # Errors
     ///
-    /// [`StorageError::TooManyOwners`].
+    /// [`StorageError::TooManyOwners`]; [`StorageError::NoPermission`] if a chain does not take it: the
+    /// owner has no space there, or has not authorised the store.
     async fn declare(
         &self,
         fid: Fid,
@@ -50,7 +58,7 @@ pub trait FileBank: Send + Sync + 'static {
     ) -> Result<Declared, StorageError>;
 
     /// `transfer_report`: `node` has fragment `index` of every segment. Gives whether the file is
-    /// active now.
+    /// active now. To report again what was reported does nothing.
     ///
     /// # Errors
     ///
@@ -91,6 +99,17 @@ pub trait FileBank: Send + Sync + 'static {
     ///
     /// [`StorageError::NotFound`].
     async fn restored(&self, fid: Fid, index: u8, node: NodeId) -> Result<(), StorageError>;
+
+    /// `submit_service_result`: `node` failed to prove a fragment of a file. A chain records that and
+    /// orders the repair; a bank that keeps no account of nodes has nothing to do.
+    async fn unproven(
+        &self,
+        _fid: Fid,
+        _node: NodeId,
+        _fragment: ContentHash,
+    ) -> Result<(), StorageError> {
+        Ok(())
+    }
 
     /// `calculate_report`: with which u the tagger tagged a fragment for `node`.
     async fn tagged(&self, node: NodeId, key: &FragmentKey) -> Result<(), StorageError>;

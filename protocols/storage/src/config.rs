@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::account::Account;
-use crate::bank::EmbeddedBank;
+use crate::bank::{EmbeddedBank, FileBank};
 use crate::embedded::{EmbeddedStore, OpenError, StoreConfig};
 use crate::error::StorageError;
 use crate::http::auth::{Access, RequestSigner, SignatureAuthorizer};
@@ -48,12 +48,41 @@ pub struct StorageConfig {
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: StorageLimits,
+    /// The chain that says which files there are; this process alone does if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<ChainEntry>,
     /// How nodes are made to prove what they have; they are not if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<AuditEntry>,
     /// The storage nodes that fragments go to, 12 or more; if left out, this process keeps them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeEntry>,
+}
+
+/// The chain that a storage process over nodes reports to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainEntry {
+    /// Where it is: `ws://` on this machine, `wss://` elsewhere.
+    pub url: String,
+    /// The key that this process acts with for owners that authorised it, a file that whoever starts this
+    /// process reads.
+    pub key: PathBuf,
+    /// The keys of the storage nodes, which report what they have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node_keys: Vec<PathBuf>,
+    /// Which territory of each owner files go to.
+    #[serde(default = "default_territory")]
+    pub territory: String,
+}
+
+fn default_territory() -> String {
+    ChainEntry::TERRITORY.to_owned()
+}
+
+impl ChainEntry {
+    /// The territory that files go to unless another is configured.
+    pub const TERRITORY: &str = "ai-link";
 }
 
 /// How storage nodes are made to prove what they have.
@@ -115,6 +144,9 @@ pub enum RunError {
     /// The storage nodes cannot be used.
     #[error("the storage nodes cannot be used")]
     Nodes(#[source] StorageError),
+    /// A chain is configured and no storage nodes.
+    #[error("a chain is configured and no storage nodes: it keeps account of those alone")]
+    ChainWithoutNodes,
     /// The tagger's secret key cannot be used.
     #[error("the tagger's key cannot be used")]
     TaggingKey(#[source] crate::podr2::KeyError),
@@ -140,6 +172,7 @@ impl StorageConfig {
             site: None,
             identity: None,
             limits: StorageLimits::default(),
+            chain: None,
             audit: None,
             nodes: Vec::new(),
         }
@@ -161,8 +194,17 @@ impl Default for StorageLimits {
     }
 }
 
+/// What a storage process asks which files there are, made of its own record. [`own_record`] takes that
+/// itself; for a configuration with a chain, it is a bank of that chain.
+pub type MakeBank = Box<dyn FnOnce(EmbeddedBank) -> Arc<dyn FileBank> + Send>;
+
+/// The record of a storage process is what it asks.
+pub fn own_record() -> MakeBank {
+    Box::new(|record| Arc::new(record))
+}
+
 /// Runs a storage process until `shutdown` ends. Calls `ready` with the address once requests are
-/// taken. `signer` has the key that the configuration names.
+/// taken. `signer` has the key that the configuration names, and `bank` talks to the chain that it names.
 ///
 /// # Errors
 ///
@@ -170,6 +212,7 @@ impl Default for StorageLimits {
 pub async fn run(
     config: StorageConfig,
     signer: Option<Arc<dyn RequestSigner>>,
+    bank: MakeBank,
     ready: impl FnOnce(SocketAddr),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
@@ -181,6 +224,7 @@ pub async fn run(
         site,
         identity: _,
         limits,
+        chain,
         audit,
         nodes,
     } = config;
@@ -206,6 +250,9 @@ pub async fn run(
         ..ServerConfig::default()
     };
     if nodes.is_empty() {
+        if chain.is_some() {
+            return Err(RunError::ChainWithoutNodes);
+        }
         let store = StoreConfig {
             max_object: limits.max_object_bytes,
             capacity: limits.capacity_bytes,
@@ -222,7 +269,7 @@ pub async fn run(
         ready(address);
         serve_mutable(store, versions, access, listener, server, shutdown).await;
     } else {
-        let store = spread(&data, &nodes, signer.clone(), &limits).await?;
+        let store = spread(&data, &nodes, signer.clone(), &limits, bank).await?;
         let versions = versions(&data)?;
         let auditing = auditing(&store, audit, signer)?;
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -268,7 +315,8 @@ fn auditing(
     Ok(tasks)
 }
 
-/// The store over the nodes of a configuration, with its record of files in `data`.
+/// The store over the nodes of a configuration, with its record of files in `data` and what `bank` makes
+/// of it.
 ///
 /// # Errors
 ///
@@ -278,6 +326,7 @@ pub async fn spread(
     nodes: &[NodeEntry],
     signer: Option<Arc<dyn RequestSigner>>,
     limits: &StorageLimits,
+    bank: MakeBank,
 ) -> Result<SpreadStore, RunError> {
     if nodes.len() < FRAGMENTS {
         return Err(RunError::FewNodes(nodes.len()));
@@ -296,12 +345,12 @@ pub async fn spread(
             source,
         })
     })?;
-    let bank = EmbeddedBank::open(&data.join("files.redb"))?;
+    let bank = bank(EmbeddedBank::open(&data.join("files.redb"))?);
     let config = SpreadConfig {
         max_object: limits.max_object_bytes,
         ..SpreadConfig::default()
     };
-    SpreadStore::open(Arc::new(bank), members, config)
+    SpreadStore::open(bank, members, config)
         .await
         .map_err(RunError::Nodes)
 }
@@ -334,6 +383,17 @@ mod tests {
         let error =
             toml::from_str::<StorageConfig>("listen = '127.0.0.1:0'\ndata = 'd'\nquota = 1");
         assert!(error.unwrap_err().message().contains("quota"));
+        let config: StorageConfig = toml::from_str(
+            "listen = '127.0.0.1:0'\ndata = 'd'\n[chain]\nurl = 'ws://127.0.0.1:1'\nkey = 'k'",
+        )
+        .unwrap();
+        let chain = config.chain.clone().unwrap();
+        assert_eq!(
+            (chain.territory.as_str(), chain.node_keys.len()),
+            ("ai-link", 0)
+        );
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<StorageConfig>(&text).unwrap(), config);
         let error = toml::from_str::<StorageConfig>(
             "listen = '127.0.0.1:0'\ndata = 'd'\naccounts = ['nobody']",
         );
@@ -350,6 +410,7 @@ mod tests {
         let running = tokio::spawn(run(
             config,
             None,
+            own_record(),
             move |address| ready.send(address).unwrap(),
             async move { stopped.await.unwrap() },
         ));
@@ -380,17 +441,45 @@ mod tests {
     async fn what_cannot_work_is_said_at_once() {
         let dir = tempfile::TempDir::new().unwrap();
         let mut config = StorageConfig::new(([127, 0, 0, 1], 0).into(), dir.path());
+        config.chain = Some(ChainEntry {
+            url: "ws://127.0.0.1:1".to_owned(),
+            key: "key".into(),
+            node_keys: Vec::new(),
+            territory: default_territory(),
+        });
+        let not_ready = |_| panic!("it must not start");
+        let error = run(
+            config.clone(),
+            None,
+            own_record(),
+            not_ready,
+            std::future::pending(),
+        );
+        let error = error.await.unwrap_err();
+        assert!(matches!(error, RunError::ChainWithoutNodes), "{error:?}");
         config.limits.max_uploads = 0;
         let not_ready = |_| panic!("it must not start");
-        let error = run(config.clone(), None, not_ready, std::future::pending())
-            .await
-            .unwrap_err();
+        let error = run(
+            config.clone(),
+            None,
+            own_record(),
+            not_ready,
+            std::future::pending(),
+        )
+        .await
+        .unwrap_err();
         assert!(matches!(error, RunError::Zero("max_uploads")), "{error:?}");
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         config = StorageConfig::new(taken.local_addr().unwrap(), dir.path());
-        let error = run(config, None, not_ready, std::future::pending())
-            .await
-            .unwrap_err();
+        let error = run(
+            config,
+            None,
+            own_record(),
+            not_ready,
+            std::future::pending(),
+        )
+        .await
+        .unwrap_err();
         assert!(matches!(error, RunError::Listen { .. }), "{error:?}");
     }
 }

@@ -125,6 +125,15 @@ pub enum StorageError {
     /// This node proves nothing because it knows no tagger.
     #[error("no tagger is configured: nothing can be tagged or proven")]
     NoTagger,
+    /// The chain failed, or does not do what was asked.
+    #[error("the chain did not {doing}")]
+    Chain {
+        /// What it was asked for.
+        doing: &'static str,
+        /// What its client reports.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// An object of this fid is stored with another size: they differ in zeros at their end.
     #[error(
         "{fid} is stored with {stored} bytes and was given with {given}: they differ in zeros at \
@@ -286,6 +295,16 @@ impl StorageError {
         node: crate::node::NodeId,
     ) -> impl FnOnce(crate::node::NodeError) -> Self + Clone {
         move |source| Self::Node { node, source }
+    }
+
+    /// For `map_err` on what a chain is asked for.
+    pub fn chain<E: std::error::Error + Send + Sync + 'static>(
+        doing: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        move |source| Self::Chain {
+            doing,
+            source: Box::new(source),
+        }
     }
 
     /// For `map_err` on file operations.

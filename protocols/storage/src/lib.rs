@@ -54,7 +54,8 @@
 //!   refuse added and missing bytes.
 //! - **Availability.** An [`EmbeddedStore`] is one process on one disk; its 12 fragments protect from
 //!   decay, not from the loss of the machine. A [`SpreadStore`] survives the loss of nodes, but it is
-//!   one process itself, and its record of files is on its disk alone until a chain keeps it.
+//!   one process itself; what only it knows (policies, tags) is on its disk alone, the rest on the chain
+//!   if it has one.
 //! - **Location.** A site is what an operator registered; whether a node is there is as good as the
 //!   evidence that the registration names, and nothing here measures it.
 //! - **What a grant's recipient does.** Ends, purposes and revocations bind software that keeps to
@@ -99,9 +100,14 @@ mod store;
 mod stream;
 
 pub use account::{Account, ParseAccountError};
+#[doc(hidden)]
+pub use bank::contract as bank_contract;
 pub use bank::{Declared, EmbeddedBank, FileBank, FileRecord, FileState, SegmentHashes};
 pub use client::{HttpStore, HttpStoreConfig};
-pub use config::{AuditEntry, RunError, StorageConfig, StorageLimits, run, spread as open_spread};
+pub use config::{
+    AuditEntry, ChainEntry, MakeBank, RunError, StorageConfig, StorageLimits, own_record, run,
+    spread as open_spread,
+};
 pub use embedded::{EmbeddedStore, OpenError, RepairReport, StoreConfig};
 pub use error::StorageError;
 pub use fid::{ContentHash, Fid, FidRule, ParseHashError};

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod cess;
+mod cess_properties;
 mod mock;
 mod models;
 mod operators;

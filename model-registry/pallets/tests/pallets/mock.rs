@@ -1,14 +1,16 @@
 //! The smallest runtime that holds the pallets, and its cast.
 
 use ai_link_pallets::{
-    Balance, models,
+    Balance,
+    cess::{audit, file_bank, oss, sminer, storage_handler},
+    models,
     operators::{self, binding_message},
     rights,
     settlement::{self, VoucherClaim, voucher_message},
 };
 use frame_support::{
     PalletId, assert_ok, derive_impl, parameter_types,
-    traits::{ConstU64, ConstU128},
+    traits::{ConstU32, ConstU64, ConstU128, OnInitialize},
 };
 use sp_core::{Pair, ed25519};
 use sp_io::TestExternalities;
@@ -22,6 +24,15 @@ pub(crate) const WORKER_BOND: Balance = 500;
 pub(crate) const COORDINATOR_BOND: Balance = 1_000;
 pub(crate) const UNBONDING_DELAY: u64 = 5_000;
 pub(crate) const WITHDRAWAL_DELAY: u64 = 1_000;
+/// Blocks of a day, and of a declaration's and a claimed repair's life.
+pub(crate) const ONE_DAY: u32 = 2;
+pub(crate) const FROZEN_DAYS: u32 = 7;
+pub(crate) const DEAL_LIFE: u32 = 5;
+pub(crate) const ORDER_LIFE: u32 = 3;
+/// Price of a GiB for a day.
+pub(crate) const PRICE: Balance = 2;
+/// Of a miner, for a TiB.
+pub(crate) const COLLATERAL: Balance = 100;
 /// Time of the first block, milliseconds.
 pub(crate) const START: u64 = 1_000_000;
 
@@ -34,11 +45,17 @@ frame_support::construct_runtime!(
         Operators: operators,
         Settlement: settlement,
         Rights: rights,
+        FileBank: file_bank = 104,
+        Sminer: sminer = 105,
+        Audit: audit = 106,
+        StorageHandler: storage_handler = 107,
+        Oss: oss = 108,
     }
 );
 
 parameter_types! {
     pub const Escrow: PalletId = PalletId(*b"test/esc");
+    pub Landlord: AccountId32 = AccountId32::new([0x11; 32]);
 }
 
 #[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
@@ -91,6 +108,29 @@ impl settlement::Config for Test {
     type RuntimeHoldReason = RuntimeHoldReason;
     type WithdrawalDelay = ConstU64<WITHDRAWAL_DELAY>;
 }
+
+impl file_bank::Config for Test {
+    type DealLife = ConstU32<DEAL_LIFE>;
+    type RestoralOrderLife = ConstU32<ORDER_LIFE>;
+}
+
+impl sminer::Config for Test {
+    type Collateral = Balances;
+    type CollateralPerTib = ConstU128<COLLATERAL>;
+    type RuntimeHoldReason = RuntimeHoldReason;
+}
+
+impl audit::Config for Test {}
+
+impl storage_handler::Config for Test {
+    type Currency = Balances;
+    type FrozenDays = ConstU32<FROZEN_DAYS>;
+    type OneDay = ConstU32<ONE_DAY>;
+    type OnExpired = FileBank;
+    type PaidTo = Landlord;
+}
+
+impl oss::Config for Test {}
 
 /// A party of a test: an ed25519 key that is an account or a peer.
 #[derive(Clone)]
@@ -151,10 +191,15 @@ pub(crate) fn run(endowed: &[&Party], test: impl FnOnce()) {
         .map(|party| (party.account(), ENDOWMENT))
         .collect();
     balances.push((Settlement::pot(), EXISTENTIAL_DEPOSIT));
+    balances.push((Landlord::get(), EXISTENTIAL_DEPOSIT));
     let genesis = RuntimeGenesisConfig {
         balances: pallet_balances::GenesisConfig {
             balances,
             dev_accounts: None,
+        },
+        storage_handler: storage_handler::GenesisConfig {
+            price: PRICE,
+            ..Default::default()
         },
         ..Default::default()
     };
@@ -172,6 +217,20 @@ pub(crate) fn check_state() {
     assert_ok!(Operators::check_state());
     assert_ok!(Settlement::check_state());
     assert_ok!(Rights::check_state());
+    assert_ok!(FileBank::check_state());
+    assert_ok!(Sminer::check_state());
+    assert_ok!(Audit::check_state());
+    assert_ok!(StorageHandler::check_state());
+    assert_ok!(Oss::check_state());
+}
+
+/// Lets so many blocks go by.
+pub(crate) fn blocks(count: u32) {
+    for _ in 0..count {
+        let number = System::block_number() + 1;
+        System::set_block_number(number);
+        AllPalletsWithSystem::on_initialize(number);
+    }
 }
 
 pub(crate) fn pass(milliseconds: u64) {

@@ -6,3 +6,4 @@ mod chain;
 mod economy;
 mod genesis;
 mod native;
+mod vectors;

@@ -393,3 +393,22 @@ fn prefixed(first: &Key) -> [Pair; 2] {
 fn second(key: &Pair) -> Key {
     std::array::from_fn(|i| key[32 + i])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::contract::{Cast, holds};
+    use super::*;
+
+    #[tokio::test]
+    async fn the_contract_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let bank = EmbeddedBank::open(&dir.path().join("files.redb")).unwrap();
+        let cast = Cast {
+            owners: [1, 2, 3].map(|i| Account([i; 32])),
+            nodes: (100..114).map(|i| Account([i; 32])).collect(),
+        };
+        holds(&bank, &cast).await;
+    }
+}

@@ -82,7 +82,7 @@ impl FileRecord {
     }
 
     /// Notes that `node` has fragment `index`; nothing for an index that does not exist.
-    pub(super) fn report(&mut self, index: u8, node: NodeId) {
+    pub fn report(&mut self, index: u8, node: NodeId) {
         if let Some(slot) = self.placement.get_mut(usize::from(index)) {
             *slot = node;
             self.reported |= 1 << index;

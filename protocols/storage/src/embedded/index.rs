@@ -360,7 +360,8 @@ fn second_half(key: &[u8; 64]) -> [u8; 32] {
 }
 
 impl Owner {
-    pub(crate) fn new(account: Account, name: ObjectName) -> Self {
+    /// This account, which calls the object `name`.
+    pub fn new(account: Account, name: ObjectName) -> Self {
         Self { account, name }
     }
 }

@@ -249,6 +249,19 @@ impl SpreadStore {
         if indices.is_empty() {
             return Ok(());
         }
+        for index in &indices {
+            let node = record.placement[*index];
+            for segment in &record.segments {
+                let fragment = segment.fragments[*index];
+                if !lost.contains(&Subject { node, fragment }) {
+                    continue;
+                }
+                // The repair matters more than the record of why.
+                if let Err(error) = self.inner.bank.unproven(fid, node, fragment).await {
+                    tracing::warn!(%fid, %node, %error, "a failed proof was not recorded");
+                }
+            }
+        }
         match repair::repair(&Arc::clone(&self.inner), fid, &indices).await {
             Ok(_) => {
                 for index in indices {
