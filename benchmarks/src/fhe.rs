@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Lets activations that the tolerance does not need become lines.
     #[arg(long)]
     linearise: bool,
+    /// Makes networks exact: what is decrypted equals the integer reference on every record.
+    #[arg(long, conflicts_with = "linearise")]
+    exact: bool,
     /// Measures throughput too, with so many clients at once, each with a key of its own.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
     clients: Option<u32>,
@@ -70,8 +73,12 @@ struct Report {
     model: String,
     /// Whether activations were allowed to become lines.
     linearised: bool,
+    /// What kind of program it became.
+    mode: String,
     /// Whether decrypted results equal the reference by design.
     exact: bool,
+    /// For which records its sums fit.
+    range: String,
     parameters: String,
     encrypt_s: f64,
     server_s: f64,
@@ -146,6 +153,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         } else {
             Activations::All
         },
+        networks: if options.exact {
+            Exactness::Exact
+        } else {
+            Exactness::Approximate
+        },
         ..Compile::default()
     };
     let package = compile(&workload.onnx, &workload.calibration, settings)?;
@@ -217,7 +229,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let report = Report {
         model: options.model.clone(),
         linearised: options.linearise,
+        mode: package.method.to_string(),
         exact: program.exactness() == Exactness::Exact,
+        range: package.range.to_string(),
         parameters: program.set().to_string(),
         encrypt_s,
         server_s,

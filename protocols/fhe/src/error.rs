@@ -172,6 +172,9 @@ pub enum CompileError {
         /// Binary logarithm of the probability.
         log2: f64,
     },
+    /// A network whose results cannot be exact at any parameter set.
+    #[error("the network cannot be exact: {0}")]
+    Inexact(String),
     /// The model ran into an error in the clear.
     #[error("the model does not run in the clear")]
     Clear(#[source] FheError),
