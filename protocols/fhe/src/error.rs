@@ -51,6 +51,12 @@ pub enum FormatError {
         /// What the decoder says.
         problem: String,
     },
+    /// A GPU that is not there.
+    #[error("there is no GPU {index} that CUDA can use")]
+    Device {
+        /// Its index.
+        index: u32,
+    },
     /// A program that contradicts itself.
     #[error("the program is not valid: {0}")]
     Program(String),

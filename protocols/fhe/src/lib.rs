@@ -57,9 +57,15 @@
 //!   Trees and their proofs hold for any input.
 //! * An exact network's answer holds several sums for each score, more of the weights' structure than the score alone.
 //!
+//! # GPUs
+//! Feature `cuda` adds [`Device`]s with tfhe's CUDA back-end: key switches and bootstraps of a layer go to the GPU in one
+//! batch, sums and packing stay. Building it takes `nvcc`, CMake 3.24 and libclang. Its code is type-checked
+//! (`DOCS_RS=1 cargo check -p ai-link-fhe --features cuda`) but was not yet linked or run.
+//!
 //! # Licence of the library
 //! `tfhe` is under BSD-3-Clause-Clear, which grants *no patent licence*: commercial use needs one from Zama.
-#![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "cuda"), forbid(unsafe_code))]
+#![cfg_attr(feature = "cuda", deny(unsafe_code))]
 
 mod answer;
 mod compile;
@@ -88,6 +94,7 @@ pub use answer::key_of;
 pub use compile::{Activations, Options, compile, run_float};
 pub use decrypted::{AnyDecrypted, Approximate, Decrypted, Exact};
 pub use encoder::{Decoder, Encoder, Reading};
+pub use engine::device::Device;
 pub use entropy::Entropy;
 pub use error::{CompileError, FheError, FormatError};
 pub use evaluator::{Control, Evaluator};
