@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Lets activations that the tolerance does not need become lines.
     #[arg(long)]
     linearise: bool,
+    /// Makes networks exact: what is decrypted equals the integer reference on every record.
+    #[arg(long, conflicts_with = "linearise")]
+    exact: bool,
     /// Measures throughput too, with so many clients at once, each with a key of its own.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
     clients: Option<u32>,
@@ -70,8 +73,12 @@ struct Report {
     model: String,
     /// Whether activations were allowed to become lines.
     linearised: bool,
+    /// What kind of program it became.
+    mode: String,
     /// Whether decrypted results equal the reference by design.
     exact: bool,
+    /// For which records its sums fit.
+    range: String,
     parameters: String,
     encrypt_s: f64,
     server_s: f64,
@@ -123,16 +130,25 @@ struct Errors {
     max: f64,
 }
 
-/// Magnitudes of differences.
+/// Magnitudes of differences, as shares of a table's range.
 #[derive(Debug, Default, Serialize)]
 struct Spread {
+    /// Activations compared.
+    count: usize,
     rms: f64,
+    p50: f64,
     p95: f64,
+    p99: f64,
     max: f64,
+    /// Shares of activations that are on the reference's step, and within one, if the range has 2^4, 2^5, 2^6 steps.
+    same: [f64; 3],
+    within_one: [f64; 3],
 }
 
-/// Records of which activations are looked at.
-const LOOKED_AT: usize = 4;
+/// Records of which activations are looked at, at most.
+const LOOKED_AT: usize = 32;
+/// Bootstraps that looking at activations takes, at most: records are fewer where networks are large.
+const SPENT: usize = 2000;
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -145,6 +161,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             Activations::Necessary
         } else {
             Activations::All
+        },
+        networks: if options.exact {
+            Exactness::Exact
+        } else {
+            Exactness::Approximate
         },
         ..Compile::default()
     };
@@ -217,7 +238,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let report = Report {
         model: options.model.clone(),
         linearised: options.linearise,
+        mode: package.method.to_string(),
         exact: program.exactness() == Exactness::Exact,
+        range: package.range.to_string(),
         parameters: program.set().to_string(),
         encrypt_s,
         server_s,
@@ -281,7 +304,8 @@ fn activations(
             .context("a layer cannot be shown")?;
         let evaluator = Evaluator::new(part.clone());
         let mut errors = Vec::new();
-        for record in workload.records.iter().take(LOOKED_AT) {
+        let records = (SPENT / part.bootstraps().max(1)).clamp(2, LOOKED_AT);
+        for record in workload.records.iter().take(records) {
             let integers = encoder.encode(record)?;
             let request = client.encrypt(&part, &integers, entropy()?)?;
             let answer = evaluator.run(key, &request, Control::default())?;
@@ -291,15 +315,31 @@ fn activations(
             let share = |(a, b): (&i64, &i64)| (a - b).unsigned_abs() as f64 / 8192.0;
             errors.extend(clear.outputs.iter().zip(found.local()).map(share));
         }
-        errors.sort_by(f64::total_cmp);
-        let squares: f64 = errors.iter().map(|e| e * e).sum();
-        spreads.push(Spread {
-            rms: (squares / errors.len().max(1) as f64).sqrt(),
-            p95: errors.get(errors.len() * 95 / 100).copied().unwrap_or(0.0),
-            max: errors.last().copied().unwrap_or(0.0),
-        });
+        spreads.push(spread(errors));
     }
     Ok(spreads)
+}
+
+fn spread(mut errors: Vec<f64>) -> Spread {
+    errors.sort_by(f64::total_cmp);
+    let count = errors.len();
+    let squares: f64 = errors.iter().map(|e| e * e).sum();
+    let at = |percent: usize| errors.get(count * percent / 100).copied().unwrap_or(0.0);
+    let share = |most: f64| {
+        let near = errors.partition_point(|e| *e <= most);
+        near as f64 / count.max(1) as f64
+    };
+    let steps = [16.0, 32.0, 64.0];
+    Spread {
+        count,
+        rms: (squares / count.max(1) as f64).sqrt(),
+        p50: at(50),
+        p95: at(95),
+        p99: at(99),
+        max: errors.last().copied().unwrap_or(0.0),
+        same: steps.map(|n| share(0.5 / n)),
+        within_one: steps.map(|n| share(1.5 / n)),
+    }
 }
 
 fn entropy() -> anyhow::Result<Entropy> {

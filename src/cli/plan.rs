@@ -138,6 +138,10 @@ pub(crate) struct FheArgs {
     /// At level fhe: which activations of a network keep their table; the others become lines, which costs nothing
     #[arg(long, value_enum, default_value_t = KeptTables::All)]
     pub(crate) activations: KeptTables,
+    /// At level fhe: makes networks exact too, so that what is decrypted always equals the integer model and may be shown to
+    /// anyone. Takes three to five times as long
+    #[arg(long, conflicts_with = "activations")]
+    pub(crate) exact: bool,
 }
 
 /// Which activations are evaluated by table.

@@ -51,7 +51,7 @@ impl Offered {
             datatype,
         };
         let package = self.0.package();
-        let scores = i64::try_from(package.program.outputs()).unwrap_or(i64::MAX);
+        let scores = i64::try_from(package.decoder.scores()).unwrap_or(i64::MAX);
         let mut outputs = vec![meta(SCORES, vec![-1, scores], Datatype::Fp32)];
         if self.classifies() {
             outputs.push(meta(CLASS, vec![-1], Datatype::Int64));
@@ -103,7 +103,7 @@ impl Offered {
         let scores = readings.iter().flat_map(|r| &r.scores).map(|s| *s as f32);
         let mut outputs = vec![OutputTensor {
             name: SCORES.into(),
-            dims: vec![readings.len(), self.0.package().program.outputs()],
+            dims: vec![readings.len(), self.0.package().decoder.scores()],
             data: OutputData::F32(scores.collect()),
         }];
         if self.classifies() {

@@ -16,7 +16,7 @@ use crate::model::{Core, Pipeline};
 use crate::onnx;
 use crate::package::{Fidelity, Package};
 use crate::parameters::ParameterSet;
-use crate::program::Program;
+use crate::program::{Exactness, Program};
 
 /// What the compiler is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,6 +31,9 @@ pub struct Options {
     pub tolerance: f64,
     /// Which activations of a network keep their table.
     pub activations: Activations,
+    /// Whether results of networks must equal the integer reference. That costs several bootstraps for each activation
+    /// and some accuracy (`compile/network/exact.rs`). Other models always do.
+    pub networks: Exactness,
 }
 
 /// Which activations of a network are evaluated by table look-up.
@@ -50,6 +53,7 @@ impl Default for Options {
             set: None,
             tolerance: 0.005,
             activations: Activations::All,
+            networks: Exactness::Approximate,
         }
     }
 }

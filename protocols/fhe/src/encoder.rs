@@ -43,7 +43,9 @@ pub struct Reading {
 pub struct Decoder {
     /// Value of one, by output.
     pub(crate) scale: Vec<f64>,
-    /// Value of zero, by output.
+    /// The score that each output is a part of.
+    pub(crate) score: Vec<u32>,
+    /// Value of zero, by score.
     pub(crate) offset: Vec<f64>,
     pub(crate) head: Head,
 }
@@ -129,15 +131,22 @@ impl Encoder {
 }
 
 impl Decoder {
+    /// With a score for each output.
+    pub(crate) fn each(scale: Vec<f64>, offset: Vec<f64>, head: Head) -> Self {
+        Self {
+            score: (0..scale.len() as u32).collect(),
+            scale,
+            offset,
+            head,
+        }
+    }
+
     /// The answer that integers stand for.
     pub fn read(&self, values: &[i64]) -> Reading {
-        let score = |((v, s), o): ((&i64, &f64), &f64)| *v as f64 * s + o;
-        let scores: Vec<f64> = values
-            .iter()
-            .zip(&self.scale)
-            .zip(&self.offset)
-            .map(score)
-            .collect();
+        let mut scores = self.offset.clone();
+        for ((value, scale), score) in values.iter().zip(&self.scale).zip(&self.score) {
+            scores[*score as usize] += *value as f64 * scale;
+        }
         let class = self.head.class(&scores);
         Reading { scores, class }
     }
@@ -147,6 +156,11 @@ impl Decoder {
         self.read(decrypted.local())
     }
 
+    /// Scores of an answer.
+    pub fn scores(&self) -> usize {
+        self.offset.len()
+    }
+
     /// Names of classes; empty for a regression.
     pub fn labels(&self) -> &[String] {
         &self.head.labels
@@ -154,7 +168,9 @@ impl Decoder {
 
     pub(crate) fn check(&self, outputs: usize) -> bool {
         let numbers = self.scale.iter().chain(&self.offset).all(|v| v.is_finite());
-        let pairs = self.head.pairs().is_none_or(|pairs| pairs == outputs);
-        self.scale.len() == outputs && self.offset.len() == outputs && numbers && pairs
+        let scores = self.offset.len();
+        let pairs = self.head.pairs().is_none_or(|pairs| pairs == scores);
+        let parts = self.scale.len() == outputs && self.score.len() == outputs;
+        parts && self.score.iter().all(|s| (*s as usize) < scores) && numbers && pairs
     }
 }

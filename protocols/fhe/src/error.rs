@@ -51,6 +51,12 @@ pub enum FormatError {
         /// What the decoder says.
         problem: String,
     },
+    /// A GPU that is not there.
+    #[error("there is no GPU {index} that CUDA can use")]
+    Device {
+        /// Its index.
+        index: u32,
+    },
     /// A program that contradicts itself.
     #[error("the program is not valid: {0}")]
     Program(String),
@@ -172,6 +178,9 @@ pub enum CompileError {
         /// Binary logarithm of the probability.
         log2: f64,
     },
+    /// A network whose results cannot be exact at any parameter set.
+    #[error("the network cannot be exact: {0}")]
+    Inexact(String),
     /// The model ran into an error in the clear.
     #[error("the model does not run in the clear")]
     Clear(#[source] FheError),

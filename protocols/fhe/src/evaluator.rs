@@ -4,19 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
-use tfhe::core_crypto::prelude::*;
 
 use crate::answer;
-use crate::engine::bootstrap::blind_rotate;
 use crate::engine::sum::Summation;
 use crate::error::FheError;
 use crate::ids::ProgramId;
 use crate::keys::EvaluationKey;
 use crate::program::{Bootstrap, Layout, Program, Table};
 use crate::request;
-
-/// Bootstraps that share a pass over the key, at most: more gain nothing, and cancellation waits for a batch.
-const BATCH: usize = 16;
 
 /// A program ready to run: tables expanded, dense weights transformed.
 #[derive(Debug)]
@@ -75,9 +70,7 @@ impl Evaluator {
         let mut sums = Summation::new(set, self.program.inputs(), &inputs);
         let (total, done) = (self.program.bootstraps(), AtomicUsize::new(0));
         for layer in &self.program.layers {
-            let threads = rayon::current_num_threads();
-            let rounds = layer.len().div_ceil(threads * BATCH);
-            let batch = layer.len().div_ceil(threads * rounds);
+            let batch = key.look_ups.split(layer.len());
             let batches: Vec<_> = layer
                 .par_chunks(batch)
                 .map(|bootstraps| {
@@ -116,7 +109,6 @@ impl Evaluator {
         let set = self.program.set();
         let (degree, rank) = (set.degree(), set.rank());
         let lwes: Vec<u64> = bootstraps.iter().flat_map(|b| sums.eval(&b.form)).collect();
-        let small = key.keyswitch.switch(&lwes);
         let glwe = (rank + 1) * degree;
         let mut words = vec![0u64; bootstraps.len() * glwe];
         for (b, accumulator) in bootstraps.iter().zip(words.chunks_exact_mut(glwe)) {
@@ -125,21 +117,6 @@ impl Evaluator {
                 *word = entry.wrapping_mul(b.gain) as u64;
             }
         }
-        let mut accumulators = GlweCiphertextList::from_container(
-            words,
-            GlweSize(rank + 1),
-            PolynomialSize(degree),
-            CiphertextModulus::new_native(),
-        );
-        blind_rotate(key.bootstrap.as_view(), &small, &mut accumulators);
-        let mut out = vec![0u64; bootstraps.len() * (set.dimension() + 1)];
-        for (glwe, out) in accumulators
-            .iter()
-            .zip(out.chunks_exact_mut(set.dimension() + 1))
-        {
-            let mut lwe = LweCiphertext::from_container(out, CiphertextModulus::new_native());
-            extract_lwe_sample_from_glwe_ciphertext(&glwe, &mut lwe, MonomialDegree(0));
-        }
-        out
+        key.look_ups.run(set, &lwes, words)
     }
 }

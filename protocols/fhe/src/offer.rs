@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::compile::{Options, compile, input_of};
 use crate::error::{CompileError, FormatError};
 use crate::format;
-use crate::package::Package;
+use crate::package::{Package, PackageV1};
 
-/// First bytes of an offer; the last is the version of the format.
-pub(crate) const MAGIC: [u8; 4] = *b"AFO\x01";
+/// First bytes of an offer; the last is the version of the format. Version 1, with a package of version 1, is read too.
+pub(crate) const MAGIC: [u8; 4] = *b"AFO\x02";
+const MAGIC_1: [u8; 4] = *b"AFO\x01";
 /// Bytes of the longest name.
 const MAX_NAME: usize = 256;
 /// Axes of a record, at most.
@@ -20,6 +21,13 @@ pub struct Offer {
     input: String,
     dims: Vec<u32>,
     package: Package,
+}
+
+#[derive(Deserialize)]
+struct OfferV1 {
+    input: String,
+    dims: Vec<u32>,
+    package: PackageV1,
 }
 
 impl Offer {
@@ -69,7 +77,17 @@ impl Offer {
     /// # Errors
     /// [`FormatError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let offer: Self = format::decode(bytes, MAGIC, "offer")?;
+        const WHAT: &str = "offer";
+        let offer = if bytes.starts_with(&MAGIC_1) {
+            let old: OfferV1 = format::decode(bytes, MAGIC_1, WHAT)?;
+            Self {
+                input: old.input,
+                dims: old.dims,
+                package: old.package.into(),
+            }
+        } else {
+            format::decode(bytes, MAGIC, WHAT)?
+        };
         offer.package.check()?;
         offer.check()?;
         let proof = offer.package.program.prove();

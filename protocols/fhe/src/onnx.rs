@@ -1,7 +1,7 @@
 //! Reading ONNX files of the `ai.onnx.ml` domain: what scikit-learn, XGBoost and LightGBM are exported to.
 //!
 //! A file is a chain: steps in the clear (`Scaler`, `Imputer`, `Normalizer`), one model (`TreeEnsembleClassifier`,
-//! `TreeEnsembleRegressor`, `LinearClassifier`, `LinearRegressor`, `SVMClassifier` and
+//! `TreeEnsembleRegressor`, since version 5 of the domain `TreeEnsemble`, `LinearClassifier`, `LinearRegressor`, `SVMClassifier` and
 //! `SVMRegressor` with a linear kernel), and whatever
 //! presents the answer (`ZipMap`, `ArgMax`, `Cast`, ...), which is for the client and changes no decision.
 
@@ -78,6 +78,15 @@ pub(crate) fn read(bytes: &[u8], limits: ImportLimits) -> Result<Option<Pipeline
     let (model, head): (Core, Head) = match core.op_type.as_deref().unwrap_or("") {
         "TreeEnsembleClassifier" => tree::classifier(&attributes, features)?,
         "TreeEnsembleRegressor" => tree::regressor(&attributes, features)?,
+        "TreeEnsemble" => {
+            let after = graph.node.iter().filter(|n| follows(n, core, &graph.node));
+            let chooses = |n: &NodeProto| n.op_type.as_deref() == Some("ArgMax");
+            let answer = match after.into_iter().any(chooses) {
+                true => tree::Answer::Largest,
+                false => tree::Answer::Sums,
+            };
+            tree::ensemble(&attributes, features, answer)?
+        }
         "LinearClassifier" => linear::classifier(&attributes, features)?,
         "LinearRegressor" => linear::regressor(&attributes, features)?,
         "SVMClassifier" => linear::svm_classifier(&attributes, features)?,

@@ -1,10 +1,10 @@
-//! Formats of version 1, as they were first written: they stay readable, or their version changes.
+//! Formats as they were first written: they stay readable, or their version changes. Packages and offers are at version 2.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is the test failing")]
 
 mod common;
 
-use ai_link_fhe::{ClientKey, Offer, Package};
-use common::{case, entropy, file, keys};
+use ai_link_fhe::{ClientKey, Exactness, Method, Offer, Package, Range};
+use common::{entropy, file, keys};
 
 /// The evaluation key made from fixed entropy. Should a new tfhe draw or lay out its words in another way, keys that
 /// clients and workers hold would no longer fit together.
@@ -62,37 +62,52 @@ fn an_offer_of_version_1_is_read() {
     let calibration = common::rows("breast-cancer-calibration.npy");
     let made = Offer::compile(&file("tree.onnx"), &calibration, Default::default()).unwrap();
     assert_eq!(made, offer);
+    assert_eq!(offer.package().method, Method::Trees);
+    assert_eq!(offer.package().range, Range::Proven);
 }
 
-/// Writes the sample of an offer: once per version.
+/// A network in exact mode, with several sums for a score.
 #[test]
-#[ignore = "writes the sample that another test reads"]
-fn write_offer() {
-    let calibration = common::rows("breast-cancer-calibration.npy");
-    let made = Offer::compile(&file("tree.onnx"), &calibration, Default::default()).unwrap();
-    let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    std::fs::write(folder.join("v1.offer"), made.encode()).unwrap();
+fn version_2_is_read() {
+    let offer = Offer::decode(&file("v2.offer")).unwrap();
+    let package = Package::decode(&file("v2.package")).unwrap();
+    assert_eq!(*offer.package(), package);
+    assert_eq!(package.method, Method::Network(Exactness::Exact));
+    assert_eq!(package.range, Range::Calibrated);
+    assert_eq!(package.encode(), file("v2.package"));
+    assert_eq!(offer.encode(), file("v2.offer"));
+    let records = common::rows("digits-records.npy");
+    let labels = common::rows("digits-labels.npy").concat();
+    let right = records.iter().zip(&labels).filter(|(record, label)| {
+        let integers = package.encoder.encode(record).unwrap();
+        let clear = package.program.run_clear(&integers).unwrap();
+        package.decoder.read(&clear.outputs).class == Some(**label as usize)
+    });
+    assert!(right.count() > 85);
 }
 
-/// Writes the samples: once per version.
 #[test]
-#[ignore = "writes the samples that the other tests read"]
-fn write() {
-    let package = case("tree", "breast-cancer").package;
-    let keys = keys(package.program.set());
-    let integers = integers(&package);
-    let request = keys
-        .client
-        .encrypt(&package.program, &integers, entropy(99))
-        .unwrap();
-    let evaluator = ai_link_fhe::Evaluator::new(package.program.clone());
-    let answer = evaluator
-        .run(&keys.evaluation, &request, Default::default())
-        .unwrap();
+fn a_package_that_claims_another_mode_than_its_program_has_is_refused() {
+    let mut package = Package::decode(&file("v2.package")).unwrap();
+    package.method = Method::Network(Exactness::Approximate);
+    let error = Package::decode(&package.encode()).map(|_| ()).unwrap_err();
+    assert!(
+        error.to_string().contains("network, approximate"),
+        "{error}"
+    );
+}
+
+/// Writes the samples of version 2: once.
+#[test]
+#[ignore = "writes the samples that another test reads"]
+fn write_2() {
+    let options = ai_link_fhe::Options {
+        networks: Exactness::Exact,
+        ..Default::default()
+    };
+    let calibration = common::rows("digits-calibration.npy");
+    let made = Offer::compile(&file("mlp_relu.onnx"), &calibration, options).unwrap();
     let folder = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data");
-    std::fs::write(folder.join("v1.client"), &*keys.client.to_secret_bytes()).unwrap();
-    std::fs::write(folder.join("v1.package"), package.encode()).unwrap();
-    std::fs::write(folder.join("v1.request"), request).unwrap();
-    std::fs::write(folder.join("v1.answer"), answer).unwrap();
-    println!("{}", keys.client.id());
+    std::fs::write(folder.join("v2.offer"), made.encode()).unwrap();
+    std::fs::write(folder.join("v2.package"), made.package().encode()).unwrap();
 }

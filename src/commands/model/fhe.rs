@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use ai_link_fhe::{
     Activations, ClientKey, Control, Entropy, EvaluationKey, Evaluator, Exactness, Fidelity,
-    GeneratedKey, Offer, Options, ParameterSet, run_float,
+    GeneratedKey, Method, Offer, Options, ParameterSet, run_float,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -101,9 +101,11 @@ pub(super) fn explain(
         level: "fhe",
         input: offer.input().to_owned(),
         shape: offer.dims().to_vec(),
-        outputs: program.outputs(),
+        outputs: offer.package().decoder.scores(),
         classes: classes.to_vec(),
+        mode: offer.package().method.to_string(),
         exact,
+        range: offer.package().range.to_string(),
         security_bits: SECURITY_BITS,
         packed_inputs: program.inputs(),
         input_bits: program.input_bits(),
@@ -134,8 +136,11 @@ struct Explanation {
     shape: Vec<u32>,
     outputs: usize,
     classes: Vec<String>,
-    /// Whether what is decrypted always equals the integer reference.
+    /// What kind of program it became, and so whether what is decrypted always equals the integer reference.
+    mode: String,
     exact: bool,
+    /// For which records its sums fit.
+    range: String,
     security_bits: u32,
     /// Integers of a record.
     packed_inputs: usize,
@@ -299,6 +304,7 @@ impl Setting<'_> {
 
     /// Other settings than the one asked for: each parameter set, looser tolerances, fewer tables.
     fn others(&self, asked: Options, machine: &mut Machine) -> Vec<Other> {
+        let chosen = Offer::compile(self.onnx, self.records, asked).ok();
         let mut settings = Vec::new();
         for set in ParameterSet::ALL {
             let set = Some(set);
@@ -316,7 +322,26 @@ impl Setting<'_> {
                 Options { tolerance, ..asked },
             ));
         }
-        if asked.activations == Activations::All {
+        let network = matches!(chosen.as_ref().map(method), Some(Method::Network(_)));
+        if network {
+            let networks = match asked.networks {
+                Exactness::Exact => Exactness::Approximate,
+                Exactness::Approximate => Exactness::Exact,
+            };
+            let activations = Activations::All;
+            settings.push((
+                format!("results {}", name(networks)),
+                Options {
+                    networks,
+                    activations,
+                    ..asked
+                },
+            ));
+        }
+        if network
+            && asked.activations == Activations::All
+            && asked.networks == Exactness::Approximate
+        {
             let activations = Activations::Necessary;
             settings.push((
                 "activations necessary".into(),
@@ -326,7 +351,6 @@ impl Setting<'_> {
                 },
             ));
         }
-        let chosen = Offer::compile(self.onnx, self.records, asked).ok();
         let mut seen: Vec<Offer> = chosen.into_iter().collect();
         let mut others = Vec::new();
         for (setting, options) in settings {
@@ -346,6 +370,17 @@ impl Setting<'_> {
             others.push(Other { setting, outcome });
         }
         others
+    }
+}
+
+fn method(offer: &Offer) -> Method {
+    offer.package().method
+}
+
+fn name(exactness: Exactness) -> &'static str {
+    match exactness {
+        Exactness::Exact => "exact",
+        Exactness::Approximate => "approximate",
     }
 }
 
@@ -384,6 +419,7 @@ impl Explanation {
                 self.cost.parameters,
                 self.security_bits
             ),
+            format!("  mode        {}; range of sums: {}", self.mode, self.range),
             format!("  noise       {certainty}"),
             format!("  cost        {}", self.cost.text()),
             format!(
@@ -453,6 +489,10 @@ fn options(args: &FheArgs) -> Options {
         activations: match args.activations {
             KeptTables::All => Activations::All,
             KeptTables::Necessary => Activations::Necessary,
+        },
+        networks: match args.exact {
+            true => Exactness::Exact,
+            false => Exactness::Approximate,
         },
         ..Options::default()
     }

@@ -4,7 +4,7 @@ use super::{Options, fidelity, scores};
 use crate::encoder::{Code, Decoder, Encoder};
 use crate::error::CompileError;
 use crate::model::{Linear, Pipeline};
-use crate::package::Package;
+use crate::package::{Method, Package, Range};
 use crate::parameters::ParameterSet;
 use crate::program::{CachedId, Exactness, Form, INPUT_SHIFT, Output, Program};
 
@@ -116,16 +116,12 @@ pub(super) fn compile(
             .map(|(w, o)| w * f64::from(*o))
             .sum::<f64>()
     };
-    let decoder = Decoder {
-        scale: vec![scale; model.bias.len()],
-        offset: model
-            .weights
-            .iter()
-            .zip(&model.bias)
-            .map(at_offset)
-            .collect(),
-        head: pipeline.head.clone(),
-    };
+    let offsets = model.weights.iter().zip(&model.bias).map(at_offset);
+    let decoder = Decoder::each(
+        vec![scale; model.bias.len()],
+        offsets.collect(),
+        pipeline.head.clone(),
+    );
     let encoder = Encoder {
         features: pipeline.features as u32,
         steps: pipeline.steps.clone(),
@@ -139,6 +135,8 @@ pub(super) fn compile(
     let integer = scores(&program, &encoder, &decoder, prepared)?;
     Ok(Package {
         fidelity: fidelity(&float, &integer, &pipeline.head),
+        method: Method::Linear,
+        range: Range::Proven,
         program,
         encoder,
         decoder,

@@ -14,6 +14,7 @@
 //! * **Weights after a table** are small integers, since they multiply the table's noise; each unit's table is scaled so
 //!   that its largest weight is the largest integer, and the integer's size is chosen to balance rounding and noise.
 
+mod exact;
 mod expr;
 mod lower;
 mod quantiser;
@@ -26,7 +27,7 @@ use crate::encoder::{Code, Decoder, Encoder};
 use crate::error::CompileError;
 use crate::model::{Decision, Head};
 use crate::noise;
-use crate::package::Package;
+use crate::package::{Method, Package, Range};
 use crate::parameters::ParameterSet;
 use crate::program::{Bootstrap, CachedId, Exactness, Output, Program, Table};
 use expr::Expr;
@@ -39,6 +40,8 @@ const INPUT_LIMIT: i64 = 127;
 /// How far beyond what calibration reached accumulators may go.
 const HEADROOM: f64 = 1.15;
 const ANSWER_BITS: u8 = 18;
+/// In exact mode, where sums of inputs are sent too.
+const ANSWER_BITS_EXACT: u8 = 22;
 /// Torus units of one in an output: much finer than noise.
 const OUTPUT_STEP: u64 = 1 << 44;
 /// Entries of tables, as fractions of the largest.
@@ -116,8 +119,16 @@ pub(super) fn compile(
         let record = records.iter().position(wrong).unwrap_or(0);
         return Err(CompileError::Calibration { want, record });
     }
-    let (offset, step) = linear::grid(want, records, INPUT_LIMIT);
     let traces: Vec<Vec<f64>> = records.iter().map(|r| lowered.trace(r)).collect();
+    if options.networks == Exactness::Exact {
+        if options.activations != Activations::All {
+            let problem = "in exact mode every activation keeps its table";
+            return Err(CompileError::Inexact(problem.into()));
+        }
+        let head = head(graph, lowered.outputs.len());
+        return exact::compile(&lowered, &head, records, &traces, options);
+    }
+    let (offset, step) = linear::grid(want, records, INPUT_LIMIT);
     let units: Vec<Unit> = lowered
         .units
         .iter()
@@ -329,11 +340,11 @@ impl Setting<'_> {
         program.check()?;
         program.prove()?;
         let head = head(self.graph, outputs.len());
-        let decoder = Decoder {
-            scale: vec![OUTPUT_STEP as f64 / TORUS / output_slope; outputs.len()],
-            offset: vec![0.0; outputs.len()],
+        let decoder = Decoder::each(
+            vec![OUTPUT_STEP as f64 / TORUS / output_slope; outputs.len()],
+            vec![0.0; outputs.len()],
             head,
-        };
+        );
         let encoder = Encoder {
             features: want as u32,
             steps: Vec::new(),
@@ -350,6 +361,8 @@ impl Setting<'_> {
         let integer = super::scores(&program, &encoder, &decoder, self.records)?;
         Ok(Package {
             fidelity: fidelity(&float, &integer, &decoder.head),
+            method: Method::Network(Exactness::Approximate),
+            range: Range::Calibrated,
             program,
             encoder,
             decoder,

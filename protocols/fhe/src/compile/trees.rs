@@ -21,7 +21,7 @@ use crate::encoder::{Code, Decoder, Encoder};
 use crate::error::CompileError;
 use crate::model::{Ensemble, Pipeline};
 use crate::noise;
-use crate::package::Package;
+use crate::package::{Method, Package, Range};
 use crate::parameters::ParameterSet;
 use crate::program::{Bootstrap, CachedId, Exactness, Form, INPUT_SHIFT, Output, Program, Table};
 use grid::Grid;
@@ -88,7 +88,7 @@ pub(super) fn compile(
 }
 
 /// Time of a bootstrap relative to that of the fastest set; measured by `benchmarks fhe`.
-fn relative_time(set: ParameterSet) -> f64 {
+pub(super) fn relative_time(set: ParameterSet) -> f64 {
     match set {
         ParameterSet::Ring1024 => 1.0,
         ParameterSet::Ring2048 => 1.3,
@@ -116,6 +116,8 @@ fn attempt(
     let integer = scores(&program, &encoder, &decoder, prepared)?;
     Ok(Package {
         fidelity: fidelity(float, &integer, &pipeline.head),
+        method: Method::Trees,
+        range: Range::Proven,
         program,
         encoder,
         decoder,
@@ -229,11 +231,8 @@ fn assemble(
         steps: pipeline.steps.clone(),
         code: Code::Thermometer(thresholds),
     };
-    let decoder = Decoder {
-        scale: vec![quantised.scale; plans.len()],
-        offset,
-        head: pipeline.head.clone(),
-    };
+    let scale = vec![quantised.scale; plans.len()];
+    let decoder = Decoder::each(scale, offset, pipeline.head.clone());
     Ok((program, encoder, decoder))
 }
 

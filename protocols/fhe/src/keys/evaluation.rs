@@ -11,7 +11,7 @@ use tfhe::core_crypto::commons::math::random::{CompressionSeed, Seed};
 use tfhe::core_crypto::prelude::*;
 
 use super::client::ClientKey;
-use crate::engine::keyswitch::RoundedKeyswitchKey;
+use crate::engine::device::{Device, LookUps};
 use crate::entropy::Entropy;
 use crate::error::FormatError;
 use crate::format::strip_magic;
@@ -30,8 +30,7 @@ pub const MAX_KEY_BYTES: usize = 31_000_000;
 pub struct EvaluationKey {
     set: ParameterSet,
     id: KeyId,
-    pub(crate) bootstrap: FourierLweBootstrapKeyOwned,
-    pub(crate) keyswitch: RoundedKeyswitchKey,
+    pub(crate) look_ups: LookUps,
     pub(crate) packing: LwePackingKeyswitchKeyOwned<u64>,
 }
 
@@ -43,6 +42,14 @@ impl EvaluationKey {
 
     /// Reads and expands a key. The size is checked before anything is allocated.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        Self::decode_for(bytes, Device::default())
+    }
+
+    /// The same, for look-ups on `device`.
+    ///
+    /// # Errors
+    /// [`FormatError`]; `Device`, in a build with feature `cuda`, if there is no such GPU.
+    pub fn decode_for(bytes: &[u8], device: Device) -> Result<Self, FormatError> {
         let (set, seeds, words) = split(bytes)?;
         let p = set.tfhe();
         let native = CiphertextModulus::new_native();
@@ -60,15 +67,6 @@ impl EvaluationKey {
             native,
         );
         let standard = seeded.par_decompress_into_lwe_bootstrap_key();
-        let mut fourier = FourierLweBootstrapKey::new(
-            p.lwe_dimension,
-            size,
-            p.polynomial_size,
-            p.pbs_base_log,
-            p.pbs_level,
-        );
-        par_convert_standard_lwe_bootstrap_key_to_fourier(&standard, &mut fourier);
-        drop(standard);
         let seeded = SeededLweKeyswitchKey::from_container(
             from_bytes(second),
             p.ks_base_log,
@@ -77,7 +75,9 @@ impl EvaluationKey {
             seeds[1].clone(),
             native,
         );
-        let keyswitch = RoundedKeyswitchKey::new(&seeded.par_decompress_into_lwe_keyswitch_key());
+        let switching = seeded.par_decompress_into_lwe_keyswitch_key();
+        let look_ups = LookUps::new(device, set, standard, &switching)?;
+        drop(switching);
         let seeded = SeededLwePackingKeyswitchKey::from_container(
             from_bytes(third),
             PACKING_BASE,
@@ -90,8 +90,7 @@ impl EvaluationKey {
         Ok(Self {
             set,
             id: KeyId::of(bytes),
-            bootstrap: fourier,
-            keyswitch,
+            look_ups,
             packing: seeded.decompress_into_lwe_packing_keyswitch_key(),
         })
     }
@@ -114,8 +113,7 @@ impl EvaluationKey {
 
     /// Bytes of memory that the expanded key takes.
     pub fn memory(&self) -> usize {
-        let fourier = size_of_val(self.bootstrap.as_view().data());
-        fourier + self.keyswitch.bytes() + 8 * self.packing.as_ref().len()
+        self.look_ups.memory() + 8 * self.packing.as_ref().len()
     }
 }
 

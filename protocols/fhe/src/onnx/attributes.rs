@@ -1,6 +1,8 @@
 //! Attributes of a node, by name.
 
-use ai_link_program::onnx::proto::{AttributeProto, NodeProto};
+use ai_link_program::onnx::proto::{AttributeProto, NodeProto, TensorProto, data_type};
+
+use crate::error::CompileError;
 
 pub(super) struct Attributes<'a>(&'a NodeProto);
 
@@ -42,6 +44,52 @@ impl<'a> Attributes<'a> {
             .iter()
             .map(|s| String::from_utf8_lossy(s).into_owned())
             .collect()
+    }
+
+    /// A list of floats in a tensor; empty without it.
+    pub(super) fn tensor(&self, name: &str) -> Result<Vec<f32>, CompileError> {
+        let Some(tensor) = self.list(name, data_type::FLOAT, "floats of 32 bits")? else {
+            return Ok(Vec::new());
+        };
+        let Some(raw) = tensor.raw_data.as_deref() else {
+            return Ok(tensor.float_data.clone());
+        };
+        let (words, rest) = raw.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(CompileError::Model(format!("{name} is cut off")));
+        }
+        Ok(words.iter().map(|w| f32::from_le_bytes(*w)).collect())
+    }
+
+    /// A list of bytes in a tensor; empty without it.
+    pub(super) fn bytes(&self, name: &str) -> Result<Vec<u8>, CompileError> {
+        let Some(tensor) = self.list(name, data_type::UINT8, "bytes")? else {
+            return Ok(Vec::new());
+        };
+        let Some(raw) = tensor.raw_data.as_deref() else {
+            let byte = |v: &i32| u8::try_from(*v).unwrap_or(u8::MAX);
+            return Ok(tensor.int32_data.iter().map(byte).collect());
+        };
+        Ok(raw.to_vec())
+    }
+
+    /// A tensor that is here, and of a type.
+    fn list(
+        &self,
+        name: &str,
+        kind: i32,
+        what: &str,
+    ) -> Result<Option<&'a TensorProto>, CompileError> {
+        let Some(tensor) = self.find(name).and_then(|a| a.t.as_ref()) else {
+            return Ok(None);
+        };
+        let is_here = tensor.data_location.unwrap_or(0) == 0 && tensor.external_data.is_empty();
+        if is_here && tensor.data_type == Some(kind) && tensor.dims.len() <= 1 {
+            return Ok(Some(tensor));
+        }
+        Err(CompileError::Model(format!(
+            "{name} must be one list of {what} in the file"
+        )))
     }
 
     /// Names of classes, integers or strings.

@@ -1,16 +1,23 @@
 //! Tree ensembles.
 
+mod version5;
+
 use std::collections::HashMap;
 
 use super::attributes::Attributes;
 use crate::error::CompileError;
 use crate::model::{Core, Decision, Ensemble, Head, Tree};
 
+pub(super) use version5::{Answer, ensemble};
+
 type Read = Result<(Core, Head), CompileError>;
 
 /// Nodes of all trees, and the depth of any.
 const MAX_NODES: usize = 1 << 20;
 const MAX_DEPTH: usize = 64;
+const MAX_OUTPUTS: std::ops::RangeInclusive<usize> = 1..=1024;
+/// Values of all leaves.
+const MAX_VALUES: usize = 1 << 24;
 
 /// `TreeEnsembleClassifier`, with the rules of ONNX Runtime for two classes: where all weights are of one class, its
 /// score decides alone, at 0 or, if no weight is negative, at one half.
@@ -40,20 +47,31 @@ pub(super) fn classifier(a: &Attributes<'_>, features: usize) -> Read {
         return Ok((Core::Trees(ensemble), Head { decision, labels }));
     }
     set_base(&mut ensemble, base)?;
-    let mut decision = Decision::Largest;
-    if outputs == 2
-        && let Some(total) = complement(&ensemble)
-    {
-        // The second score is what the first leaves of a constant.
-        for tree in &mut ensemble.trees {
-            tree.for_each_leaf_mut(&mut |v| {
-                v.remove(0);
-            });
-        }
-        ensemble.base.remove(0);
-        decision = Decision::Above(total / 2.0);
-    }
+    let decision = decide_two(&mut ensemble).unwrap_or(Decision::Largest);
     Ok((Core::Trees(ensemble), Head { decision, labels }))
+}
+
+/// Drops the first of two scores where it is what the second leaves of a constant.
+fn decide_two(ensemble: &mut Ensemble) -> Option<Decision> {
+    if ensemble.base.len() != 2 {
+        return None;
+    }
+    let total = complement(ensemble)?;
+    for tree in &mut ensemble.trees {
+        tree.for_each_leaf_mut(&mut |v| {
+            v.remove(0);
+        });
+    }
+    ensemble.base.remove(0);
+    Some(Decision::Above(total / 2.0))
+}
+
+/// Sums become averages over trees.
+fn averaged(ensemble: &mut Ensemble) {
+    let count = ensemble.trees.len() as f64;
+    for tree in &mut ensemble.trees {
+        tree.for_each_leaf_mut(&mut |v| v.iter_mut().for_each(|v| *v /= count));
+    }
 }
 
 /// `TreeEnsembleRegressor`.
@@ -69,12 +87,7 @@ pub(super) fn regressor(a: &Attributes<'_>, features: usize) -> Read {
     let mut ensemble = read(a, features, outputs, &leaves)?;
     match a.text("aggregate_function").unwrap_or("SUM") {
         "SUM" => {}
-        "AVERAGE" => {
-            let count = ensemble.trees.len() as f64;
-            for tree in &mut ensemble.trees {
-                tree.for_each_leaf_mut(&mut |v| v.iter_mut().for_each(|v| *v /= count));
-            }
-        }
+        "AVERAGE" => averaged(&mut ensemble),
         other => {
             let (node, op) = a.name();
             let problem = format!("only sums and averages of trees are, not {other}");
@@ -135,7 +148,8 @@ fn read(
 ) -> Result<Ensemble, CompileError> {
     let trees = a.ints("nodes_treeids");
     let nodes = a.ints("nodes_nodeids");
-    if trees.len() > MAX_NODES || !(1..=1024).contains(&outputs) {
+    let values = trees.len().saturating_mul(outputs);
+    if trees.len() > MAX_NODES || !MAX_OUTPUTS.contains(&outputs) || values > MAX_VALUES {
         return Err(bad("too many nodes, or no or too many outputs"));
     }
     let reader = Reader {
@@ -251,18 +265,28 @@ impl Reader<'_> {
         }
         let yes = self.node(tree, self.yes[i], depth - 1, budget)?;
         let no = self.node(tree, self.no[i], depth - 1, budget)?;
-        // Everything as `x <= threshold`: `x < t` is `x <= t'` with the float below.
-        let (threshold, children) = match self.modes[i].as_str() {
-            "BRANCH_LEQ" => (self.value[i], [yes, no]),
-            "BRANCH_LT" => (self.value[i].next_down(), [yes, no]),
-            "BRANCH_GT" => (self.value[i], [no, yes]),
-            "BRANCH_GTE" => (self.value[i].next_down(), [no, yes]),
-            _ => return Err(bad("a test for equality, which is not supported")),
-        };
-        Ok(Tree::Branch {
-            feature,
-            threshold,
-            children: Box::new(children),
-        })
+        branch(&self.modes[i], feature, self.value[i], [yes, no])
     }
+}
+
+/// A test, of which the first child is where it holds: everything becomes `x <= threshold`, since `x < t` is `x <= t'` with the
+/// float below.
+fn branch(
+    mode: &str,
+    feature: usize,
+    value: f32,
+    [yes, no]: [Tree; 2],
+) -> Result<Tree, CompileError> {
+    let (threshold, children) = match mode {
+        "BRANCH_LEQ" => (value, [yes, no]),
+        "BRANCH_LT" => (value.next_down(), [yes, no]),
+        "BRANCH_GT" => (value, [no, yes]),
+        "BRANCH_GTE" => (value.next_down(), [no, yes]),
+        _ => return Err(bad("a test for equality, which is not supported")),
+    };
+    Ok(Tree::Branch {
+        feature,
+        threshold,
+        children: Box::new(children),
+    })
 }

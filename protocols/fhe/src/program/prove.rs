@@ -37,8 +37,9 @@ impl Program {
 
     /// Noise of every step by tfhe's formulas.
     ///
-    /// For an exact program this refuses whatever fails with more than [`noise::FAILURE_LOG2`]. An approximate one has no
-    /// cells that a look-up could miss; its deviations are reported.
+    /// For an exact program this refuses whatever fails with more than [`noise::FAILURE_LOG2`]; that phases are in the middles
+    /// of cells is how the compiler makes them. An approximate one has no cells that a look-up could miss; its deviations
+    /// are reported.
     pub fn prove(&self) -> Result<Proof, CompileError> {
         let set = self.set;
         let mut sources = vec![noise::fresh(set); self.inputs()];
