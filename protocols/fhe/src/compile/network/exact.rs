@@ -100,7 +100,7 @@ pub(super) fn compile(
         .into_iter()
         .filter(|set| options.set.is_none_or(|asked| asked == *set))
         .flat_map(|set| {
-            let fine = FINE.into_iter().filter_map(move |fine| {
+            FINE.into_iter().filter_map(move |fine| {
                 let each = cut::digits(set, fine)?
                     .iter()
                     .map(|d| d.bootstraps())
@@ -111,8 +111,7 @@ pub(super) fn compile(
                     set,
                     fine,
                 ))
-            });
-            fine
+            })
         })
         .collect();
     steps.sort_by(|a, b| a.0.total_cmp(&b.0));
