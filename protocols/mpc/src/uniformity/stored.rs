@@ -50,7 +50,7 @@ fn shared(
     sharing: Sharing,
     entropy: u64,
 ) -> [Vec<u64>; 2] {
-    let words = program.encode_input(port, &vec![value; WIDTH * BATCH]);
+    let words = program.encode_input(port, &[value; WIDTH * BATCH]);
     let words = words.expect("a value in range");
     let mask: Vec<u64> = match sharing {
         Sharing::Zero => vec![0; words.len()],
