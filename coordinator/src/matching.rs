@@ -13,7 +13,7 @@
 
 use ai_link_wire::{
     CandidateRefusal, Commitment, Digest, Level, PeerKey, Planck, RefusalReason, Region, Role,
-    UnixMillis,
+    Trusted, UnixMillis,
 };
 
 use crate::ledger::TrackRecord;
@@ -42,6 +42,8 @@ pub struct Demand<'a> {
     pub batch: Option<u32>,
     /// The client's evaluation key, at level `fhe`: who holds it need not be sent it.
     pub key: Option<Digest>,
+    /// The workers that the client named, if it did.
+    pub trusted: Option<&'a Trusted>,
     /// Workers not to be asked: the request's own list and the culprits of earlier attempts.
     pub excluded: &'a [PeerKey],
     /// What of the client's maximum is left for the workers together.

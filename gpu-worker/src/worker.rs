@@ -26,6 +26,7 @@ use crate::device::{self, Device, DeviceError};
 use crate::fhe::{self, KeyShelf, KeyShelfError};
 use crate::hosting::{HostedError, HostedStore};
 use crate::pool::{Shelf, ShelfError};
+use crate::sealed;
 use crate::session::board::Board;
 use crate::session::{self, Seat};
 use crate::status;
@@ -50,6 +51,8 @@ pub(crate) struct Worker {
     pub(crate) used: UsedSessions,
     /// Clients' evaluation keys.
     pub(crate) keys: Arc<KeyShelf>,
+    /// What requests at level `sealed` are encrypted to.
+    pub(crate) sealed: sealed::Keys,
     /// Parts of private weights.
     pub(crate) hosted: Arc<HostedStore>,
     /// One part is taken at a time.
@@ -82,7 +85,11 @@ impl Worker {
         let keeps_keys = self.config.keys.0 > 0 && self.config.key_memory.0 > 0;
         let evaluates = self.config.role_set().can_evaluate();
         let fhe = (fhe::IS_BUILT && keeps_keys && evaluates).then_some(Level::Fhe);
-        std::iter::once(Level::Mpc).chain(fhe).collect()
+        let sealed = (sealed::IS_BUILT && evaluates && self.config.sealed).then_some(Level::Sealed);
+        std::iter::once(Level::Mpc)
+            .chain(fhe)
+            .chain(sealed)
+            .collect()
     }
 
     /// Sessions that run now.
@@ -161,6 +168,7 @@ pub async fn run(
         cache,
         used,
         keys: Arc::new(keys),
+        sealed: sealed::Keys::default(),
         hosted,
         hosting_turn: Semaphore::new(1),
         board: Mutex::default(),

@@ -3,6 +3,8 @@
 mod explain;
 #[cfg_attr(not(feature = "fhe"), path = "model/fhe_absent.rs")]
 mod fhe;
+#[cfg_attr(not(feature = "sealed"), path = "model/sealed_absent.rs")]
+mod sealed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,6 +34,8 @@ pub(super) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     match command {
+        ModelCommand::Check(ref args) if args.level == PlannedLevel::Sealed => Err(unplanned()),
+        ModelCommand::Explain(ref args) if args.level == PlannedLevel::Sealed => Err(unplanned()),
         ModelCommand::Check(args) if args.level == PlannedLevel::Fhe => fhe::explain(
             &args.source.onnx,
             &args.source.calibration,
@@ -74,6 +78,10 @@ pub(super) async fn run(
     }
 }
 
+fn unplanned() -> Failure {
+    Failure::usage("at level sealed models run as they are: there is nothing to plan, publish it")
+}
+
 pub(super) use fhe::{ClearReference, clear_reference};
 
 /// What is to be published of a model: something for each level that it is offered at.
@@ -82,6 +90,8 @@ pub(super) struct Prepared {
     masked: Option<Masked>,
     /// For level `fhe`.
     offer: Option<Vec<u8>>,
+    /// For level `sealed`.
+    sealed: Option<Vec<u8>>,
 }
 
 impl Prepared {
@@ -105,6 +115,17 @@ impl Prepared {
                 "at level fhe the worker knows the weights: they cannot be private",
             ));
         }
+        if args.level.contains(&PlannedLevel::Sealed) && args.weights == WeightsArg::Private {
+            return Err(Failure::usage(
+                "at level sealed the worker knows the weights: they cannot be private",
+            ));
+        }
+        let planned = |level: &PlannedLevel| *level != PlannedLevel::Sealed;
+        if source.calibration.is_empty() && args.level.iter().any(planned) {
+            return Err(Failure::usage("levels mpc and fhe need --calibration"));
+        }
+        let clear = args.level.contains(&PlannedLevel::Sealed);
+        let clear = clear.then(|| sealed::package(&source.onnx));
         let masked = args.level.contains(&mpc);
         let masked = masked.then(|| Masked::load(&args.name, source, options));
         let offer = args.level.contains(&fhe);
@@ -113,6 +134,7 @@ impl Prepared {
             name: args.name.clone(),
             masked: masked.transpose()?,
             offer: offer.transpose()?,
+            sealed: clear.transpose()?,
         })
     }
 
@@ -127,6 +149,7 @@ impl Prepared {
             name: name.to_owned(),
             masked: Some(masked),
             offer: None,
+            sealed: None,
         })
     }
 
@@ -136,6 +159,7 @@ impl Prepared {
             name: name.to_owned(),
             masked: None,
             offer: Some(fhe::offer_of(onnx, calibration)?),
+            sealed: None,
         })
     }
 
@@ -144,6 +168,7 @@ impl Prepared {
         let parts = Parts {
             mpc: self.masked.as_ref().map(|masked| masked.bytes.as_slice()),
             fhe: self.offer.as_deref(),
+            sealed: self.sealed.as_deref(),
         };
         parts.to_bytes()
     }
@@ -152,6 +177,7 @@ impl Prepared {
         let mpc = self.masked.as_ref().map(|_| Level::Mpc);
         mpc.into_iter()
             .chain(self.offer.as_ref().map(|_| Level::Fhe))
+            .chain(self.sealed.as_ref().map(|_| Level::Sealed))
             .collect()
     }
 }

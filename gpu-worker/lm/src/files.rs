@@ -26,7 +26,7 @@ const KEPT: [&str; 9] = [
 pub struct Files(BTreeMap<String, Vec<u8>>);
 
 impl Files {
-    /// The files of a directory that make a checkpoint, or one GGUF file.
+    /// The files of a directory that make a checkpoint, or a GGUF file with those beside it.
     ///
     /// # Errors
     /// [`LoadError::Io`].
@@ -35,19 +35,20 @@ impl Files {
             let path = path.to_owned();
             move |source| LoadError::Io { path, source }
         };
-        if path.is_file() {
-            let name = path.file_name().and_then(|n| n.to_str());
-            let name = name.unwrap_or("model.gguf").to_owned();
-            let bytes = std::fs::read(path).map_err(failed(path))?;
-            return Ok(Self(BTreeMap::from([(name, bytes)])));
-        }
         let mut names: Vec<String> = KEPT.iter().map(|n| (*n).to_owned()).collect();
-        for entry in std::fs::read_dir(path).map_err(failed(path))? {
-            let name = entry.map_err(failed(path))?.file_name();
-            let weights = |n: &&str| n.ends_with(".safetensors") || n.ends_with(".gguf");
-            names.extend(name.to_str().filter(weights).map(str::to_owned));
-        }
         let mut files = BTreeMap::new();
+        let mut path = path;
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path).map_err(failed(path))? {
+                let name = entry.map_err(failed(path))?.file_name();
+                let weights = |n: &&str| n.ends_with(".safetensors") || n.ends_with(".gguf");
+                names.extend(name.to_str().filter(weights).map(str::to_owned));
+            }
+        } else {
+            let bytes = std::fs::read(path).map_err(failed(path))?;
+            files.insert("model.gguf".to_owned(), bytes);
+            path = path.parent().unwrap_or(path);
+        }
         for name in names {
             let path = path.join(&name);
             match std::fs::read(&path) {

@@ -3,6 +3,8 @@
 //! Templates are Jinja programs of the model's owner. They run in `minijinja` with bounded fuel, see nothing but the
 //! messages, the tools and the names of special tokens, and touch nothing.
 
+use std::io::{self, Write};
+
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 use serde_json::Value as Json;
 
@@ -56,6 +58,7 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", |why: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, why))
         });
@@ -89,6 +92,31 @@ impl Template {
     }
 }
 
+/// JSON as Python's `json.dumps` writes it, which is what models have seen: a space after each comma and colon.
+fn to_json(value: Value) -> Result<String, Error> {
+    let failed = |e: serde_json::Error| Error::new(ErrorKind::BadSerialization, e.to_string());
+    let mut bytes = Vec::new();
+    let mut writer = serde_json::Serializer::with_formatter(&mut bytes, Spaced);
+    serde::Serialize::serialize(&value, &mut writer).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))
+}
+
+struct Spaced;
+
+impl serde_json::ser::Formatter for Spaced {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -105,10 +133,11 @@ mod tests {
         let source = "{{ bos_token }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}\
             {% for m in messages %}\n{{ m.role.upper() }}: {{ m['content'].strip() }}{{ eos_token }}{% endfor %}";
         let messages = json!([{"role": "user", "content": " hi "}]);
-        let rendered = template(source).render(&messages, Some(&json!([{"name": "f"}])));
+        let rendered =
+            template(source).render(&messages, Some(&json!([{"name": "f", "of": [1, 2]}])));
         assert_eq!(
             rendered.expect("it renders"),
-            "<s>{\"name\": \"f\"}\nUSER: hi</s>"
+            "<s>{\"name\": \"f\", \"of\": [1, 2]}USER: hi</s>"
         );
     }
 

@@ -19,6 +19,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::fhe::FheFailure;
+use crate::sealed::SealedFailed;
 
 /// How long a worker may take to accept a session: it may have to pull the model first.
 const ACCEPT_WITHIN: Duration = Duration::from_secs(15);
@@ -236,6 +237,9 @@ pub enum AttemptError {
         #[source]
         source: CodecError,
     },
+    /// At level `sealed`.
+    #[error("the trusted worker's answer did not come, or not whole")]
+    Sealed(#[source] Box<SealedFailed>),
     /// A stream broke after the evaluation.
     #[error("a worker was lost before its receipt came")]
     Session(#[source] SessionError),
@@ -248,6 +252,7 @@ impl AttemptError {
             Self::Drive(error) => ai_link_session::blame::culprits(error, ticket),
             Self::Entropy(_) | Self::Input(_) => Vec::new(),
             Self::Fhe(failure) => failure.culprit().into_iter().collect(),
+            Self::Sealed(failure) => failure.culprit().into_iter().collect(),
             Self::FalseReceipt { peer } | Self::NoReceipt { peer } | Self::Receipt { peer, .. } => {
                 vec![*peer]
             }
@@ -263,6 +268,7 @@ impl AttemptError {
         match self {
             Self::Entropy(_) | Self::Input(_) => true,
             Self::Fhe(failure) => failure.is_the_callers(),
+            Self::Sealed(failure) => failure.is_the_callers(),
             _ => false,
         }
     }

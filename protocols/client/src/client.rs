@@ -1,6 +1,7 @@
 //! The SDK: one call from tensors to tensors.
 
 mod running;
+mod trusted;
 
 use std::sync::Arc;
 
@@ -295,6 +296,7 @@ impl Client {
             level,
             key,
             progress,
+            sealed: None,
             id,
             deadline: Instant::now() + within,
             deadline_at: UnixMillis::now().saturating_add(within),

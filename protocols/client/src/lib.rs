@@ -15,6 +15,9 @@
 //! A job at level `fhe` ([`fhe`]) goes the same way with a group of one worker: records are encrypted, and what comes
 //! back only this process can decrypt. Which level a job has is decided here ([`level`]), and never lowered.
 //!
+//! A job at level `sealed` ([`sealed`]) goes to one worker that the configuration names or whose operator it names, and to
+//! no other; that worker sees it.
+//!
 //! # What this does not protect
 //!
 //! With a worker that deals, it and an evaluator together can learn input and output; where the application deals
@@ -37,12 +40,13 @@ pub mod level;
 mod models;
 mod payments;
 pub mod receipts;
+pub mod sealed;
 pub mod ticket;
 pub mod wallet;
 
 pub use attempt::{AttemptError, Preprocessing, Traffic};
 pub use client::{Client, InferJob, Inference};
-pub use config::{ClientConfig, GatewayConfig};
+pub use config::{ClientConfig, GatewayConfig, SealedConfig};
 pub use error::{InferError, StartError};
 pub use group::Group;
 pub use level::LevelProblem;

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use ai_link_wire::{
-    AccountId, Commitment, Fid, JobRequest, ModelVersion, PeerKey, Planck, Signed, SignedError,
-    Ticket, TicketError, UnixMillis, WeightPrivacy,
+    AccountId, Commitment, Fid, JobRequest, Level, ModelVersion, PeerKey, Planck, Signed,
+    SignedError, Ticket, TicketError, Trusted, UnixMillis, WeightPrivacy,
 };
 
 /// What the chain says about what a ticket names.
@@ -82,6 +82,14 @@ pub fn check<'t>(
                 named: member.operator,
             });
         }
+        let named = |t: &Trusted| t.admits(member.peer, member.operator);
+        if !request
+            .trusted
+            .as_ref()
+            .map_or(request.level != Level::Sealed, named)
+        {
+            return Err(TicketProblem::NotTrusted { peer: member.peer });
+        }
         if request.exclude.contains(&member.peer) {
             return Err(TicketProblem::Excluded { peer: member.peer });
         }
@@ -117,6 +125,12 @@ pub enum TicketProblem {
         named: Commitment,
         /// As on the chain.
         chain: Commitment,
+    },
+    /// A worker that the application does not trust with its data.
+    #[error("the ticket names {peer}, which this application does not trust")]
+    NotTrusted {
+        /// The worker.
+        peer: PeerKey,
     },
     /// Too dear.
     #[error("the ticket costs {price}, the limit is {limit}")]
@@ -183,6 +197,7 @@ mod tests {
             evaluators: 2,
             weights: WeightPrivacy::Public,
             key: None,
+            trusted: None,
             batch: 2,
             max_price: Planck(100),
             regions: vec![],

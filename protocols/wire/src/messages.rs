@@ -176,6 +176,9 @@ pub enum RefusalReason {
         /// Most that can be paid.
         max: Planck,
     },
+    /// The client named others.
+    #[error("the client did not name it or its operator as trusted")]
+    NotTrusted,
 }
 
 /// Why a question was not answered.

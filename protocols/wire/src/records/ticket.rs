@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{DealerSeat, Level, Role, WeightPrivacy, WorkerRecord};
 use crate::{
     AccountId, Commitment, Digest, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Record,
-    Region, UnixMillis, bounded,
+    Region, Trusted, UnixMillis, bounded,
 };
 
 /// What a client asks a coordinator to match. Signed by the client.
@@ -32,6 +32,8 @@ pub struct JobRequest {
     pub weights: WeightPrivacy,
     /// At level `fhe`: the evaluation key that the client has. A worker that holds it is preferred.
     pub key: Option<Digest>,
+    /// The workers that may be matched; `None`: any, except at level `sealed`, where one must be named.
+    pub trusted: Option<Trusted>,
     /// Records in the batch.
     pub batch: u32,
     /// The most the client pays for the job.
@@ -55,7 +57,7 @@ impl JobRequest {
 
 impl Record for JobRequest {
     const KIND: &'static str = "job-request";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 /// A worker of a group.
