@@ -239,11 +239,13 @@ pub(crate) struct Check {
 /// An ONNX file and records that show what its values look like.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelSource {
-    /// The model
-    #[arg(value_name = "FILE.onnx")]
+    /// The model: an ONNX file; at level sealed also a GGUF file, or a directory with config.json, tokenizer.json and
+    /// *.safetensors
+    #[arg(value_name = "PATH")]
     pub(crate) onnx: PathBuf,
-    /// Records for the fixed-point plan: one .npy per input, in the model's order, batch first
-    #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy", required = true, num_args = 1..)]
+    /// Records for the fixed-point plan: one .npy per input, in the model's order, batch first. Needed at levels mpc and
+    /// fhe
+    #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy", num_args = 1..)]
     pub(crate) calibration: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
@@ -256,7 +258,7 @@ pub(crate) struct Publish {
     /// Name on the chain: 3 to 63 of a-z 0-9 . _ -
     #[arg(long)]
     pub(crate) name: String,
-    /// Privacy level that it is offered at; may be given twice
+    /// Privacy level that it is offered at; may be given several times
     #[arg(long, value_enum, default_value = "mpc")]
     pub(crate) level: Vec<PlannedLevel>,
     #[command(flatten)]

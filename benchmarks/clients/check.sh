@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a network, asks its gateway with curl and with Python's tritonclient, JSON and binary, stops it.
+# Starts a network, asks its gateway with curl, tritonclient (JSON and binary) and openai, stops it.
 # Needs curl, and Python with requirements.txt installed. AI_LINK names a binary to use instead of building one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -28,3 +28,9 @@ wanted = np.load("benchmarks/models/breast-cancer/expected.npy")[0]
 assert got.argmax() == wanted.argmax() and abs(got - wanted).max() < 5e-3, (got, wanted)
 print("curl         JSON   breast-cancer  1 of 1 agree; receipt", answer["parameters"]["receipt"])'
 python3 benchmarks/clients/check.py "${gateway#http://}"
+
+# Level sealed: a random checkpoint of each kind, with OpenAI's client.
+for model in llama bert; do
+    ai_link model publish "gpu-worker/lm/tests/data/$model" --name "random-$model" --level sealed >/dev/null
+done
+python3 benchmarks/clients/check_openai.py "$gateway" random-llama random-bert

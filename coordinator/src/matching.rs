@@ -17,7 +17,7 @@
 use ai_link_storage::location::LocationPolicy;
 use ai_link_wire::{
     CandidateRefusal, Commitment, Digest, Level, PeerKey, Planck, RefusalReason, Region, Role,
-    Seats, UnixMillis,
+    Seats, Trusted, UnixMillis,
 };
 
 use crate::ledger::TrackRecord;
@@ -51,6 +51,8 @@ pub struct Demand<'a> {
     pub batch: Option<u32>,
     /// The client's evaluation key, at level `fhe`: who holds it need not be sent it.
     pub key: Option<Digest>,
+    /// The workers that the client named, if it did.
+    pub trusted: Option<&'a Trusted>,
     /// Workers not to be asked: the request's own list and the culprits of earlier attempts.
     pub excluded: &'a [PeerKey],
     /// What of the client's maximum is left for the workers together.

@@ -196,6 +196,7 @@ async fn matched(coordinator: &Running, node: &Node, job: JobId) -> ControlRespo
         evaluators: 2,
         weights: WeightPrivacy::Public,
         key: None,
+        trusted: None,
         batch: 4,
         max_price: Planck::ail(1),
         regions: vec![],

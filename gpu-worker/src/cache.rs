@@ -17,6 +17,7 @@ use ai_link_wire::{Bytes, Commitment, Fid, Level};
 use tokio::sync::Mutex;
 
 use crate::fhe::{Evaluation, OfferError};
+use crate::sealed;
 
 /// Programs kept parsed in memory.
 const MAX_LOADED: usize = 8;
@@ -40,6 +41,7 @@ pub struct ModelCache {
 struct Loaded {
     mpc: Option<Arc<Program>>,
     fhe: Option<Arc<Evaluation>>,
+    sealed: Option<Arc<sealed::Model>>,
 }
 
 impl Loaded {
@@ -53,9 +55,16 @@ impl Loaded {
         let fhe = parts.fhe.map(|offer| {
             Evaluation::decode(offer).map_err(|source| CacheError::Offer { commitment, source })
         });
+        let sealed = parts.sealed.map(|package| {
+            sealed::Model::load(package).map_err(|source| CacheError::Sealed {
+                commitment,
+                source: Box::new(source),
+            })
+        });
         Ok(Self {
             mpc: mpc.transpose()?,
             fhe: fhe.transpose()?.flatten().map(Arc::new),
+            sealed: sealed.transpose()?.flatten().map(Arc::new),
         })
     }
 }
@@ -105,6 +114,22 @@ impl ModelCache {
         loaded.fhe.ok_or(CacheError::Level {
             commitment,
             level: Level::Fhe,
+        })
+    }
+
+    /// The model of this commitment for requests in the clear, likewise.
+    ///
+    /// # Errors
+    /// [`CacheError`].
+    pub async fn load_sealed(
+        &self,
+        commitment: Commitment,
+        manifest: Fid,
+    ) -> Result<Arc<sealed::Model>, CacheError> {
+        let loaded = self.loaded(commitment, manifest).await?;
+        loaded.sealed.ok_or(CacheError::Level {
+            commitment,
+            level: Level::Sealed,
         })
     }
 
@@ -294,6 +319,15 @@ pub enum CacheError {
         /// What is wrong.
         #[source]
         source: PackageError,
+    },
+    /// The part for level `sealed` cannot be used.
+    #[error("the part of {commitment} for level sealed cannot be used")]
+    Sealed {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: Box<sealed::ModelError>,
     },
     /// Storage did not deliver.
     #[error("cannot pull the model {manifest} from storage")]

@@ -63,6 +63,9 @@ pub struct WorkerConfig {
     /// Bytes of evaluation keys kept in memory in the form in which they are used, some four times as large.
     #[serde(default = "default_keys")]
     pub key_memory: Bytes,
+    /// Whether to serve level `sealed`, at which this worker sees the data of clients that trust it: yes by default.
+    #[serde(default = "default_sealed")]
+    pub sealed: bool,
     /// Bytes of private weights kept for model owners; 0 keeps none.
     #[serde(default = "default_hosting")]
     pub hosting: Bytes,
@@ -107,6 +110,10 @@ fn default_capacity() -> u16 {
 
 fn default_keys() -> Bytes {
     Bytes(2 << 30)
+}
+
+fn default_sealed() -> bool {
+    true
 }
 
 fn default_hosting() -> Bytes {

@@ -10,6 +10,8 @@
 //!
 //! A client's stream at level `fhe` is a session of its own kind ([`fhe`]): ciphertexts, one worker, a key that is kept.
 //!
+//! One at level `sealed` ([`sealed`]) is for a worker that the client trusts: it computes in the clear, and streams.
+//!
 //! When nothing runs ([`activity`]) a dealer deals ahead for groups that it has served (`dealing`), and all of a group
 //! keep what was dealt in [pools](pool), so that the next request meets it. What is there is told in a file
 //! ([`status`]).
@@ -19,8 +21,9 @@
 //! As evaluator: masked tensors, dealt correlations, and the others' openings, each uniformly random on its own.
 //! As dealer: a seed of masks, never a masked value. As host of private weights: a share that is uniformly random on its
 //! own, or the seed of what blinds the others' shares. In every part: who asks for which model, when, and for how
-//! many records. At level `fhe`: ciphertexts, and an evaluation key, which decrypts nothing. With `capture` set it writes
-//! all of this down, decrypted, for inspection.
+//! many records. At level `fhe`: ciphertexts, and an evaluation key, which decrypts nothing.
+//! At level `sealed`: request and answer, since the client chose this worker for it. With `capture` set it writes
+//! all of this down as it came off the link, for inspection: of requests at level `sealed` that is ciphertext.
 #![forbid(unsafe_code)]
 
 pub mod activity;
@@ -39,6 +42,8 @@ pub mod objects;
 pub mod pool;
 mod random;
 mod receipt;
+#[cfg_attr(not(feature = "sealed"), path = "sealed/absent.rs")]
+pub mod sealed;
 pub mod session;
 pub mod status;
 pub mod used;

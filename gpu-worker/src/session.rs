@@ -27,6 +27,7 @@ use crate::engine::Weights;
 use crate::fhe;
 use crate::hosting;
 use crate::pool::Claim;
+use crate::sealed;
 use crate::worker::Worker;
 use board::Offer;
 
@@ -80,6 +81,9 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
     let hello = match hello::accept(&mut stream, HELLO_WITHIN).await {
         Ok(Greeting::Session(hello)) if level(&hello) == Some(Level::Fhe) => {
             return fhe::incoming(worker, peer, stream, *hello).await;
+        }
+        Ok(Greeting::Session(hello)) if level(&hello) == Some(Level::Sealed) => {
+            return sealed::incoming(worker, peer, stream, *hello).await;
         }
         Ok(Greeting::Session(hello)) => *hello,
         Ok(Greeting::Pool(hello)) => return dealing::incoming(worker, peer, stream, *hello).await,

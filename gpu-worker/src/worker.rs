@@ -28,6 +28,7 @@ use crate::hosting::{HostedError, HostedStore};
 use crate::inputs::book::{BookError, SharesHad};
 use crate::objects::{ObjectCache, ObjectError};
 use crate::pool::{Shelf, ShelfError};
+use crate::sealed;
 use crate::session::board::Board;
 use crate::session::{self, Seat};
 use crate::status;
@@ -56,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) used: UsedSessions,
     /// Clients' evaluation keys.
     pub(crate) keys: Arc<KeyShelf>,
+    /// What requests at level `sealed` are encrypted to.
+    pub(crate) sealed: sealed::Keys,
     /// Parts of private weights.
     pub(crate) hosted: Arc<HostedStore>,
     /// One part is taken at a time.
@@ -88,7 +91,11 @@ impl Worker {
         let keeps_keys = self.config.keys.0 > 0 && self.config.key_memory.0 > 0;
         let evaluates = self.config.role_set().can_evaluate();
         let fhe = (fhe::IS_BUILT && keeps_keys && evaluates).then_some(Level::Fhe);
-        std::iter::once(Level::Mpc).chain(fhe).collect()
+        let sealed = (sealed::IS_BUILT && evaluates && self.config.sealed).then_some(Level::Sealed);
+        std::iter::once(Level::Mpc)
+            .chain(fhe)
+            .chain(sealed)
+            .collect()
     }
 
     /// Sessions that run now.
@@ -173,6 +180,7 @@ pub async fn run(
         shares_had,
         used,
         keys: Arc::new(keys),
+        sealed: sealed::Keys::default(),
         hosted,
         hosting_turn: Semaphore::new(1),
         board: Mutex::default(),

@@ -124,6 +124,8 @@ pub(crate) enum PlannedLevel {
     Mpc,
     /// Evaluation on ciphertexts by one worker.
     Fhe,
+    /// In the clear, by a worker that the application trusts. For publishing only: there is nothing to plan.
+    Sealed,
 }
 
 /// Choices at level `fhe`.

@@ -4,6 +4,8 @@ mod explain;
 #[cfg_attr(not(feature = "fhe"), path = "model/fhe_absent.rs")]
 mod fhe;
 mod rights;
+#[cfg_attr(not(feature = "sealed"), path = "model/sealed_absent.rs")]
+mod sealed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ pub(super) async fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     match command {
+        ModelCommand::Check(ref args) if args.level == PlannedLevel::Sealed => Err(unplanned()),
+        ModelCommand::Explain(ref args) if args.level == PlannedLevel::Sealed => Err(unplanned()),
         ModelCommand::Check(args) if args.level == PlannedLevel::Fhe => fhe::explain(
             &args.source.onnx,
             &args.source.calibration,
@@ -82,6 +86,10 @@ pub(super) async fn run(
     }
 }
 
+fn unplanned() -> Failure {
+    Failure::usage("at level sealed models run as they are: there is nothing to plan, publish it")
+}
+
 pub(super) use fhe::{ClearReference, clear_reference};
 
 /// What is to be published of a model: something for each level that it is offered at.
@@ -90,6 +98,8 @@ pub(super) struct Prepared {
     masked: Option<Masked>,
     /// For level `fhe`.
     offer: Option<Vec<u8>>,
+    /// For level `sealed`.
+    sealed: Option<Vec<u8>>,
 }
 
 impl Prepared {
@@ -113,6 +123,17 @@ impl Prepared {
                 "at level fhe the worker knows the weights: they cannot be private",
             ));
         }
+        if args.level.contains(&PlannedLevel::Sealed) && args.weights == WeightsArg::Private {
+            return Err(Failure::usage(
+                "at level sealed the worker knows the weights: they cannot be private",
+            ));
+        }
+        let planned = |level: &PlannedLevel| *level != PlannedLevel::Sealed;
+        if source.calibration.is_empty() && args.level.iter().any(planned) {
+            return Err(Failure::usage("levels mpc and fhe need --calibration"));
+        }
+        let clear = args.level.contains(&PlannedLevel::Sealed);
+        let clear = clear.then(|| sealed::package(&source.onnx));
         let masked = args.level.contains(&mpc);
         let masked = masked.then(|| Masked::load(&args.name, source, options));
         let offer = args.level.contains(&fhe);
@@ -121,6 +142,7 @@ impl Prepared {
             name: args.name.clone(),
             masked: masked.transpose()?,
             offer: offer.transpose()?,
+            sealed: clear.transpose()?,
         })
     }
 
@@ -135,6 +157,7 @@ impl Prepared {
             name: name.to_owned(),
             masked: Some(masked),
             offer: None,
+            sealed: None,
         })
     }
 
@@ -144,6 +167,7 @@ impl Prepared {
             name: name.to_owned(),
             masked: None,
             offer: Some(fhe::offer_of(onnx, calibration)?),
+            sealed: None,
         })
     }
 
@@ -152,6 +176,7 @@ impl Prepared {
         let parts = Parts {
             mpc: self.masked.as_ref().map(|masked| masked.bytes.as_slice()),
             fhe: self.offer.as_deref(),
+            sealed: self.sealed.as_deref(),
         };
         parts.to_bytes()
     }
@@ -160,6 +185,7 @@ impl Prepared {
         let mpc = self.masked.as_ref().map(|_| Level::Mpc);
         mpc.into_iter()
             .chain(self.offer.as_ref().map(|_| Level::Fhe))
+            .chain(self.sealed.as_ref().map(|_| Level::Sealed))
             .collect()
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
-use ai_link_client::{ClientConfig, GatewayConfig};
+use ai_link_client::{ClientConfig, GatewayConfig, SealedConfig};
 use ai_link_coordinator::CoordinatorConfig;
 use ai_link_devchain::{DevChainConfig, Endowment};
 use ai_link_registry::{Registry, RegistryClient};
@@ -259,6 +259,7 @@ impl Starter<'_> {
             objects: Bytes::mib(1024),
             pools: self.plan.pools,
             keys: Bytes::mib(1024),
+            sealed: true,
             key_memory: Bytes::mib(1024),
             hosting: Bytes::mib(1024),
             device: DeviceKind::Cpu,
@@ -277,6 +278,7 @@ impl Starter<'_> {
             listen: self.plan.gateway,
             concurrency: 8,
             body_bytes: 64 << 20,
+            api_keys: None,
             client: ClientConfig {
                 identity: self.dir.key("client"),
                 coordinators: coordinator.iter().take(1).cloned().collect(),
@@ -292,6 +294,12 @@ impl Starter<'_> {
                 attempts: 4,
                 deadline_ms: 60_000,
                 fhe_deadline_ms: 600_000,
+                // One operator of several, so that trusting one and not the others can be tried.
+                sealed: Some(SealedConfig {
+                    workers: Vec::new(),
+                    operators: vec![self.key(&operator_name(0))?.account()],
+                    deadline_ms: 600_000,
+                }),
             },
         })
     }

@@ -81,6 +81,7 @@ impl Manual {
             evaluators: 2,
             weights: WeightPrivacy::Public,
             key: None,
+            trusted: None,
             batch,
             max_price: Planck::ail(1),
             regions: Vec::new(),

@@ -33,6 +33,7 @@ impl<S: Store> Coordinator<S> {
             commitment: model.versions[&version].commitment,
             batch: None,
             key: None,
+            trusted: None,
             excluded: &request.exclude,
             // The owner pays nothing for it: who hosts is paid by the jobs.
             budget: Planck(u128::MAX),

@@ -72,6 +72,7 @@ impl<S: Store> Coordinator<S> {
             commitment: published.commitment,
             batch: Some(request.batch),
             key: request.key.filter(|_| request.level == Level::Fhe),
+            trusted: request.trusted.as_ref(),
             excluded: &excluded,
             budget,
             minimum_bond: self.policy.minimum_bond,

@@ -4,16 +4,17 @@
 //! second (load), so that the one reason reported is the most lasting one.
 
 use ai_link_storage::location::Site;
-use ai_link_wire::RefusalReason;
+use ai_link_wire::{Level, RefusalReason};
 
 use super::{Candidate, Demand};
 use crate::roster::Presence;
 
 type Filter = fn(&Candidate<'_>, &Demand<'_>) -> Option<RefusalReason>;
 
-const FILTERS: [Filter; 11] = [
+const FILTERS: [Filter; 12] = [
     registered_on_chain,
     bonded_enough,
+    trusted,
     excluded,
     alive,
     level_offered,
@@ -50,6 +51,16 @@ fn excluded(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalRea
         .excluded
         .contains(&candidate.member.record.peer)
         .then_some(RefusalReason::Excluded)
+}
+
+/// At level `sealed` the worker sees the data: only one that the client named will do.
+fn trusted(candidate: &Candidate<'_>, demand: &Demand<'_>) -> Option<RefusalReason> {
+    let record = &candidate.member.record;
+    let named = match demand.trusted {
+        Some(trusted) => trusted.admits(record.peer, record.operator),
+        None => demand.level != Level::Sealed,
+    };
+    (!named).then_some(RefusalReason::NotTrusted)
 }
 
 fn alive(candidate: &Candidate<'_>, _: &Demand<'_>) -> Option<RefusalReason> {

@@ -69,6 +69,7 @@ fn request() -> JobRequest {
         evaluators: 2,
         weights: WeightPrivacy::Public,
         key: None,
+        trusted: None,
         batch: 1,
         max_price: Planck(1_000),
         regions: vec![],
@@ -92,6 +93,7 @@ fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
         },
         commitment: MODEL,
         batch: Some(request.batch),
+        trusted: request.trusted.as_ref(),
         key: request.key,
         excluded: &[],
         budget: Planck(budget),
@@ -631,6 +633,13 @@ fn one_worker_is_a_group_for_levels_without_sharing() {
     );
     assert!(matches!(none, Err(NoGroup::TooFew { eligible: 1, .. })));
     request.level = Level::Sealed;
+    let nobody = chosen(
+        &view,
+        &roster,
+        &demand(&request, 100),
+        &ranking(&weights, 0),
+    );
+    assert!(nobody.is_err(), "at level sealed a worker must be named");
     let mut record = record(
         0,
         Worker {
@@ -644,13 +653,25 @@ fn one_worker_is_a_group_for_levels_without_sharing() {
     roster
         .register(record, NOW, UnixMillis(NOW.0 + 1_000), NOW)
         .unwrap();
-    let group = chosen(
-        &view,
-        &roster,
-        &demand(&request, 100),
-        &ranking(&weights, 0),
-    )
-    .unwrap();
-    assert_eq!(group.group.len(), 1);
-    assert_eq!(group.group[0].0, Role::EVALUATOR_0);
+    let find = |request: &JobRequest| {
+        let demand = demand(request, 100);
+        chosen(&view, &roster, &demand, &ranking(&weights, 0)).map(|found| found.group)
+    };
+    assert!(find(&request).is_err(), "nobody is named");
+    let (peer, operator) = (|i| PeerKey([i; 32]), |i| AccountId([i; 32]));
+    let (worker, own) = (peer(0), operator(0));
+    let named = |workers, operators| Some(Trusted { workers, operators });
+    for strangers in [
+        named(vec![], vec![]),
+        named(vec![peer(5)], vec![operator(5)]),
+    ] {
+        request.trusted = strangers;
+        assert!(find(&request).is_err(), "others are named");
+    }
+    request.trusted = named(vec![worker], vec![]);
+    assert_eq!(find(&request).unwrap().len(), 1);
+    request.trusted = named(vec![], vec![own]);
+    let group = find(&request).unwrap();
+    assert_eq!(group.len(), 1);
+    assert_eq!(group[0].0, Role::EVALUATOR_0);
 }

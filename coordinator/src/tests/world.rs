@@ -235,6 +235,7 @@ impl<S: Store + Clone + Reopen> World<S> {
             evaluators: 2,
             weights: WeightPrivacy::Public,
             key: None,
+            trusted: None,
             batch: 3,
             max_price: Planck(1_000),
             regions: vec![],

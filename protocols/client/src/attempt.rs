@@ -19,6 +19,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::fhe::FheFailure;
+use crate::sealed::SealedFailed;
 use crate::stored::Stored;
 
 /// How long a worker may take to accept a session: it may have to pull the model first.
@@ -238,6 +239,9 @@ pub enum AttemptError {
         #[source]
         source: CodecError,
     },
+    /// At level `sealed`.
+    #[error("the trusted worker's answer did not come, or not whole")]
+    Sealed(#[source] Box<SealedFailed>),
     /// A stream broke after the evaluation.
     #[error("a worker was lost before its receipt came")]
     Session(#[source] SessionError),
@@ -250,6 +254,7 @@ impl AttemptError {
             Self::Drive(error) => ai_link_session::blame::culprits(error, ticket),
             Self::Entropy(_) | Self::Input(_) => Vec::new(),
             Self::Fhe(failure) => failure.culprit().into_iter().collect(),
+            Self::Sealed(failure) => failure.culprit().into_iter().collect(),
             Self::FalseReceipt { peer } | Self::NoReceipt { peer } | Self::Receipt { peer, .. } => {
                 vec![*peer]
             }
@@ -274,6 +279,7 @@ impl AttemptError {
                 .iter()
                 .filter_map(input_refusal)
                 .any(InputRefusal::is_final),
+            Self::Sealed(failure) => failure.is_the_callers(),
             _ => false,
         }
     }

@@ -1,6 +1,7 @@
 //! The SDK: one call from tensors to tensors.
 
 mod running;
+mod trusted;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -312,6 +313,7 @@ impl Client {
             rights: model.rights.clone(),
             key,
             progress,
+            sealed: None,
             id,
             deadline: Instant::now() + within,
             deadline_at: UnixMillis::now().saturating_add(within),

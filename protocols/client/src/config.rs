@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ai_link_wire::{DealerSeat, Level, Multiaddr, Planck, Purpose, Region};
+use ai_link_wire::{
+    AccountId, DealerSeat, Level, Multiaddr, PeerKey, Planck, Purpose, Region, Trusted,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::group::Group;
@@ -52,6 +54,39 @@ pub struct ClientConfig {
     /// The same at level `fhe`, where a job takes seconds a record.
     #[serde(default = "default_fhe_deadline_ms")]
     pub fhe_deadline_ms: u64,
+    /// Whom to trust at level `sealed`. Without this section nothing is ever sent at that level, whatever is asked; with it,
+    /// requests are that ask for the level by name, or that only it serves (text and vectors).
+    #[serde(default)]
+    pub sealed: Option<SealedConfig>,
+}
+
+/// The workers that may see this application's data, each or all of an operator: one must be named, 16 of each may.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedConfig {
+    /// Workers, by peer key.
+    #[serde(default)]
+    pub workers: Vec<PeerKey>,
+    /// Operators, by account.
+    #[serde(default)]
+    pub operators: Vec<AccountId>,
+    /// From the request to the end of its answer.
+    #[serde(default = "default_sealed_deadline_ms")]
+    pub deadline_ms: u64,
+}
+
+impl SealedConfig {
+    /// As requests name them.
+    pub(crate) fn trusted(&self) -> Trusted {
+        Trusted {
+            workers: self.workers.clone(),
+            operators: self.operators.clone(),
+        }
+    }
+}
+
+fn default_sealed_deadline_ms() -> u64 {
+    600_000
 }
 
 /// Configuration of `ai-link gateway`.
@@ -66,6 +101,9 @@ pub struct GatewayConfig {
     /// Largest body.
     #[serde(default = "default_body_bytes")]
     pub body_bytes: usize,
+    /// A file of keys, one a line; requests must then send `Authorization: Bearer` and one of them, except for health.
+    #[serde(default)]
+    pub api_keys: Option<PathBuf>,
     /// Who pays, whom to ask, how long to wait.
     pub client: ClientConfig,
 }
@@ -82,7 +120,11 @@ impl ClientConfig {
     pub(crate) fn deadline(&self, level: Level) -> Duration {
         Duration::from_millis(match level {
             Level::Fhe => self.fhe_deadline_ms,
-            Level::Mpc | Level::Sealed => self.deadline_ms,
+            Level::Mpc => self.deadline_ms,
+            Level::Sealed => self
+                .sealed
+                .as_ref()
+                .map_or(self.deadline_ms, |sealed| sealed.deadline_ms),
         })
     }
 }

@@ -161,6 +161,14 @@ pub enum InferError {
     /// The coordinator's ticket is not believed.
     #[error("the coordinator's ticket is not believed")]
     Ticket(#[source] TicketProblem),
+    /// Nobody is named that may see data.
+    #[error(
+        "nobody is trusted with data in the clear: name workers or operators in `[client.sealed]` of the configuration"
+    )]
+    NobodyTrusted,
+    /// A request that cannot be encoded.
+    #[error("the request is too large")]
+    TooLarge(#[source] ai_link_wire::CodecError),
     /// The wallet.
     #[error("the wallet cannot take another promise")]
     Wallet(#[source] WalletError),

@@ -12,6 +12,7 @@
 //!
 //! An input may have the parameter `permit` in the place of data: then the workers bring it from storage, and the
 //! gateway never sees it ([`stored`](crate::stored)).
+//! OpenAI's interface, for models at level `sealed`, is in `openai`. With `api_keys`, requests must show a key (`keys`).
 //!
 //! A request may ask for a stronger level or group than is configured (`level`, `dealer`, `evaluators`, see `wish`), not
 //! for a weaker one. The answer's `parameters` name what was paid for: `level`, `dealer`, `evaluators`, `receipt`,
@@ -20,8 +21,10 @@
 
 mod errors;
 mod infer;
+mod keys;
 mod metadata;
 pub mod oip;
+mod openai;
 mod progress;
 mod wish;
 
@@ -32,6 +35,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -51,6 +55,7 @@ struct Gateway {
     permits: Arc<Semaphore>,
     concurrency: usize,
     body_bytes: usize,
+    keys: Arc<keys::ApiKeys>,
     /// Requests that are being worked on, by id.
     progress: progress::Board,
 }
@@ -71,6 +76,11 @@ pub async fn run(
         address: config.listen,
         source,
     };
+    let keys = keys::ApiKeys::read(config.api_keys.as_deref());
+    let keys = keys.map_err(|source| ServeError::Keys {
+        path: config.api_keys.clone().unwrap_or_default(),
+        source,
+    })?;
     let listener = TcpListener::bind(config.listen).await.map_err(bind)?;
     let address = listener.local_addr().map_err(bind)?;
     let account = client.account();
@@ -79,6 +89,7 @@ pub async fn run(
         permits: Arc::new(Semaphore::new(config.concurrency)),
         concurrency: config.concurrency,
         body_bytes: config.body_bytes,
+        keys: Arc::new(keys),
         progress: progress::Board::default(),
     };
     ready(address, account);
@@ -116,7 +127,9 @@ fn router(gateway: Gateway) -> Router {
         .route(&versioned(""), get(metadata::model))
         .route(&versioned("/ready"), get(metadata::model_ready))
         .route(&versioned("/infer"), post(infer::infer))
+        .merge(openai::routes())
         .layer(limit)
+        .layer(from_fn_with_state(gateway.clone(), keys::check))
         .with_state(gateway)
 }
 
@@ -135,6 +148,15 @@ pub enum ServeError {
     /// The SDK did not start.
     #[error("cannot join the network")]
     Client(#[source] StartError),
+    /// The file of keys.
+    #[error("cannot read the keys in {path}", path = .path.display())]
+    Keys {
+        /// As configured.
+        path: std::path::PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The server failed.
     #[error("the HTTP server failed")]
     Serve(#[source] std::io::Error),

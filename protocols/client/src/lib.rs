@@ -17,6 +17,8 @@
 //!
 //! Inputs need not be the application's: a data owner may have stored them in shares that workers pull and open with
 //! the owner's grants, and the application learns the answer alone ([`stored`]).
+//! A job at level `sealed` ([`sealed`]) goes to one worker that the configuration names or whose operator it names, and to
+//! no other; that worker sees it.
 //!
 //! # What this does not protect
 //!
@@ -40,13 +42,14 @@ pub mod level;
 mod models;
 mod payments;
 pub mod receipts;
+pub mod sealed;
 pub mod stored;
 pub mod ticket;
 pub mod wallet;
 
 pub use attempt::{AttemptError, Preprocessing, Traffic};
 pub use client::{Client, InferJob, Inference};
-pub use config::{ClientConfig, GatewayConfig};
+pub use config::{ClientConfig, GatewayConfig, SealedConfig};
 pub use error::{InferError, StartError};
 pub use group::Group;
 pub use level::LevelProblem;

@@ -43,7 +43,7 @@ pub struct Model {
 }
 
 /// What a version of a model holds for each level.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Content {
     /// For masked evaluation.
     pub mpc: Option<Arc<Program>>,
@@ -134,7 +134,12 @@ impl Models {
                 name: name.clone(),
                 version,
             })?;
-        let content = self.content(release.commitment, release.manifest).await?;
+        let levels: Vec<Level> = release.levels.iter().collect();
+        let content = match levels.as_slice() {
+            // Only the worker needs what is in it, and it may be large.
+            [Level::Sealed] => Content::default(),
+            _ => self.content(release.commitment, release.manifest).await?,
+        };
         Ok(Model {
             name: name.clone(),
             version,
@@ -143,7 +148,7 @@ impl Models {
             rights,
             commitment: release.commitment,
             manifest: release.manifest,
-            levels: release.levels.iter().collect(),
+            levels,
             content,
         })
     }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use ai_link_registry::ModelRights;
 use ai_link_wire::{
-    AccountId, Commitment, Fid, JobRequest, ModelVersion, PayoutReason, PeerKey, Planck, Signed,
-    SignedError, Ticket, TicketError, UnixMillis, WeightPrivacy,
+    AccountId, Commitment, Fid, JobRequest, Level, ModelVersion, PayoutReason, PeerKey, Planck,
+    Signed, SignedError, Ticket, TicketError, Trusted, UnixMillis, WeightPrivacy,
 };
 
 /// What the chain says about what a ticket names.
@@ -98,6 +98,14 @@ pub fn check<'t>(
                 named: member.operator,
             });
         }
+        let named = |t: &Trusted| t.admits(member.peer, member.operator);
+        if !request
+            .trusted
+            .as_ref()
+            .map_or(request.level != Level::Sealed, named)
+        {
+            return Err(TicketProblem::NotTrusted { peer: member.peer });
+        }
         if request.exclude.contains(&member.peer) {
             return Err(TicketProblem::Excluded { peer: member.peer });
         }
@@ -145,6 +153,12 @@ pub enum TicketProblem {
     Owners {
         /// As on the chain.
         owner: AccountId,
+    },
+    /// A worker that the application does not trust with its data.
+    #[error("the ticket names {peer}, which this application does not trust")]
+    NotTrusted {
+        /// The worker.
+        peer: PeerKey,
     },
     /// Too dear.
     #[error("the ticket costs {price}, the limit is {limit}")]
@@ -227,6 +241,7 @@ mod tests {
             evaluators: 2,
             weights: WeightPrivacy::Public,
             key: None,
+            trusted: None,
             batch: 2,
             max_price: Planck(100),
             regions: vec![],

@@ -19,6 +19,7 @@ const KIND: usize = 1;
 const LENGTH: usize = 8;
 const MPC: u8 = 2;
 const FHE: u8 = 1;
+const SEALED: u8 = 3;
 
 /// The packages of one version of a model, as bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Parts<'a> {
     pub mpc: Option<&'a [u8]>,
     /// For evaluation on ciphertexts.
     pub fhe: Option<&'a [u8]>,
+    /// For a worker that sees the data: a checkpoint's files.
+    pub sealed: Option<&'a [u8]>,
 }
 
 /// Why bytes are no bundle.
@@ -74,7 +77,7 @@ impl<'a> Parts<'a> {
         if file.starts_with(&package::MAGIC) {
             return Ok(Self {
                 mpc: Some(file),
-                fhe: None,
+                ..Self::default()
             });
         }
         let mut rest = file.strip_prefix(&MAGIC).ok_or(BundleError::Magic)?;
@@ -98,6 +101,7 @@ impl<'a> Parts<'a> {
             let place = match *kind {
                 MPC => &mut parts.mpc,
                 FHE => &mut parts.fhe,
+                SEALED => &mut parts.sealed,
                 kind => return Err(BundleError::Kind { part, kind }),
             };
             if place.replace(bytes).is_some() {
@@ -114,12 +118,12 @@ impl<'a> Parts<'a> {
 
     /// The file of these parts; empty if there are none, which is no bundle.
     pub fn to_bytes(&self) -> Vec<u8> {
-        if let (Some(mpc), None) = (self.mpc, self.fhe)
+        if let (Some(mpc), None, None) = (self.mpc, self.fhe, self.sealed)
             && mpc.starts_with(&package::MAGIC)
         {
             return mpc.to_vec();
         }
-        let parts: Vec<_> = [(MPC, self.mpc), (FHE, self.fhe)]
+        let parts: Vec<_> = [(MPC, self.mpc), (FHE, self.fhe), (SEALED, self.sealed)]
             .into_iter()
             .filter_map(|(kind, part)| Some((kind, part?)))
             .collect();
@@ -164,7 +168,7 @@ mod tests {
         let mpc = package(b"x");
         let alone = Parts {
             mpc: Some(&mpc),
-            fhe: None,
+            ..Parts::default()
         };
         assert_eq!(alone.to_bytes(), mpc);
         assert_eq!(Parts::of(&mpc), Ok(alone));
@@ -208,9 +212,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_survive(fhe: Vec<u8>, mpc in prop::option::of(any::<Vec<u8>>())) {
+        fn parts_survive(fhe: Vec<u8>, sealed: Option<Vec<u8>>, mpc in prop::option::of(any::<Vec<u8>>())) {
             let mpc = mpc.map(|tail| package(&tail));
-            let parts = Parts { mpc: mpc.as_deref(), fhe: Some(&fhe) };
+            let parts = Parts { mpc: mpc.as_deref(), fhe: Some(&fhe), sealed: sealed.as_deref() };
             let file = parts.to_bytes();
             prop_assert_eq!(Parts::of(&file), Ok(parts));
         }

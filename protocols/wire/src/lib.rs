@@ -43,6 +43,7 @@ pub mod messages;
 pub mod names;
 pub mod node;
 pub mod records;
+pub mod sealed;
 pub mod session;
 pub mod signed;
 pub mod units;
@@ -74,6 +75,7 @@ pub use records::{
     VerifiedReceipt, Voucher, VoucherError, WeightPrivacy, WorkerGrant, WorkerReceipt,
     WorkerRecord, binding_message,
 };
+pub use sealed::{SealedKey, Trusted};
 pub use session::{Abort, HelloReply, Party, SessionHello, SessionRefusal};
 pub use signed::{Record, SignError, Signed, SignedError};
 pub use units::{AmountError, Bytes, Planck, SizeError, UnixMillis};

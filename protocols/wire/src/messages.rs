@@ -182,6 +182,9 @@ pub enum RefusalReason {
     /// It is where the policy of an input does not permit it to be.
     #[error("the policy of an input does not permit it: {0}")]
     Location(#[serde(deserialize_with = "bounded::text::<_, 256>")] String),
+    /// The client named others.
+    #[error("the client did not name it or its operator as trusted")]
+    NotTrusted,
 }
 
 impl RefusalReason {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ai_link_registry::ModelRights;
 use ai_link_wire::{
     AccountId, ControlRequest, ControlResponse, Digest, JobFailure, JobId, JobReceipt, JobRequest,
-    Level, PeerKey, Progress, Signed, Ticket, UnixMillis, WeightPrivacy,
+    Level, PeerKey, Progress, Signed, Ticket, Trusted, UnixMillis, WeightPrivacy,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::{Coordinator, InferJob, Inference, Inner};
@@ -18,6 +18,7 @@ use crate::error::InferError;
 use crate::fhe::FheAttempt;
 use crate::group::Group;
 use crate::models::Model;
+use crate::sealed::{Item, SealedAttempt};
 use crate::stored::Stored;
 use crate::ticket::{self, ChainFacts};
 
@@ -48,11 +49,22 @@ pub(super) struct Running<'a> {
     /// At level `fhe`.
     pub(super) key: Option<Digest>,
     pub(super) progress: &'a watch::Sender<Option<Progress>>,
+    /// At level `sealed`.
+    pub(super) sealed: Option<Sealed<'a>>,
     pub(super) id: JobId,
     pub(super) deadline: Instant,
     pub(super) deadline_at: UnixMillis,
     /// Workers that failed this job.
     pub(super) exclude: Vec<PeerKey>,
+}
+
+/// What a job at level `sealed` is about.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed<'a> {
+    pub(super) trusted: Trusted,
+    /// Encoded.
+    pub(super) request: &'a [u8],
+    pub(super) out: &'a mpsc::Sender<Result<Item, InferError>>,
 }
 
 impl Running<'_> {
@@ -146,6 +158,18 @@ impl Running<'_> {
         signed: &Signed<Ticket>,
         ticket: &Ticket,
     ) -> Result<Delivered, AttemptError> {
+        if let Some(sealed) = &self.sealed {
+            let attempt = SealedAttempt {
+                node: &self.inner.node,
+                signed,
+                ticket,
+                request: sealed.request,
+                deadline: self.deadline,
+                out: sealed.out,
+            };
+            let outcome = attempt.run().await;
+            return outcome.map_err(|failed| AttemptError::Sealed(Box::new(failed)));
+        }
         let content = &self.model.content;
         if let (Level::Fhe, Some(offered)) = (self.level, &content.fhe) {
             let attempt = FheAttempt {
@@ -204,6 +228,7 @@ impl Running<'_> {
                 Level::Fhe | Level::Sealed => WeightPrivacy::Public,
             },
             key: self.key,
+            trusted: self.sealed.as_ref().map(|sealed| sealed.trusted.clone()),
             batch: self.job.batch,
             max_price,
             regions: self.inner.config.regions.clone(),

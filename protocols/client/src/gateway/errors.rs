@@ -21,7 +21,7 @@ pub enum GatewayError {
         limit: usize,
     },
     /// Parts of a group that the level does not have.
-    #[error("at level fhe there is one worker and nobody deals: leave out {name}")]
+    #[error("at this level there is one worker and nobody deals: leave out {name}")]
     NoGroup {
         /// What was asked for.
         name: &'static str,
@@ -83,6 +83,9 @@ pub enum GatewayError {
     /// The request contradicts the protocol.
     #[error("the request is not valid")]
     Request(#[source] RequestError),
+    /// No key, or none that is known.
+    #[error("the request shows no key that is known here; send `Authorization: Bearer` and one")]
+    Unauthorised,
     /// Too many at once.
     #[error("{limit} requests are being worked on; try again in a moment")]
     Busy {
@@ -93,10 +96,11 @@ pub enum GatewayError {
 
 impl GatewayError {
     /// Whose fault it is decides the status: 4xx the application's, 502 and 503 the network's.
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthorised => StatusCode::UNAUTHORIZED,
             Self::Encode(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Contradiction { .. }
             | Self::Header { .. }
@@ -130,6 +134,14 @@ fn infer(error: &InferError) -> StatusCode {
         InferError::Attempt(AttemptError::Fhe(failure)) if failure.is_the_inputs() => {
             StatusCode::BAD_REQUEST
         }
+        InferError::Attempt(AttemptError::Sealed(failure)) if failure.is_the_inputs() => {
+            StatusCode::BAD_REQUEST
+        }
+        InferError::Attempt(AttemptError::Sealed(failure)) if failure.is_busy() => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+        InferError::NobodyTrusted => StatusCode::FORBIDDEN,
+        InferError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         InferError::Attempt(AttemptError::Input(_))
         | InferError::Batch { .. }
         | InferError::BatchRange { .. }
@@ -177,7 +189,7 @@ impl IntoResponse for GatewayError {
 }
 
 /// The whole chain of causes, once, here at the edge.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

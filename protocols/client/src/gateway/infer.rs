@@ -1,6 +1,8 @@
 //! Inference.
 
-use ai_link_program::{OutputData, OutputTensor, Signature};
+use ai_link_program::{Datatype, OutputData, OutputTensor, Signature, TensorMeta};
+use ai_link_sealed::message::{SealedEvent, SealedRequest, Tensor};
+use ai_link_wire::Level;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
@@ -11,7 +13,8 @@ use serde_json::{Map, json};
 use super::metadata::ModelPath;
 use super::oip::{self, Answer, AnswerTensor, InferRequest, RequestedOutput, Values};
 use super::{Gateway, GatewayError, progress, wish};
-use crate::{InferJob, Inference, StoredTensor};
+use crate::sealed::{Item, SealedJob};
+use crate::{InferError, InferJob, Inference, Model, StoredTensor};
 
 const HEADER_LENGTH: &str = "inference-header-content-length";
 
@@ -38,6 +41,9 @@ pub(super) async fn infer(
         .await
         .map_err(GatewayError::Model)?;
     let asked = wish::level(&headers, &request)?;
+    if asked == Some(Level::Sealed) || model.levels == [Level::Sealed] {
+        return sealed(&gateway, &headers, &model, request).await;
+    }
     let resolved = gateway.client.resolve(&model, asked);
     let (level, signature) = resolved.map_err(GatewayError::Infer)?;
     let (batch, inputs, stored) = arrange(&signature, &request)?;
@@ -65,6 +71,69 @@ pub(super) async fn infer(
         parameters.insert("stored_inputs".into(), json!(from_storage));
     }
     respond(&answer)
+}
+
+/// At level `sealed` the worker knows the model's inputs and outputs, and checks them.
+async fn sealed(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    model: &Model,
+    request: InferRequest,
+) -> Result<Response, GatewayError> {
+    let level = Some(Level::Sealed);
+    wish::group(headers, &request, level, gateway.client.group())?;
+    let batch = request.inputs.first().and_then(|input| input.dims.first());
+    let batch = batch.and_then(|batch| u32::try_from(*batch).ok());
+    let inputs = request.inputs.iter().map(|input| Tensor {
+        name: input.name.clone(),
+        dims: input.dims.iter().map(|dim| *dim as u64).collect(),
+        values: input.data.clone(),
+    });
+    let job = SealedJob {
+        model: model.name.clone(),
+        version: Some(model.version),
+        batch: batch.unwrap_or(0),
+        request: SealedRequest::Infer {
+            inputs: inputs.collect(),
+        },
+    };
+    let mut coming = gateway
+        .client
+        .sealed(job)
+        .await
+        .map_err(GatewayError::Infer)?;
+    let mut outputs = None;
+    let mut inference = loop {
+        match coming.next().await.unwrap_or(Err(InferError::Protocol)) {
+            Ok(Item::Event(SealedEvent::Outputs(tensors))) => outputs = Some(tensors),
+            Ok(Item::Finished(inference)) => break *inference,
+            Ok(Item::Event(_)) => return Err(GatewayError::Infer(InferError::Protocol)),
+            Err(error) => return Err(GatewayError::Infer(error)),
+        }
+    };
+    let outputs = outputs.ok_or(GatewayError::Infer(InferError::Protocol))?;
+    let outputs = outputs.into_iter().map(|tensor| OutputTensor {
+        name: tensor.name,
+        dims: tensor.dims.iter().map(|dim| *dim as usize).collect(),
+        data: OutputData::F32(tensor.values),
+    });
+    inference.outputs = outputs.collect();
+    let given = inference.outputs.iter().map(|output| TensorMeta {
+        name: output.name.clone(),
+        shape: Vec::new(),
+        datatype: Datatype::Fp32,
+    });
+    let signature = Signature {
+        inputs: Vec::new(),
+        outputs: given.collect(),
+    };
+    let wanted = wanted(&signature, &request)?;
+    respond(&answer(
+        model.name.to_string(),
+        request.id,
+        &wanted,
+        inference,
+    ))
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, GatewayError> {

@@ -1,7 +1,7 @@
 //! Health and metadata.
 
 use ai_link_program::Signature;
-use ai_link_wire::{ModelName, ModelVersion};
+use ai_link_wire::{Level, ModelName, ModelVersion};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -78,6 +78,17 @@ pub(super) async fn model(
         .model(&name, version)
         .await
         .map_err(GatewayError::Model)?;
+    if model.levels == [Level::Sealed] {
+        // What it takes is in its package, which only workers load.
+        return Ok(Json(json!({
+            "name": name.to_string(),
+            "versions": [model.version.to_string()],
+            "platform": "ailink_sealed",
+            "inputs": [],
+            "outputs": [],
+            "parameters": { "level": "sealed", "levels": ["sealed"] },
+        })));
+    }
     // Inputs and outputs are those at the level that a request gets which asks for none.
     let resolved = gateway.client.resolve(&model, None);
     let (level, Signature { inputs, outputs }) = resolved.map_err(GatewayError::Infer)?;

@@ -1,6 +1,6 @@
 //! The level and the group that a request asks for.
 //!
-//! `level` (`fhe` or `mpc`), as header `AI-Link-Level` or among the request's `parameters`; at level `mpc` also `dealer` (`worker` or `client`) and `evaluators` (2 to 8), as headers `AI-Link-Dealer` and `AI-Link-Evaluators` or
+//! `level` (`fhe`, `mpc` or `sealed`), as header `AI-Link-Level` or among the request's `parameters`; at level `mpc` also `dealer` (`worker` or `client`) and `evaluators` (2 to 8), as headers `AI-Link-Dealer` and `AI-Link-Evaluators` or
 //! among the request's `parameters`. What cannot be read is an error, and so is saying two things: a wish that is
 //! passed over would be served with less protection than was asked for.
 
@@ -25,7 +25,7 @@ pub(super) fn level(
     one(header(headers, LEVEL)?, request.level, LEVEL)
 }
 
-/// What headers and request ask for, and `configured` in what they leave open. Who asks for level `fhe` and for a group in
+/// What headers and request ask for, and `configured` in what they leave open. Who asks for a level with one worker and for a group in
 /// one has misunderstood something.
 pub(super) fn group(
     headers: &HeaderMap,
@@ -35,7 +35,7 @@ pub(super) fn group(
 ) -> Result<Group, GatewayError> {
     let dealer: Option<DealerSeat> = one(header(headers, DEALER)?, request.dealer, DEALER)?;
     let evaluators = one(header(headers, EVALUATORS)?, request.evaluators, EVALUATORS)?;
-    if level == Some(Level::Fhe) {
+    if matches!(level, Some(Level::Fhe | Level::Sealed)) {
         let asked = dealer
             .map(|_| DEALER)
             .or(evaluators.map(|_: u8| EVALUATORS));

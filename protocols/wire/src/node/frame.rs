@@ -32,6 +32,14 @@ pub enum FrameKind {
     Progress = 13,
     /// Nothing: the client is there and waits.
     Waiting = 14,
+    /// A signed [`SealedKey`](crate::SealedKey).
+    SealedKey = 15,
+    /// What opens an encrypted request.
+    SealedOpening = 16,
+    /// What an encrypted answer begins with.
+    SealedNonce = 17,
+    /// A part of an encrypted request or answer.
+    SealedChunk = 18,
 }
 
 impl TryFrom<u8> for FrameKind {
@@ -53,6 +61,10 @@ impl TryFrom<u8> for FrameKind {
             12 => Ok(Self::KeyPiece),
             13 => Ok(Self::Progress),
             14 => Ok(Self::Waiting),
+            15 => Ok(Self::SealedKey),
+            16 => Ok(Self::SealedOpening),
+            17 => Ok(Self::SealedNonce),
+            18 => Ok(Self::SealedChunk),
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }
@@ -170,14 +182,14 @@ mod tests {
             length: 0x0102_0304,
         };
         assert_eq!(header.to_bytes(), [4, 3, 2, 1, 3]);
-        for kind in 1..=14 {
+        for kind in 1..=18 {
             let bytes = [9, 8, 7, 6, kind];
             assert_eq!(
                 FrameHeader::from_bytes(bytes).map(FrameHeader::to_bytes),
                 Ok(bytes)
             );
         }
-        for kind in [0, 15, 255] {
+        for kind in [0, 19, 255] {
             let refused = FrameHeader::from_bytes([0, 0, 0, 0, kind]);
             assert_eq!(refused, Err(FrameError::UnknownKind { kind }));
         }

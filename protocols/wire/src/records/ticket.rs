@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     AccountId, Commitment, Digest, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Purpose,
-    Record, Region, UnixMillis, bounded,
+    Record, Region, Trusted, UnixMillis, bounded,
 };
 
 /// What a client asks a coordinator to match. Signed by the client.
@@ -37,6 +37,8 @@ pub struct JobRequest {
     pub weights: WeightPrivacy,
     /// At level `fhe`: the evaluation key that the client has. A worker that holds it is preferred.
     pub key: Option<Digest>,
+    /// The workers that may be matched; `None`: any, except at level `sealed`, where one must be named.
+    pub trusted: Option<Trusted>,
     /// Records in the batch.
     pub batch: u32,
     /// The most the client pays for the job.

@@ -183,6 +183,7 @@ impl Cast {
             evaluators: self.evaluators,
             weights: WeightPrivacy::Public,
             key: Some(Digest([8; 32])),
+            trusted: None,
             batch: 10,
             max_price: Planck::ail(1),
             regions: vec![],
