@@ -163,6 +163,8 @@ async fn streamed_chat_is_the_engines_and_nobody_else_sees_it() {
     );
     assert!(net.settled().await.0 > 0);
 
+    assert!(net.log("worker-0").contains("session done"));
+
     // What all processes but the gateway saw and wrote: the two answers are long enough to be found.
     assert!(wanted.len() > 20);
     let needles = [
@@ -402,6 +404,6 @@ async fn a_worker_that_is_killed_midway_ends_the_answer_with_an_error_and_no_oth
     }
     assert!(net.receipts().is_empty());
     for name in ["worker-1", "worker-2"] {
-        assert!(!net.log(name).contains("level=sealed"), "{name} was asked");
+        assert!(!net.log(name).contains("session"), "{name} was asked");
     }
 }

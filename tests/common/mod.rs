@@ -80,7 +80,7 @@ impl Net {
             // waits for any more.
             .env(
                 "AI_LINK_LOG",
-                "warn,ai_link_worker::pool=info,ai_link_worker::fhe=info",
+                "warn,ai_link_worker::pool=info,ai_link_worker::fhe=info,ai_link_worker::sealed=info",
             )
             .output()
             .unwrap()

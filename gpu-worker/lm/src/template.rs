@@ -78,8 +78,8 @@ impl Template {
     /// [`GenerateError::Template`].
     pub fn render(&self, messages: &Json, tools: Option<&Json>) -> Result<String, GenerateError> {
         let values = context! {
-            messages => Value::from_serialize(messages),
-            tools => tools.map(Value::from_serialize),
+            messages => value(messages),
+            tools => tools.map(value),
             add_generation_prompt => true,
             bos_token => self.bos,
             eos_token => self.eos,
@@ -89,6 +89,27 @@ impl Template {
             .get_template(NAME)
             .map_err(GenerateError::Template)?;
         template.render(values).map_err(GenerateError::Template)
+    }
+}
+
+/// A value for a template. Not through `serde`: where `serde_json` keeps numbers in any precision, they do not survive it.
+fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(bool) => Value::from(*bool),
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => items.iter().map(value).collect(),
+        Json::Object(fields) => {
+            let fields = fields
+                .iter()
+                .map(|(name, field)| (name.as_str(), value(field)));
+            Value::from_iter(fields)
+        }
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(integer), _) => Value::from(integer),
+            (None, Some(integer)) => Value::from(integer),
+            (None, None) => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
     }
 }
 

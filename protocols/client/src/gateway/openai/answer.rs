@@ -14,11 +14,13 @@ use crate::sealed::{Item, SealedAnswer, SealedJob};
 /// A request's body.
 pub(super) fn parse<T: DeserializeOwned>(
     gateway: &Gateway,
-    body: Result<Bytes, BytesRejection>,
+    body: &Result<Bytes, BytesRejection>,
 ) -> Result<T, OpenAiError> {
     let limit = gateway.body_bytes;
-    let body = body.map_err(|_| GatewayError::BodyTooLarge { limit })?;
-    serde_json::from_slice(&body)
+    let body = body
+        .as_ref()
+        .map_err(|_| GatewayError::BodyTooLarge { limit })?;
+    serde_json::from_slice(body)
         .map_err(|e| OpenAiError::invalid(format!("the body cannot be read: {e}")))
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn embeddings(
     State(gateway): State<Gateway>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, OpenAiError> {
-    let request: Request = parse(&gateway, body)?;
+    let request: Request = parse(&gateway, &body)?;
     if request.dimensions.is_some() {
         return Err(OpenAiError::field(
             "dimensions",

@@ -26,15 +26,11 @@ use crate::sealed::SealedAnswer;
 struct Chat {
     messages: Vec<Value>,
     tools: Option<Value>,
-    #[serde(flatten)]
-    options: Options,
 }
 
 #[derive(Deserialize)]
 struct Text {
     prompt: Beginning,
-    #[serde(flatten)]
-    options: Options,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +40,7 @@ enum Beginning {
     Many(Vec<String>),
 }
 
-/// What both have. Fields that change nothing (`user`, `store`, `metadata`, ...) are passed over; those that would change
+/// What both have: read by itself, since numbers do not survive `flatten`. Fields that change nothing (`user`, `store`, `metadata`, ...) are passed over; those that would change
 /// the answer and cannot be done are refused.
 #[derive(Deserialize)]
 struct Options {
@@ -170,11 +166,8 @@ pub(super) async fn chat(
     State(gateway): State<Gateway>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, OpenAiError> {
-    let Chat {
-        messages,
-        tools,
-        options,
-    } = parse(&gateway, body)?;
+    let Chat { messages, tools } = parse(&gateway, &body)?;
+    let options = parse(&gateway, &body)?;
     if messages.is_empty() {
         return Err(OpenAiError::field("messages", "there is no message"));
     }
@@ -189,7 +182,8 @@ pub(super) async fn text(
     State(gateway): State<Gateway>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, OpenAiError> {
-    let Text { prompt, options } = parse(&gateway, body)?;
+    let Text { prompt } = parse(&gateway, &body)?;
+    let options: Options = parse(&gateway, &body)?;
     let prompt = match prompt {
         Beginning::One(text) => text,
         Beginning::Many(texts) => match <[String; 1]>::try_from(texts) {
