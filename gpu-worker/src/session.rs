@@ -1,9 +1,11 @@
 //! Sessions: from a stream that someone opened to a signed receipt.
 //!
 //! `admit` decides from the ticket alone; [`board`] collects the streams of a session; `run` marks the session
-//! as used, durably, and only then evaluates.
+//! as used, durably, and only then evaluates. Where one worker does all (`alone`), there is nothing to collect.
 
 pub(crate) mod admit;
+#[cfg(any(feature = "fhe", feature = "sealed"))]
+pub(crate) mod alone;
 pub mod board;
 mod run;
 

@@ -4,21 +4,18 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ai_link_fhe::{FheError, KeyId, ParameterSet};
-use ai_link_session::hello;
 use ai_link_wire::node::{BulkReader, BulkStream, BulkWriter, FrameKind, StreamError};
 use ai_link_wire::{
-    Abort, Bytes, CodecError, Digest, FheJob, FheRefusal, FheReply, HelloReply, KeyPiece, Level,
-    Limit, PeerId, Progress, Role, SessionHello, SessionRefusal, Signed, Ticket, UnixMillis,
-    WorkerReceipt, codec,
+    Abort, Bytes, CodecError, Digest, FheJob, FheRefusal, FheReply, KeyPiece, Level, Limit, PeerId,
+    Progress, Role, SessionHello, SessionRefusal, Signed, Ticket, UnixMillis, WorkerReceipt, codec,
 };
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::uploads::{Receiving, Uploads};
 use super::{Evaluation, Held, Job, KeyShelf, Steps};
-use crate::activity::Running;
 use crate::receipt::{self, ReceiptError};
 use crate::session::admit as tickets;
+use crate::session::alone::{self, Place};
 use crate::used::UsedError;
 use crate::worker::Worker;
 
@@ -44,20 +41,10 @@ pub(crate) async fn incoming(
     mut stream: BulkStream,
     hello: SessionHello,
 ) {
-    let admitted = match admit(&worker, peer, &hello).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => {
-            tracing::info!(%peer, %refusal, "session refused");
-            let _ = hello::reply(&mut stream, &HelloReply::Refused(refusal)).await;
-            let _ = stream.close().await;
-            return;
-        }
-    };
-    let accepted = HelloReply::Accepted { pool: None };
-    if let Err(error) = hello::reply(&mut stream, &accepted).await {
-        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "peer left after its hello");
+    let admitted = admit(&worker, peer, &hello).await;
+    let Some(admitted) = alone::begin(&mut stream, peer, admitted).await else {
         return;
-    }
+    };
     let job = admitted.ticket.job;
     let session = Session {
         worker: &worker,
@@ -79,9 +66,8 @@ pub(crate) async fn incoming(
 struct Admitted {
     ticket: Ticket,
     evaluation: Arc<Evaluation>,
-    /// Held, not read: their drop frees the place.
-    _permit: OwnedSemaphorePermit,
-    _running: Running,
+    /// Held, not read.
+    _place: Place,
 }
 
 async fn admit(
@@ -89,24 +75,7 @@ async fn admit(
     peer: PeerId,
     hello: &SessionHello,
 ) -> Result<Admitted, SessionRefusal> {
-    let ticket = tickets::verified(worker, hello, Level::Fhe).await?;
-    if ticket.role_of(&worker.identity.peer_key()) != Some(Role::EVALUATOR_0) {
-        return Err(SessionRefusal::NotInGroup);
-    }
-    let from_client = hello.from == ai_link_wire::Party::Client;
-    let client = ai_link_wire::PeerKey::from(ticket.client);
-    // libp2p proved the peer id with the handshake; the ticket says whose it must be.
-    if !from_client || client.peer_id() != peer {
-        return Err(SessionRefusal::WrongPeer);
-    }
-    tickets::not_used(worker, hello)?;
-    let permit = worker
-        .permits
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| SessionRefusal::Busy)?;
-    let running = worker.activity.begin();
-    tickets::released(worker, ticket, Level::Fhe).await?;
+    let (ticket, place) = alone::admit(worker, peer, hello, Level::Fhe).await?;
     let loaded = worker
         .cache
         .load_fhe(ticket.commitment, ticket.manifest)
@@ -120,8 +89,7 @@ async fn admit(
     Ok(Admitted {
         ticket: ticket.clone(),
         evaluation,
-        _permit: permit,
-        _running: running,
+        _place: place,
     })
 }
 
@@ -142,14 +110,7 @@ struct Prepared {
 
 impl Session<'_> {
     async fn run(mut self, mut stream: BulkStream) -> Result<(), ServeError> {
-        let left = Duration::from_millis(
-            self.admitted
-                .ticket
-                .deadline
-                .0
-                .saturating_sub(UnixMillis::now().0),
-        );
-        let deadline = Instant::now() + left;
+        let deadline = alone::deadline(&self.admitted.ticket);
         stream.set_deadline(deadline);
         let prepared = match self.prepare(&mut stream).await {
             Ok(prepared) => prepared,

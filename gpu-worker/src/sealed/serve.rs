@@ -7,21 +7,19 @@ use ai_link_sealed::message::{REQUEST, REQUEST_CHUNK, SealedEvent, SealedFailure
 use ai_link_sealed::{
     ChunkError, KeyError, Last, Opening, Receipts, Sealer, ServerHalf, SessionError, accept,
 };
-use ai_link_session::hello;
 use ai_link_wire::node::{BulkReader, BulkStream, BulkWriter, FrameKind, StreamError};
 use ai_link_wire::{
-    Abort, Bytes, CodecError, HelloReply, Level, Limit, PeerId, Role, SessionHello, SessionRefusal,
-    Signed, Ticket, UnixMillis, WorkerReceipt, codec,
+    Abort, Bytes, CodecError, Level, Limit, PeerId, Role, SessionHello, SessionRefusal, Signed,
+    Ticket, UnixMillis, WorkerReceipt, codec,
 };
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Model;
 use super::compute::{self, Events};
-use crate::activity::Running;
 use crate::receipt::{self, ReceiptError};
 use crate::session::admit as tickets;
+use crate::session::alone::{self, Place};
 use crate::used::UsedError;
 use crate::worker::Worker;
 
@@ -42,20 +40,10 @@ pub(crate) async fn incoming(
     mut stream: BulkStream,
     hello: SessionHello,
 ) {
-    let admitted = match admit(&worker, peer, &hello).await {
-        Ok(admitted) => admitted,
-        Err(refusal) => {
-            tracing::info!(%peer, %refusal, "session refused");
-            let _ = hello::reply(&mut stream, &HelloReply::Refused(refusal)).await;
-            let _ = stream.close().await;
-            return;
-        }
-    };
-    let accepted = HelloReply::Accepted { pool: None };
-    if let Err(error) = hello::reply(&mut stream, &accepted).await {
-        tracing::debug!(%peer, error = &error as &dyn std::error::Error, "peer left after its hello");
+    let admitted = admit(&worker, peer, &hello).await;
+    let Some(admitted) = alone::begin(&mut stream, peer, admitted).await else {
         return;
-    }
+    };
     let job = admitted.ticket.job;
     let session = Session {
         worker: &worker,
@@ -76,9 +64,8 @@ pub(crate) async fn incoming(
 struct Admitted {
     ticket: Ticket,
     model: Arc<Model>,
-    /// Held, not read: their drop frees the place.
-    _permit: OwnedSemaphorePermit,
-    _running: Running,
+    /// Held, not read.
+    _place: Place,
 }
 
 async fn admit(
@@ -86,24 +73,7 @@ async fn admit(
     peer: PeerId,
     hello: &SessionHello,
 ) -> Result<Admitted, SessionRefusal> {
-    let ticket = tickets::verified(worker, hello, Level::Sealed).await?;
-    if ticket.role_of(&worker.identity.peer_key()) != Some(Role::EVALUATOR_0) {
-        return Err(SessionRefusal::NotInGroup);
-    }
-    let from_client = hello.from == ai_link_wire::Party::Client;
-    let client = ai_link_wire::PeerKey::from(ticket.client);
-    // libp2p proved the peer id with the handshake; the ticket says whose it must be.
-    if !from_client || client.peer_id() != peer {
-        return Err(SessionRefusal::WrongPeer);
-    }
-    tickets::not_used(worker, hello)?;
-    let permit = worker
-        .permits
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_| SessionRefusal::Busy)?;
-    let running = worker.activity.begin();
-    tickets::released(worker, ticket, Level::Sealed).await?;
+    let (ticket, place) = alone::admit(worker, peer, hello, Level::Sealed).await?;
     let loaded = worker
         .cache
         .load_sealed(ticket.commitment, ticket.manifest)
@@ -111,8 +81,7 @@ async fn admit(
     Ok(Admitted {
         ticket: ticket.clone(),
         model: loaded.map_err(tickets::not_loaded)?,
-        _permit: permit,
-        _running: running,
+        _place: place,
     })
 }
 
@@ -134,9 +103,7 @@ struct Received {
 
 impl Session<'_> {
     async fn run(self, mut stream: BulkStream) -> Result<(), ServeError> {
-        let deadline = self.admitted.ticket.deadline.0;
-        let left = Duration::from_millis(deadline.saturating_sub(UnixMillis::now().0));
-        let deadline = Instant::now() + left;
+        let deadline = alone::deadline(&self.admitted.ticket);
         stream.set_deadline(deadline);
         let received = match self.receive(&mut stream).await {
             Ok(received) => received,
