@@ -400,7 +400,7 @@ async fn a_worker_that_is_killed_midway_ends_the_answer_with_an_error_and_no_oth
         .post(net.gateway("/v1/chat/completions"))
         .json(&body);
     if let Ok(response) = asked.send().await {
-        assert!(response.status().is_server_error(), "{}", response.status());
+        assert!(!response.status().is_success(), "{}", response.status());
     }
     assert!(net.receipts().is_empty());
     for name in ["worker-1", "worker-2"] {

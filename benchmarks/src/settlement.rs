@@ -25,7 +25,7 @@ use serde::Serialize;
 /// Accounts that jobs pay: three workers of each of some groups, owners, the coordinator.
 const PAYEES: usize = 40;
 /// What a job pays in all, planck.
-const PRICE: u128 = 1_000_000;
+const PRICE: u128 = 1_000_000_000;
 
 /// What `benchmarks settlement` takes.
 #[derive(Clone, Debug, Args)]

@@ -28,7 +28,7 @@ impl Joiner {
         self.tokens.push(token);
         let whole = self.text(tokenizer, self.tokens.len())?;
         if !whole.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(self.take(tokenizer, self.tokens.len(), &whole)?);
+            return self.take(tokenizer, self.tokens.len(), &whole);
         }
         if self.tokens.len() - self.read > HELD {
             let end = self.read + 1;

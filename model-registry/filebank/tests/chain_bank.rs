@@ -294,7 +294,7 @@ async fn a_spread_store_stores_when_the_chain_says_so() {
     let open = |nodes| SpreadStore::open(Arc::new(fixture.bank()), nodes, SpreadConfig::default());
     let store = open(nodes.clone()).await.unwrap();
     let alices = store.for_owner(account("alice"));
-    let object: Vec<u8> = (0..100_000_u32).map(|i| (i * i >> 5) as u8).collect();
+    let object: Vec<u8> = (0..100_000_u32).map(|i| ((i * i) >> 5) as u8).collect();
     let named = || PutOptions::named("object.bin".parse().unwrap());
     let stored = alices.put_bytes(&object, named()).await.unwrap();
     let on_chain = fixture.registry.file(ai_link_wire::Fid(stored.fid.0));

@@ -206,7 +206,7 @@ impl Registry {
         self.ask(async |at| {
             let miners = chain::storage().sminer().miner_items();
             let keys = (AccountId32(account.0),);
-            let Some(miner) = at.storage().try_fetch(miners, keys.clone()).await? else {
+            let Some(miner) = at.storage().try_fetch(miners, keys).await? else {
                 return Ok(None);
             };
             let miner = miner.decode()?;

@@ -142,13 +142,13 @@ fn a_relabelled_record_is_not_signed() {
         Err(SignedError::BadSignature { .. })
     ));
     json["kind"] = "ticket".into();
-    json["version"] = 3.into();
+    json["version"] = OtherVersion::VERSION.into();
     let other: Signed<OtherVersion> = serde_json::from_value(json.clone()).unwrap();
     assert!(matches!(
         other.verify(T0),
         Err(SignedError::BadSignature { .. })
     ));
-    json["version"] = 2.into();
+    json["version"] = Ticket::VERSION.into();
     json["signer"] = Identity::derive(b"x", "mallory")
         .peer_key()
         .to_string()
