@@ -1,6 +1,6 @@
 //! What may be done with a model: who may use it, who is paid for it, who owns it next.
 //!
-//! Reading is a matter of [`Registry`], telling one of [`RegistryClient`]; both are extended here. What
+//! Reading is a matter of [`Registry`](crate::Registry), telling one of [`RegistryClient`](crate::RegistryClient); both are extended here. What
 //! follows from what the chain says is plain functions ([`Terms::permit`], [`Terms::regions`],
 //! [`ModelRights::price`], [`ModelRights::split`]), so that coordinators, which match by them, and clients,
 //! which check what coordinators did, come to the same result.

@@ -1,7 +1,7 @@
 //! What calls of CESS's storage cost, counted as everything else here.
 //!
 //! Records of files grow with their segments (a segment is 12 fragments of about 100 bytes) and lists of
-//! files with their entries (about 150 bytes); what decoding them takes is in [`SEGMENT`] and [`LIST`].
+//! files with their entries (about 150 bytes); what decoding them takes is in `SEGMENT` and `LIST`.
 
 use frame_support::weights::Weight;
 
@@ -79,7 +79,7 @@ pub fn transfer_report<T: frame_system::Config>() -> Weight {
         .saturating_add(whole_file())
 }
 
-/// `FileBank::delete_file`: [`remove_file`], permission, declaration with its agenda.
+/// `FileBank::delete_file`: `remove_file`, permission, declaration with its agenda.
 pub fn delete_file<T: frame_system::Config>() -> Weight {
     BASE.saturating_add(access::<T>(4, 3))
         .saturating_add(remove_file::<T>())
