@@ -48,7 +48,8 @@ fn a_model_for_some_is_for_those_with_a_grant_as_long_as_they_have_it() {
     assert_eq!(problem(&mut world, request), not_granted);
 
     // A grant of a moment ago counts, without a reading of the whole chain, and so does its end.
-    let until = Some(UnixMillis(world.now.0 + 5));
+    let at = UnixMillis(world.now.0 + 5);
+    let until = Some(at);
     let purpose = Purpose::Commercial;
     grant(&mut world, 0, Some(Grant { purpose, until }));
     world.ticket(0, 2, 0);
@@ -62,7 +63,7 @@ fn a_model_for_some_is_for_those_with_a_grant_as_long_as_they_have_it() {
     ));
     world.pass(5);
     let request = world.request(0, 4, 0);
-    let ended = LicenceProblem::GrantEnded { at: until.unwrap() };
+    let ended = LicenceProblem::GrantEnded { at };
     assert_eq!(problem(&mut world, request), ended);
 
     // What is revoked permits nothing, whatever was looked up before.

@@ -377,7 +377,9 @@ fn splits_of_secrets_and_constants() {
         .output("y");
     let graph = import(model);
     let x = noise(20, 31);
-    let float = graph.run_f32(&tensors(&graph, &[x.clone()])).unwrap();
+    let float = graph
+        .run_f32(&tensors(&graph, std::slice::from_ref(&x)))
+        .unwrap();
     // Parts of three and two.
     let want = x.iter().enumerate().map(|(i, v)| {
         let factor = (i % 5 + 1) as f32;
@@ -419,7 +421,9 @@ fn rows_of_all_records_go_through_a_gemm_and_back() {
             .output("y"),
     );
     let x = noise(12, 41);
-    let float = graph.run_f32(&tensors(&graph, &[x.clone()])).unwrap();
+    let float = graph
+        .run_f32(&tensors(&graph, std::slice::from_ref(&x)))
+        .unwrap();
     assert_eq!(float[0].dims, [2, 3, 2]);
     let want = x
         .chunks(2)
