@@ -14,6 +14,9 @@ use ai_link_storage::{Fid, FidRule, HttpStore, ObjectStore as _, StorageError};
 use ai_link_wire::Bytes;
 use tokio::sync::Mutex;
 
+/// Extension of a file that is being written.
+const PART: &str = "part";
+
 /// The cache.
 #[derive(Debug)]
 pub struct ObjectCache {
@@ -29,7 +32,8 @@ impl ObjectCache {
     /// # Errors
     /// [`ObjectError::Io`] when the directory cannot be made.
     pub fn open(dir: PathBuf, limit: Bytes, storage: HttpStore) -> Result<Self, ObjectError> {
-        fs::create_dir_all(&dir).map_err(|source| ObjectError::Io {
+        let prepared = fs::create_dir_all(&dir).and_then(|()| drop_unfinished(&dir));
+        prepared.map_err(|source| ObjectError::Io {
             path: dir.clone(),
             source,
         })?;
@@ -101,7 +105,7 @@ impl ObjectCache {
             return Ok(());
         }
         self.make_room(bytes.len() as u64);
-        let temporary = self.path(fid).with_extension("part");
+        let temporary = self.path(fid).with_extension(PART);
         fs::write(&temporary, bytes)?;
         fs::rename(temporary, self.path(fid))
     }
@@ -126,6 +130,17 @@ impl ObjectCache {
             .filter_map(|entry| CachedFile::of(&entry.path()))
             .collect()
     }
+}
+
+/// Removes what a process that was killed had begun to write: it is no object, and would never make room.
+fn drop_unfinished(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == PART) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 struct CachedFile {
@@ -212,6 +227,20 @@ mod tests {
             ));
             assert!(!cache.path(fid).exists());
         }
+    }
+
+    #[test]
+    fn what_was_not_written_to_its_end_is_gone_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let object = fid(b"a sealed input", FidRule::DeOss);
+        let part = dir.path().join(object.to_string()).with_extension(PART);
+        fs::write(&part, b"a sea").unwrap();
+        let whole = cache(dir.path(), 100);
+        whole.store(object, b"a sealed input").unwrap();
+        fs::write(&part, b"a sea").unwrap();
+        let again = cache(dir.path(), 100);
+        assert!(!part.exists());
+        assert_eq!(again.held(), [object]);
     }
 
     #[tokio::test]

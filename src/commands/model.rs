@@ -6,6 +6,7 @@ mod fhe;
 mod rights;
 #[cfg_attr(not(feature = "sealed"), path = "model/sealed_absent.rs")]
 mod sealed;
+mod show;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,6 @@ use ai_link_registry::{Levels, NewModel, RegistryClient};
 use ai_link_storage::{Account, HttpStore, ObjectStore as _, PutOptions, RequestSigner, SignWith};
 use ai_link_wire::{Commitment, Fid, Identity, Level, ModelName, ModelVersion, Planck};
 use serde::Serialize;
-use serde_json::json;
 
 use super::context::Context;
 use super::hosting::{self, HostedReport};
@@ -81,8 +81,8 @@ pub(super) async fn run(
         ModelCommand::Price(args) => rights::price(global, args, output).await,
         ModelCommand::Standing(args) => rights::standing(global, args, output).await,
         ModelCommand::History { name } => rights::history(global, &name, output).await,
-        ModelCommand::List => list(global, output).await,
-        ModelCommand::Show { name } => show(global, &name, output).await,
+        ModelCommand::List => show::list(global, output).await,
+        ModelCommand::Show { name } => show::show(global, &name, output).await,
     }
 }
 
@@ -493,101 +493,6 @@ fn random() -> Result<[u8; 32], Failure> {
 fn storage_signer(owner: Identity) -> impl RequestSigner {
     let account = Account(owner.account().0);
     SignWith::new(account, move |message: &[u8]| owner.sign(message).0)
-}
-
-async fn list(global: &Global, output: &Output) -> Result<(), Failure> {
-    let registry = Context::load(global)?.registry().await?;
-    let models = registry.models().await.map_err(Failure::failed)?;
-    let rows: Vec<_> = models
-        .iter()
-        .map(|m| {
-            json!({
-                "name": m.name.to_string(),
-                "latest": m.latest.0,
-                "owner": m.owner.to_string(),
-                "price_per_record": m.price_per_record.to_string(),
-            })
-        })
-        .collect();
-    output.result(&json!({ "models": rows }), |_| {
-        let lines: Vec<String> = models
-            .iter()
-            .map(|m| {
-                format!(
-                    "{:24} v{:<4} {} a record, owner {}",
-                    m.name, m.latest, m.price_per_record, m.owner
-                )
-            })
-            .collect();
-        if lines.is_empty() {
-            "no models on the chain".into()
-        } else {
-            lines.join("\n")
-        }
-    })
-}
-
-async fn show(global: &Global, name: &str, output: &Output) -> Result<(), Failure> {
-    let name: ModelName = name.parse().map_err(Failure::failed)?;
-    let context = Context::load(global)?;
-    let registry = context.registry().await?;
-    let model = registry
-        .model(&name)
-        .await
-        .map_err(Failure::failed)?
-        .ok_or_else(|| Failure::message(format!("there is no model {name} on the chain")))?;
-    let mut versions = Vec::new();
-    for number in (1..=model.latest.0).rev() {
-        let version = ModelVersion(number);
-        if let Some(v) = registry
-            .version(&name, version)
-            .await
-            .map_err(Failure::failed)?
-        {
-            let weights = if v.levels.contains(Level::Mpc) {
-                let package = hosting::fetch(&context.network, v.commitment, v.manifest).await;
-                match &package {
-                    Ok(package) => hosting::weights_json(&package.program),
-                    Err(failure) => json!({ "error": failure.text() }),
-                }
-            } else {
-                json!({ "privacy": "public" })
-            };
-            versions.push(json!({
-                "version": number,
-                "levels": v.levels.iter().map(|l| l.to_string()).collect::<Vec<_>>(),
-                "weights": weights,
-                "commitment": v.commitment.to_string(),
-                "manifest": v.manifest.to_string(),
-            }));
-        }
-    }
-    let value = json!({
-        "name": name.to_string(),
-        "owner": model.owner.to_string(),
-        "price_per_record": model.price_per_record.to_string(),
-        "versions": versions,
-    });
-    output.result(&value, |v| {
-        let mut lines = vec![format!(
-            "{name}: owner {}, {} a record",
-            model.owner, model.price_per_record
-        )];
-        for version in v["versions"].as_array().into_iter().flatten() {
-            let levels = version["levels"].as_array().into_iter().flatten();
-            let levels: Vec<&str> = levels.filter_map(|level| level.as_str()).collect();
-            lines.push(format!(
-                "  v{:<4} {}  commitment {}  manifest {}",
-                version["version"],
-                levels.join(", "),
-                version["commitment"].as_str().unwrap_or("?"),
-                version["manifest"].as_str().unwrap_or("?"),
-            ));
-            let weights = hosting::weights_text(&version["weights"]);
-            lines.push(format!("    weights {weights}"));
-        }
-        lines.join("\n")
-    })
 }
 
 fn tensors(arrays: Vec<Array>) -> Result<Vec<Tensor>, Failure> {

@@ -1,17 +1,12 @@
 //! A model as it is published: what the chain says of it, and its program from storage.
 
-use ai_link_program::bundle::Parts;
 use ai_link_program::fixed::Program;
-use ai_link_program::{Package, PackageLimits};
 use ai_link_registry::Registry;
-use ai_link_storage::{HttpStore, ObjectStore as _};
-use ai_link_wire::{Commitment, ModelVersion};
+use ai_link_wire::{Commitment, Fid, ModelVersion};
 
+use super::hosting;
 use crate::dev::Network;
 use crate::output::Failure;
-
-/// The largest package that is fetched to look at a program.
-const MAX_PACKAGE: u64 = 1 << 30;
 
 /// A version of a model.
 pub(super) struct Published {
@@ -20,7 +15,7 @@ pub(super) struct Published {
     pub(super) program: Program,
 }
 
-/// The commitment that the chain has for a version, or for the latest one.
+/// The commitment that the chain has for a version, or for the one that is meant when none is named.
 pub(super) async fn commitment(
     registry: &Registry,
     model: &str,
@@ -29,7 +24,7 @@ pub(super) async fn commitment(
     Ok(release(registry, model, version).await?.0)
 }
 
-/// A version with its program, or the latest one.
+/// A version with its program, or the one that is meant when none is named.
 pub(super) async fn fetch(
     network: &Network,
     model: &str,
@@ -39,24 +34,7 @@ pub(super) async fn fetch(
         .await
         .map_err(Failure::failed)?;
     let (commitment, manifest) = release(&registry, model, version).await?;
-    let storage = HttpStore::new(&network.storage).map_err(Failure::failed)?;
-    let bytes = storage
-        .get_bytes(manifest, MAX_PACKAGE)
-        .await
-        .map_err(Failure::failed)?;
-    if Commitment(Package::commitment_of(&bytes)) != commitment {
-        return Err(Failure::message(format!(
-            "storage has another package of {model} than the chain says"
-        )));
-    }
-    let parts = Parts::of(&bytes).map_err(Failure::failed)?;
-    let package = parts.mpc.ok_or_else(|| {
-        Failure::message(format!(
-            "{model} is not offered at level mpc, which works on shares"
-        ))
-    })?;
-    let package =
-        Package::from_bytes(package, PackageLimits::default()).map_err(Failure::failed)?;
+    let package = hosting::fetch(network, commitment, manifest).await?;
     Ok(Published {
         commitment,
         program: package.program,
@@ -67,18 +45,20 @@ async fn release(
     registry: &Registry,
     model: &str,
     version: Option<u32>,
-) -> Result<(Commitment, ai_link_storage::Fid), Failure> {
+) -> Result<(Commitment, Fid), Failure> {
     let name = model.parse().map_err(Failure::failed)?;
     let missing = || Failure::message(format!("{model} is not on the chain"));
     let version = match version {
         Some(version) => ModelVersion(version),
         None => {
             let info = registry.model(&name).await.map_err(Failure::failed)?;
-            info.ok_or_else(missing)?.latest
+            let info = info.ok_or_else(missing)?;
+            let rights = registry.rights(&name).await.map_err(Failure::failed)?;
+            let current = registry.current_version(&info, &rights).await;
+            current.map_err(Failure::failed)?
         }
     };
     let release = registry.version(&name, version).await;
     let release = release.map_err(Failure::failed)?.ok_or_else(missing)?;
-    let manifest = ai_link_storage::Fid(release.manifest.0);
-    Ok((release.commitment, manifest))
+    Ok((release.commitment, release.manifest))
 }

@@ -194,7 +194,7 @@ impl<S: Store> Coordinator<S> {
             return Err(Refusal::Yanked { model, version }.into());
         }
         let terms = &model.rights.terms;
-        if terms.heed_grants() {
+        if terms.depends_on_grants() {
             // Asked for each job: what was revoked a moment ago permits nothing.
             looked_up.require(Wanted::Grant(request.model.clone(), request.client))?;
         }

@@ -187,9 +187,10 @@ impl Engine {
         }
         let fits = shared.context - tokens;
         let answer = request.max_tokens.unwrap_or(fits).clamp(1, fits);
-        // Room for every token and the end: the engine never waits for a reader, and a reader that does not read holds
-        // no more than its answer.
-        let (out, events) = mpsc::channel(answer + 2);
+        // Room for the text of every token, for what the last one may leave behind (half a character, and what could
+        // have become a stop string) and for the end: the engine never waits for a reader, and a reader that does not
+        // read holds no more than its answer.
+        let (out, events) = mpsc::channel(answer + 3);
         let sequence = Sequence {
             sampler: Sampler::new(request.sampling, &prompt)?,
             prompt,

@@ -114,7 +114,7 @@ pub struct ModelRights {
 
 impl Terms {
     /// Whether it matters if a client has a grant: it is then to be looked up before [`permit`](Self::permit).
-    pub fn heed_grants(&self) -> bool {
+    pub fn depends_on_grants(&self) -> bool {
         self.access == Access::Granted || self.purpose == Purpose::NonCommercial
     }
 

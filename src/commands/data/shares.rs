@@ -11,7 +11,7 @@ use ai_link_storage::grants::Purpose;
 use ai_link_storage::seal::{OpeningReader, seal_object};
 use ai_link_storage::shares::{ShareSeed, SharedTensor};
 use ai_link_storage::{Account, Fid, ObjectStore as _, PutOptions};
-use ai_link_wire::{AccountId, Identity, LocationText, Permit, SharedInput, Signed, UnixMillis};
+use ai_link_wire::{Identity, LocationText, Permit, SharedInput, Signed, UnixMillis};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use zeroize::Zeroizing;
@@ -206,11 +206,13 @@ impl Data {
                 "{input} was not stored in shares here: `data put --share` says which fid names an input"
             ))
         })?;
-        let account = |text: &String| account(context, text);
-        let accounts = |texts: &[String]| texts.iter().map(account).collect::<Result<Vec<_>, _>>();
+        let accounts = |texts: &[String]| {
+            let accounts = texts.iter().map(|text| context.account(text));
+            accounts.collect::<Result<Vec<_>, _>>()
+        };
         let registry = context.registry().await?;
         let model = published::commitment(&registry, &args.model, args.version).await?;
-        let asker = account(&args.asker)?;
+        let asker = context.account(&args.asker)?;
         let terms = Terms {
             dealers: &accounts(&args.dealer)?,
             evaluators: &accounts(&args.evaluator)?,
@@ -255,17 +257,6 @@ impl Data {
             .collect();
         permit::issue(&mut self.book()?, record, terms, &workers, &*self.signer)
             .map_err(Failure::failed)
-    }
-}
-
-/// An account, or that of a key in the directory.
-fn account(context: &Context, text: &str) -> Result<AccountId, Failure> {
-    match text.parse() {
-        Ok(account) => Ok(account),
-        Err(_) => {
-            let key = Identity::load(context.dir.key(text)).map_err(Failure::failed)?;
-            Ok(key.account())
-        }
     }
 }
 

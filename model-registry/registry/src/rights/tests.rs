@@ -85,13 +85,13 @@ fn a_grant_has_a_purpose_of_its_own() {
     );
     // Where anyone may do anything, a grant takes nothing away; where grants are needed, it says what for.
     let any = Terms::default();
-    assert!(!any.heed_grants() && free.heed_grants());
+    assert!(!any.depends_on_grants() && free.depends_on_grants());
     assert_eq!(permit(&any, grant(NonCommercial, None), Commercial), Ok(()));
     let granted = Terms {
         access: Access::Granted,
         ..any
     };
-    assert!(granted.heed_grants());
+    assert!(granted.depends_on_grants());
     let permit = |purpose| permit(&granted, grant(NonCommercial, None), purpose);
     assert_eq!(permit(Commercial), problem);
     assert_eq!(permit(NonCommercial), Ok(()));

@@ -57,15 +57,22 @@ impl Client {
         })
     }
 
-    /// Names of the models on the chain that are offered at level `sealed`.
+    /// Names of the models on the chain that are offered at level `sealed`, by the version that is meant when none is
+    /// named.
     ///
     /// # Errors
     /// [`ai_link_registry::QueryError`].
     pub async fn sealed_models(&self) -> Result<Vec<ModelName>, ai_link_registry::QueryError> {
         let registry = &self.inner.registry;
+        let mut rights = registry.all_rights().await?;
         let mut names = Vec::new();
         for model in registry.models().await? {
-            let release = registry.version(&model.name, model.latest).await?;
+            let rights = rights.remove(&model.id).unwrap_or_default();
+            let version = registry.current_version(&model, &rights).await?;
+            if rights.is_yanked(version) {
+                continue;
+            }
+            let release = registry.version(&model.name, version).await?;
             if release.is_some_and(|release| release.levels.contains(Level::Sealed)) {
                 names.push(model.name);
             }

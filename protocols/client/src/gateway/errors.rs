@@ -140,7 +140,10 @@ fn infer(error: &InferError) -> StatusCode {
         InferError::Attempt(AttemptError::Sealed(failure)) if failure.is_busy() => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        InferError::NobodyTrusted => StatusCode::FORBIDDEN,
+        InferError::NobodyTrusted | InferError::Refused(Refusal::NotLicensed { .. }) => {
+            StatusCode::FORBIDDEN
+        }
+        InferError::Refused(Refusal::Yanked { .. }) => StatusCode::GONE,
         InferError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         InferError::Attempt(AttemptError::Input(_))
         | InferError::Batch { .. }

@@ -40,8 +40,8 @@ enum Beginning {
     Many(Vec<String>),
 }
 
-/// What both have: read by itself, since numbers do not survive `flatten`. Fields that change nothing (`user`, `store`, `metadata`, ...) are passed over; those that would change
-/// the answer and cannot be done are refused.
+/// What both have: read by itself, since numbers do not survive `flatten`. Fields that change nothing (`user`, `store`,
+/// `metadata`, ...) are passed over; those that would change the answer and cannot be done are refused.
 #[derive(Deserialize)]
 struct Options {
     model: String,
