@@ -193,13 +193,16 @@ fn read_permit(path: &Path) -> Permit {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_owners_in_one_job_and_nobody_sees_the_others_half() {
-    let scene = Scene::new(3);
+    let scene = Scene::new(4);
     let net = &scene.net;
     let fids = ["a", "b"].map(|owner| scene.put(owner, &[]));
-    let permits = ["a", "b"].map(|owner| {
-        let fid = &fids[usize::from(owner == "b")];
-        scene.permit(owner, fid, 2, &[0, 1], &[])
-    });
+    let permitted = |evaluators: [u16; 2]| {
+        ["a", "b"].map(|owner| {
+            let fid = &fids[usize::from(owner == "b")];
+            scene.permit(owner, fid, 2, &evaluators, &[])
+        })
+    };
+    let (permits, others) = (permitted([0, 1]), permitted([0, 3]));
     let both = [permits[0].as_path(), permits[1].as_path()];
     let ids = [fids[0].as_str(), fids[1].as_str()];
     let answer = scene.answers(&scene.infer(ids, &both));
@@ -219,7 +222,23 @@ async fn two_owners_in_one_job_and_nobody_sees_the_others_half() {
     // Once more, with the same sharing, and without storage: workers have what they pulled.
     net.kill("storage");
     scene.answers(&scene.infer(ids, &both));
-    net.restart(3, &["--capture"]);
+    // A worker that has neither model nor inputs has both from its neighbours, once those announced them.
+    let others = [others[0].as_path(), others[1].as_path()];
+    let mut answered = scene.infer(ids, &others);
+    for _ in 0..20 {
+        if !answered.status.success() {
+            std::thread::sleep(Duration::from_millis(500));
+            answered = scene.infer(ids, &others);
+        }
+    }
+    scene.answers(&answered);
+    let log = net.log("worker-3");
+    let copied = |what: &str| {
+        let said = |line: &&str| line.contains("copied from another worker") && line.contains(what);
+        log.lines().filter(said).count()
+    };
+    assert_eq!((copied("Package"), copied("Object")), (1, 2), "{log}");
+    net.restart(4, &["--capture"]);
 
     // Nobody's files or frames hold a half, the application's own included.
     let program = program(net, MODEL).await;

@@ -20,6 +20,7 @@ use crate::settlement;
 use crate::view::{BondedWorker, ChainView, ClientFunds, PublishedModel};
 
 mod delivery;
+mod holders;
 mod hosts;
 mod matched;
 mod refusal;
@@ -145,6 +146,7 @@ impl<S: Store> Coordinator<S> {
             ControlRequest::Job(job) => self.job(caller, job),
             ControlRequest::Info => self.info(caller, looked_up, now),
             ControlRequest::Hosts(request) => self.hosts(caller, request, looked_up, now),
+            ControlRequest::Holders(held) => self.holders(caller, held, now),
         };
         match answer {
             Ok(response) => Reaction::Reply(response),

@@ -17,7 +17,7 @@
 use ai_link_storage::location::LocationPolicy;
 use ai_link_wire::{
     CandidateRefusal, Commitment, Digest, Level, PeerKey, Planck, RefusalReason, Region, Role,
-    Seats, Trusted, UnixMillis,
+    Seats, StoredInput, Trusted, UnixMillis,
 };
 
 use crate::ledger::TrackRecord;
@@ -40,6 +40,8 @@ pub struct Demand<'a> {
     pub regions: &'a [Region],
     /// Where inputs come from storage: who has grants for which share of them.
     pub seats: Option<&'a Seats>,
+    /// These inputs. Who has its share of one at hand need not pull it.
+    pub inputs: &'a [StoredInput],
     /// Where the owners of such inputs permit them to be pulled. A worker that any of these does not permit is
     /// left out.
     pub policies: &'a [LocationPolicy],

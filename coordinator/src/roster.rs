@@ -51,6 +51,8 @@ pub struct Member {
     pub hosted: Vec<HostedWeights>,
     /// Evaluation keys that it holds, or was matched to be sent since its last heartbeat.
     pub keys: BTreeSet<Digest>,
+    /// Stored inputs of which it has a share at hand.
+    pub inputs: BTreeSet<Digest>,
     heartbeat_issued: Option<UnixMillis>,
 }
 
@@ -104,18 +106,27 @@ impl Roster {
         if known.is_some_and(|known| known.issued > issued) {
             return Err(RosterError::Outdated);
         }
-        let (active, capacity, pools, hosted, keys, heartbeat_issued) = match known {
+        let (active, capacity, pools, hosted, keys, inputs, heartbeat_issued) = match known {
             Some(known) => (
                 known.active,
                 known.capacity,
                 known.pools.clone(),
                 known.hosted.clone(),
                 known.keys.clone(),
+                known.inputs.clone(),
                 known.heartbeat_issued,
             ),
             None => {
                 self.make_room(now)?;
-                (0, 1, Vec::new(), Vec::new(), BTreeSet::new(), None)
+                (
+                    0,
+                    1,
+                    Vec::new(),
+                    Vec::new(),
+                    BTreeSet::new(),
+                    BTreeSet::new(),
+                    None,
+                )
             }
         };
         let cached = record.cached_models.iter().copied().collect();
@@ -132,6 +143,7 @@ impl Roster {
                 pools,
                 hosted,
                 keys,
+                inputs,
                 heartbeat_issued,
             },
         );
@@ -165,6 +177,7 @@ impl Roster {
         member.pools = heartbeat.pools.iter().filter(own).cloned().collect();
         member.hosted.clone_from(&heartbeat.hosted);
         member.keys = heartbeat.keys.iter().copied().collect();
+        member.inputs = heartbeat.inputs.iter().copied().collect();
         Ok(())
     }
 

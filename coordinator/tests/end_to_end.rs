@@ -171,6 +171,7 @@ async fn register_workers(coordinator: &Running) {
             pools: vec![],
             hosted: vec![],
             keys: vec![],
+            inputs: vec![],
         };
         let signed = Signed::sign(&identity, heartbeat, now, later(now)).unwrap();
         let answer = coordinator

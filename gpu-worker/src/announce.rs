@@ -93,6 +93,7 @@ async fn beat(worker: &Worker, coordinator: &Coordinator, every: Duration) {
             pools: offers(worker).await,
             hosted: worker.hosted.announced(),
             keys: worker.keys.announced(),
+            inputs: worker.objects.inputs(),
         };
         let now = UnixMillis::now();
         let Ok(signed) = Signed::sign(

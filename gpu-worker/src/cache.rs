@@ -1,4 +1,5 @@
-//! Models on this worker: pulled from storage by fid, checked against the commitment, kept within a bound.
+//! Models on this worker: pulled from a neighbour or from storage, checked against the commitment, kept within a
+//! bound.
 //!
 //! Two tiers: packages on disk (bounded in bytes, least recently used goes first) and parsed programs in memory
 //! (bounded in number). A package is hashed again whenever it is read from disk, so what runs is always what
@@ -12,11 +13,12 @@ use std::time::SystemTime;
 
 use ai_link_program::bundle::{BundleError, Parts};
 use ai_link_program::{Package, PackageError, PackageLimits, fixed::Program};
-use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
-use ai_link_wire::{Bytes, Commitment, Fid, Level};
+use ai_link_storage::{ObjectStore as _, StorageError};
+use ai_link_wire::{Bytes, Commitment, CopyOf, Fid, Held, Level};
 use tokio::sync::Mutex;
 
 use crate::fhe::{Evaluation, OfferError};
+use crate::nearby::Source;
 use crate::sealed;
 
 /// Programs kept parsed in memory.
@@ -30,7 +32,7 @@ pub struct ModelCache {
     dir: PathBuf,
     /// Bytes of packages on disk.
     limit: Bytes,
-    storage: HttpStore,
+    source: Source,
     /// Most recently used last. The lock is held across a load, so that a model asked for twice at once is
     /// pulled once.
     loaded: Mutex<Vec<(Commitment, Loaded)>>,
@@ -72,7 +74,7 @@ impl Loaded {
 impl ModelCache {
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open(dir: PathBuf, limit: Bytes, storage: HttpStore) -> Result<Self, CacheError> {
+    pub fn open(dir: PathBuf, limit: Bytes, source: Source) -> Result<Self, CacheError> {
         fs::create_dir_all(&dir).map_err(|source| CacheError::Io {
             path: dir.clone(),
             source,
@@ -80,7 +82,7 @@ impl ModelCache {
         Ok(Self {
             dir,
             limit,
-            storage,
+            source,
             loaded: Mutex::new(Vec::new()),
         })
     }
@@ -163,7 +165,8 @@ impl ModelCache {
             .collect()
     }
 
-    fn path(&self, commitment: Commitment) -> PathBuf {
+    /// Where its package is, if it is here.
+    pub(crate) fn path(&self, commitment: Commitment) -> PathBuf {
         self.dir.join(format!("{commitment}.package"))
     }
 
@@ -182,16 +185,33 @@ impl ModelCache {
     }
 
     async fn pull(&self, commitment: Commitment, manifest: Fid) -> Result<Vec<u8>, CacheError> {
+        let (held, what) = (Held::Model(commitment), CopyOf::Package(commitment));
+        let is_it = |bytes: &[u8]| Package::commitment_of(bytes) == commitment.0;
+        let copy = self.source.nearby(held, what, self.limit.0, is_it).await;
+        let bytes = match copy {
+            Some(bytes) => bytes,
+            None => self.stored(commitment, manifest).await?,
+        };
+        self.store(commitment, &bytes)
+            .map_err(|source| CacheError::Io {
+                path: self.path(commitment),
+                source,
+            })?;
+        Ok(bytes)
+    }
+
+    async fn stored(&self, commitment: Commitment, manifest: Fid) -> Result<Vec<u8>, CacheError> {
         let pull = |source| CacheError::Pull { manifest, source };
         let fid = ai_link_storage::Fid(manifest.0);
-        let size = self.storage.stat(fid).await.map_err(pull)?.size;
+        let storage = &self.source.storage;
+        let size = storage.stat(fid).await.map_err(pull)?.size;
         if size > self.limit.0 {
             return Err(CacheError::TooLarge {
                 size: Bytes(size),
                 limit: self.limit,
             });
         }
-        let bytes = self.storage.get_bytes(fid, size).await.map_err(pull)?;
+        let bytes = storage.get_bytes(fid, size).await.map_err(pull)?;
         let found = Commitment(Package::commitment_of(&bytes));
         if found != commitment {
             return Err(CacheError::CommitmentMismatch {
@@ -199,11 +219,6 @@ impl ModelCache {
                 found,
             });
         }
-        self.store(commitment, &bytes)
-            .map_err(|source| CacheError::Io {
-                path: self.path(commitment),
-                source,
-            })?;
         Ok(bytes)
     }
 

@@ -71,7 +71,7 @@ pub(crate) async fn bring(
         }
         let most = sealed_size(HEAD + 8 * fit.words as u64);
         let fid = Fid(record.object(share).0);
-        let sealed = worker.objects.get(fid, most).await;
+        let sealed = worker.objects.get(input.input, fid, most).await;
         let sealed =
             sealed.map_err(|error| InputRefusal::unavailable(port, crate::chain(&error)))?;
         let opened = open_object(&key, &sealed);

@@ -38,6 +38,7 @@ pub mod engine;
 pub mod fhe;
 pub mod hosting;
 pub mod inputs;
+pub mod nearby;
 pub mod objects;
 pub mod pool;
 mod random;

@@ -1,4 +1,4 @@
-//! A bounded cache of stored objects, by fid: what this worker has pulled it need not pull again.
+//! A bounded cache of stored inputs, by fid: what this worker has pulled it need not pull again, nor its neighbours.
 //!
 //! Objects are sealed inputs; what is cached is what storage sees, so the cache holds nothing that storage
 //! does not. The fid is recomputed from the bytes at every read from disk (both rules of CESS): a damaged
@@ -7,12 +7,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use ai_link_storage::layout::FidHasher;
-use ai_link_storage::{Fid, FidRule, HttpStore, ObjectStore as _, StorageError};
-use ai_link_wire::Bytes;
-use tokio::sync::Mutex;
+use ai_link_storage::{Fid, FidRule, ObjectStore as _, StorageError};
+use ai_link_wire::{Bytes, CopyOf, Digest, Heartbeat, Held};
+
+use crate::nearby::Source;
 
 /// Extension of a file that is being written.
 const PART: &str = "part";
@@ -23,15 +25,17 @@ pub struct ObjectCache {
     dir: PathBuf,
     /// Bytes on disk.
     limit: Bytes,
-    storage: HttpStore,
+    source: Source,
     /// Held across a pull: an object asked for twice at once is pulled once.
-    turn: Mutex<()>,
+    turn: tokio::sync::Mutex<()>,
+    /// Inputs that were asked for since the start, and the objects they are in; the last one last.
+    inputs: Mutex<Vec<(Digest, Fid)>>,
 }
 
 impl ObjectCache {
     /// # Errors
     /// [`ObjectError::Io`] when the directory cannot be made.
-    pub fn open(dir: PathBuf, limit: Bytes, storage: HttpStore) -> Result<Self, ObjectError> {
+    pub fn open(dir: PathBuf, limit: Bytes, source: Source) -> Result<Self, ObjectError> {
         let prepared = fs::create_dir_all(&dir).and_then(|()| drop_unfinished(&dir));
         prepared.map_err(|source| ObjectError::Io {
             path: dir.clone(),
@@ -40,31 +44,58 @@ impl ObjectCache {
         Ok(Self {
             dir,
             limit,
-            storage,
-            turn: Mutex::new(()),
+            source,
+            turn: tokio::sync::Mutex::new(()),
+            inputs: Mutex::default(),
         })
     }
 
-    /// The object's bytes: from disk if they are still its bytes, from storage otherwise. One of more than `most`
-    /// bytes is not taken.
+    /// The bytes of the object that holds a share of `input`: from disk if they are still its bytes, else from a
+    /// worker that has it or from storage. One of more than `most` bytes is not taken.
     ///
     /// # Errors
     /// [`ObjectError`]. What does not hash to `fid` is never returned.
-    pub async fn get(&self, fid: Fid, most: u64) -> Result<Vec<u8>, ObjectError> {
+    pub async fn get(&self, input: Digest, fid: Fid, most: u64) -> Result<Vec<u8>, ObjectError> {
         let _turn = self.turn.lock().await;
+        self.note(input, fid);
         if let Some(bytes) = self.cached(fid).await {
             return match bytes.len() as u64 > most {
                 true => Err(ObjectError::TooLarge { fid, most }),
                 false => Ok(bytes),
             };
         }
-        let pull = |source| ObjectError::Pull { fid, source };
-        let bytes = self.storage.get_bytes(fid, most).await.map_err(pull)?;
+        let what = CopyOf::Object(ai_link_wire::Fid(fid.0));
+        let is_it = |bytes: &[u8]| is_object(fid, bytes);
+        let copy = self.source.nearby(Held::Input(input), what, most, is_it);
+        let bytes = match copy.await {
+            Some(bytes) => bytes,
+            None => {
+                let pull = |source| ObjectError::Pull { fid, source };
+                let pulled = self.source.storage.get_bytes(fid, most).await;
+                pulled.map_err(pull)?
+            }
+        };
         // A cache that cannot be written is slow, not wrong.
         if let Err(error) = self.store(fid, &bytes) {
             tracing::warn!(%fid, %error, "cannot cache an object");
         }
         Ok(bytes)
+    }
+
+    /// Inputs of which a share is here, for announcements.
+    pub fn inputs(&self) -> Vec<Digest> {
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = inputs.iter().filter(|(_, fid)| self.path(*fid).exists());
+        here.map(|(input, _)| *input).collect()
+    }
+
+    fn note(&self, input: Digest, fid: Fid) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        inputs.retain(|(known, _)| *known != input);
+        if inputs.len() >= Heartbeat::MAX_INPUTS {
+            inputs.remove(0);
+        }
+        inputs.push((input, fid));
     }
 
     /// Objects that are here, most recently used first.
@@ -79,9 +110,7 @@ impl ObjectCache {
         let path = self.path(fid);
         let read = tokio::task::spawn_blocking(move || {
             let bytes = fs::read(&path).ok()?;
-            let mut hasher = FidHasher::new();
-            hasher.update(&bytes);
-            if FidRule::matching(fid, &hasher.finish()).is_some() {
+            if is_object(fid, &bytes) {
                 // For whoever makes room: this one was used last.
                 let _ = fs::File::options()
                     .append(true)
@@ -96,7 +125,8 @@ impl ObjectCache {
         read.await.ok()?
     }
 
-    fn path(&self, fid: Fid) -> PathBuf {
+    /// Where the object is, if it is here.
+    pub(crate) fn path(&self, fid: Fid) -> PathBuf {
         self.dir.join(fid.to_string())
     }
 
@@ -130,6 +160,13 @@ impl ObjectCache {
             .filter_map(|entry| CachedFile::of(&entry.path()))
             .collect()
     }
+}
+
+/// Whether the bytes are the object's, by either rule of CESS.
+fn is_object(fid: Fid, bytes: &[u8]) -> bool {
+    let mut hasher = FidHasher::new();
+    hasher.update(bytes);
+    FidRule::matching(fid, &hasher.finish()).is_some()
 }
 
 /// Removes what a process that was killed had begun to write: it is no object, and would never make room.
@@ -195,12 +232,16 @@ pub enum ObjectError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use ai_link_storage::HttpStore;
+
     use super::*;
+
+    const INPUT: Digest = Digest([9; 32]);
 
     fn cache(dir: &Path, limit: u64) -> ObjectCache {
         // Nobody listens there: what is not on disk cannot be had.
         let storage = HttpStore::new("http://127.0.0.1:1").unwrap();
-        ObjectCache::open(dir.into(), Bytes(limit), storage).unwrap()
+        ObjectCache::open(dir.into(), Bytes(limit), Source::storage(storage)).unwrap()
     }
 
     fn fid(bytes: &[u8], rule: FidRule) -> Fid {
@@ -213,19 +254,23 @@ mod tests {
         let cache = cache(dir.path(), 1 << 20);
         for rule in FidRule::ALL {
             let fid = fid(b"a sealed input", rule);
+            assert_eq!(cache.inputs(), []);
             cache.store(fid, b"a sealed input").unwrap();
-            assert_eq!(cache.get(fid, 100).await.unwrap(), b"a sealed input");
+            assert_eq!(cache.get(INPUT, fid, 100).await.unwrap(), b"a sealed input");
             assert!(matches!(
-                cache.get(fid, 5).await,
+                cache.get(INPUT, fid, 5).await,
                 Err(ObjectError::TooLarge { most: 5, .. })
             ));
+            assert_eq!(cache.inputs(), [INPUT]);
             // One bit: it is dropped, and would be pulled again.
             fs::write(cache.path(fid), b"a sealed inpuu").unwrap();
             assert!(matches!(
-                cache.get(fid, 100).await,
+                cache.get(INPUT, fid, 100).await,
                 Err(ObjectError::Pull { .. })
             ));
             assert!(!cache.path(fid).exists());
+            // What is not here is not announced.
+            assert_eq!(cache.inputs(), []);
         }
     }
 

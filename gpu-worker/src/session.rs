@@ -28,6 +28,7 @@ use crate::dealing;
 use crate::engine::Weights;
 use crate::fhe;
 use crate::hosting;
+use crate::nearby;
 use crate::pool::Claim;
 use crate::sealed;
 use crate::worker::Worker;
@@ -92,6 +93,7 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         Ok(Greeting::Hosting(signed)) => {
             return hosting::receive(&worker, peer, stream, &signed).await;
         }
+        Ok(Greeting::Copy(hello)) => return nearby::incoming(worker, peer, stream, hello).await,
         Err(error) => {
             tracing::debug!(%peer, error = &error as &dyn std::error::Error, "stream without hello");
             return;

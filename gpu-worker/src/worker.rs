@@ -26,6 +26,7 @@ use crate::device::{self, Device, DeviceError};
 use crate::fhe::{self, KeyShelf, KeyShelfError};
 use crate::hosting::{HostedError, HostedStore};
 use crate::inputs::book::{BookError, SharesHad};
+use crate::nearby::{COPIES_AT_ONCE, Source};
 use crate::objects::{ObjectCache, ObjectError};
 use crate::pool::{Shelf, ShelfError};
 use crate::sealed;
@@ -52,6 +53,8 @@ pub(crate) struct Worker {
     pub(crate) cache: ModelCache,
     /// Stored inputs that were pulled.
     pub(crate) objects: ObjectCache,
+    /// One permit a copy that is being sent to another worker.
+    pub(crate) copies: Arc<Semaphore>,
     /// Which shares of stored inputs this worker has had.
     pub(crate) shares_had: SharesHad,
     pub(crate) used: UsedSessions,
@@ -137,12 +140,8 @@ pub async fn run(
         UsedSessions::open(&config.data.join("used-sessions.redb")).map_err(WorkerError::Used)?;
     let pools = open_pools(&config, &identity)?;
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
-    let objects = ObjectCache::open(config.data.join("objects"), config.objects, storage.clone())
-        .map_err(WorkerError::Objects)?;
     let shares_had =
         SharesHad::open(&config.data.join("shares-had.redb")).map_err(WorkerError::SharesHad)?;
-    let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
-        .map_err(WorkerError::Cache)?;
     let keys = KeyShelf::open(config.data.join("keys"), config.keys, config.key_memory)
         .map_err(WorkerError::Keys)?;
     let hosted = HostedStore::open(config.data.join("hosted"), &identity, config.hosting)
@@ -166,6 +165,11 @@ pub async fn run(
     })
     .await
     .map_err(WorkerError::Node)?;
+    let source = Source::with_neighbours(storage, node.clone(), coordinators.clone());
+    let objects = ObjectCache::open(config.data.join("objects"), config.objects, source.clone())
+        .map_err(WorkerError::Objects)?;
+    let cache = ModelCache::open(config.data.join("models"), config.cache, source)
+        .map_err(WorkerError::Cache)?;
     tracing::info!(device = device.description(), "worker starts");
     let worker = Arc::new(Worker {
         permits: Arc::new(Semaphore::new(config.capacity.into())),
@@ -177,6 +181,7 @@ pub async fn run(
         registry,
         cache,
         objects,
+        copies: Arc::new(Semaphore::new(COPIES_AT_ONCE)),
         shares_had,
         used,
         keys: Arc::new(keys),

@@ -76,11 +76,12 @@ impl Net {
             .args(args)
             .arg("--dir")
             .arg(self.dir.path())
-            // What is started inherits it: workers say which entry of a pool they mark as used, and which job nobody
-            // waits for any more.
+            // What is started inherits it: workers say which entry of a pool they mark as used, which job nobody
+            // waits for any more, and what they copied from each other.
             .env(
                 "AI_LINK_LOG",
-                "warn,ai_link_worker::pool=info,ai_link_worker::fhe=info,ai_link_worker::sealed=info",
+                "warn,ai_link_worker::pool=info,ai_link_worker::fhe=info,ai_link_worker::sealed=info,\
+                 ai_link_worker::nearby=info",
             )
             .output()
             .unwrap()

@@ -28,6 +28,7 @@ impl<S: Store> Coordinator<S> {
             level: Level::Mpc,
             regions: &[],
             seats: None,
+            inputs: &[],
             policies: &[],
             roles: &Role::TRIO,
             commitment: model.versions[&version].commitment,

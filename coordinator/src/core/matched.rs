@@ -67,6 +67,7 @@ impl<S: Store> Coordinator<S> {
             level: request.level,
             regions: &regions,
             seats: (!request.inputs.is_empty()).then_some(&request.seats),
+            inputs: &request.inputs,
             policies: &policies,
             roles: &roles,
             commitment: published.commitment,

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use ai_link_wire::{PeerKey, PoolOffer, Role};
+use ai_link_wire::{PeerKey, PoolOffer, Role, StoredInput};
 use sha2::{Digest as _, Sha256};
 
 use super::{Candidate, Demand};
@@ -28,6 +28,8 @@ pub struct Weights {
     pub pool: u32,
     /// Workers that hold the client's evaluation key first.
     pub key: u32,
+    /// Workers that have their shares of the job's stored inputs at hand first.
+    pub inputs: u32,
     /// Chance: spreads jobs over workers that are otherwise equal.
     pub chance: u32,
 }
@@ -41,6 +43,7 @@ impl Default for Weights {
             reliability: 40,
             pool: 40,
             key: 60,
+            inputs: 15,
             chance: 5,
         }
     }
@@ -152,6 +155,7 @@ impl Ranking<'_> {
                     0
                 },
             ),
+            (weights.inputs, inputs(candidate, demand)),
             (weights.chance, chance),
         ]
         .into_iter()
@@ -194,6 +198,18 @@ fn cached(candidate: &Candidate<'_>, demand: &Demand<'_>) -> u64 {
         FULL
     } else {
         0
+    }
+}
+
+/// The part of the job's stored inputs that need not be pulled.
+fn inputs(candidate: &Candidate<'_>, demand: &Demand<'_>) -> u64 {
+    let at_hand = |input: &&StoredInput| candidate.member.inputs.contains(&input.input);
+    match demand.inputs.len() {
+        0 => 0,
+        all => share(
+            demand.inputs.iter().filter(at_hand).count() as u128,
+            all as u128,
+        ),
     }
 }
 

@@ -86,6 +86,7 @@ fn demand(request: &JobRequest, budget: u128) -> Demand<'_> {
         level: request.level,
         regions: &request.regions,
         seats: None,
+        inputs: &[],
         policies: &[],
         roles: match request.level {
             Level::Mpc => &Role::TRIO,
@@ -329,6 +330,7 @@ const NOTHING: Weights = Weights {
     chance: 0,
     pool: 0,
     key: 0,
+    inputs: 0,
 };
 
 /// Six workers of six operators that differ in price, and a pool that the three dearest have.
@@ -355,6 +357,7 @@ fn warm_setting(level: u32, batch: u32, last: u8) -> (ChainView, Roster) {
         }],
         hosted: vec![],
         keys: vec![],
+        inputs: vec![],
     };
     roster.heartbeat(&heartbeat, NOW, NOW).unwrap();
     (view, roster)
@@ -506,6 +509,7 @@ fn the_worker_that_holds_the_clients_key_is_preferred_and_not_left_to_chance() {
         pools: vec![],
         hosted: vec![],
         keys: vec![],
+        inputs: vec![],
     };
     roster.heartbeat(&heartbeat, NOW, NOW).unwrap();
     assert!(some(&roster, Some(key)).len() > 1);
@@ -578,6 +582,45 @@ fn the_exploration_share_is_kept() {
     assert_eq!(explores(1_000), 2_000);
     // 200 expected, standard deviation 13: the draws are fixed, so this cannot flicker.
     assert!((140..260).contains(&explores(100)), "{}", explores(100));
+}
+
+#[test]
+fn whoever_has_more_of_the_inputs_at_hand_scores_more() {
+    let input = |n| StoredInput {
+        port: n,
+        input: Digest([n; 32]),
+    };
+    let inputs = [input(1), input(2)];
+    let request = request();
+    let weights = Weights {
+        inputs: 1,
+        ..NOTHING
+    };
+    let score = |held: &[u8], inputs: &[StoredInput]| {
+        let (_, roster) = setting(&[Worker {
+            operator: 0,
+            price: 100,
+            roles: 3,
+        }]);
+        let mut member = roster.members().next().unwrap().clone();
+        member.inputs = held.iter().map(|n| Digest([*n; 32])).collect();
+        let candidate = Candidate {
+            member: &member,
+            bonded: None,
+            presence: Presence::Fresh,
+            silent_ms: 0,
+            track: TrackRecord::default(),
+        };
+        let demand = Demand {
+            inputs,
+            ..demand(&request, 400)
+        };
+        ranking(&weights, 0).rank(vec![candidate], &demand)[0].score
+    };
+    assert_eq!(score(&[3], &inputs), 0);
+    assert_eq!(score(&[1, 3], &inputs), rank::FULL / 2);
+    assert_eq!(score(&[1, 2], &inputs), rank::FULL);
+    assert_eq!(score(&[1, 2], &[]), 0);
 }
 
 #[test]

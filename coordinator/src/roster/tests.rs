@@ -42,6 +42,7 @@ fn beat(peer: u8) -> Heartbeat {
         pools: vec![],
         hosted: vec![],
         keys: vec![],
+        inputs: vec![],
     }
 }
 

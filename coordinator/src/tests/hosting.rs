@@ -42,6 +42,7 @@ fn beat(world: &mut World<MemoryStore>, worker: usize, hosted: Vec<HostedWeights
         pools: vec![],
         hosted,
         keys: vec![],
+        inputs: vec![],
     };
     let expires = world.now.saturating_add(Duration::from_secs(60));
     let signed = Signed::sign(identity, heartbeat, world.now, expires).unwrap();
@@ -169,6 +170,7 @@ fn what_is_against_a_hosting_group_is_said() {
         pools: vec![],
         hosted: vec![part],
         keys: vec![],
+        inputs: vec![],
     };
     let expires = world.now.saturating_add(Duration::from_secs(60));
     let signed = Signed::sign(identity, busy, world.now, expires).unwrap();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ai_link_wire::{
-    ControlRequest, ControlResponse, Heartbeat, JobFailure, JobId, JobState, Limit, Refusal,
-    Signed, WorkerRecord,
+    Commitment, ControlRequest, ControlResponse, Digest, Heartbeat, Held, JobFailure, JobId,
+    JobState, Limit, PeerKey, Refusal, Signed, WorkerRecord,
 };
 
 use super::world::{World, job_state, policy, refused, world, world_with};
@@ -136,6 +136,7 @@ fn heartbeats_that_are_refused() {
         pools: vec![],
         hosted: vec![],
         keys: vec![],
+        inputs: vec![],
     };
     let signed = Signed::sign(&world.workers[1], heartbeat, world.now, expires).unwrap();
     let caller = world.workers[0].peer_key();
@@ -143,6 +144,59 @@ fn heartbeats_that_are_refused() {
     assert_eq!(refused(response), Refusal::WrongSigner);
     // The same heartbeat again is a replay.
     assert_eq!(refused(world.heartbeat(2, 100)), Refusal::Expired);
+}
+
+/// What `caller` is told of who holds something.
+fn holders(world: &mut World<MemoryStore>, caller: PeerKey, held: Held) -> ControlResponse {
+    world.ask(caller, &ControlRequest::Holders(held))
+}
+
+#[test]
+fn holders_are_named_to_registered_workers_the_least_busy_first() {
+    let mut world = World::new(MemoryStore::default(), &[0, 1, 2, 3, 4, 5, 6], policy());
+    world.everyone_ready();
+    let model = Held::Model(Commitment([3; 32]));
+    let input = Held::Input(Digest([9; 32]));
+    world.pass(1);
+    // All but the first have the model, and worker 2 the input; the higher its number the less it does.
+    for worker in 1..7 {
+        let identity = &world.workers[worker];
+        let heartbeat = Heartbeat {
+            peer: identity.peer_key(),
+            active_jobs: 7 - worker as u16,
+            capacity: 9,
+            cached_models: vec![Commitment([3; 32])],
+            pools: vec![],
+            hosted: vec![],
+            keys: vec![],
+            inputs: vec![Digest([9; 32]); usize::from(worker == 2)],
+        };
+        let expires = world.now.saturating_add(Duration::from_secs(60));
+        let signed = Signed::sign(identity, heartbeat, world.now, expires).unwrap();
+        let answer = world.ask(identity.peer_key(), &ControlRequest::Heartbeat(signed));
+        assert_eq!(answer, ControlResponse::HeartbeatOk);
+    }
+    let peers: Vec<PeerKey> = world.workers.iter().map(|w| w.peer_key()).collect();
+    let named = |answer: ControlResponse| match answer {
+        ControlResponse::Holders(holders) => holders.iter().map(|h| h.peer).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    let got = holders(&mut world, peers[0], model);
+    assert_eq!(named(got), [6, 5, 4, 3].map(|i| peers[i]));
+    // Nobody is told of itself.
+    let got = holders(&mut world, peers[6], model);
+    assert_eq!(named(got), [5, 4, 3, 2].map(|i| peers[i]));
+    let got = holders(&mut world, peers[0], input);
+    assert_eq!(named(got), [peers[2]]);
+    let got = holders(&mut world, peers[2], input);
+    assert_eq!(named(got), []);
+    let client = world.clients[0].peer_key();
+    let got = holders(&mut world, client, input);
+    assert_eq!(refused(got), Refusal::NotRegistered);
+    // Whoever was silent for long is not named.
+    world.pass(60_000);
+    let got = holders(&mut world, peers[0], model);
+    assert_eq!(named(got), []);
 }
 
 #[test]

@@ -202,6 +202,7 @@ impl<S: Store + Clone + Reopen> World<S> {
             pools: vec![],
             hosted: vec![],
             keys: vec![],
+            inputs: vec![],
         };
         let expires = self.now.saturating_add(Duration::from_secs(60));
         let signed = Signed::sign(identity, heartbeat, self.now, expires).unwrap();

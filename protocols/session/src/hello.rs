@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use ai_link_wire::node::{BulkStream, FrameKind, Node, OpenError, StreamError};
 use ai_link_wire::{
-    CodecError, GroupMember, HelloReply, Hosting, InputPart, Limit, PeerKey, PoolHello, PoolTag,
-    SessionHello, SessionRefusal, Signed, Ticket, codec,
+    CodecError, CopyHello, GroupMember, HelloReply, Hosting, InputPart, Limit, PeerKey, PoolHello,
+    PoolTag, SessionHello, SessionRefusal, Signed, Ticket, codec,
 };
 use tokio::time::timeout;
 
@@ -13,6 +13,8 @@ use tokio::time::timeout;
 const HELLO: Limit = Limit::RECORD;
 /// A signed [`Hosting`].
 const HOSTING: Limit = Limit::bytes(4096);
+/// A name of 32 bytes.
+pub(crate) const COPY: Limit = Limit::bytes(64);
 /// A word, and a reason of at most 256 bytes.
 const REPLY: Limit = Limit::bytes(1024);
 
@@ -101,6 +103,8 @@ pub enum Greeting {
     Pool(Box<PoolHello>),
     /// A model's owner brings a part of private weights.
     Hosting(Box<Signed<Hosting>>),
+    /// A worker wants a copy of something.
+    Copy(CopyHello),
 }
 
 /// Reads the first frame of a stream that was opened to us.
@@ -112,12 +116,14 @@ pub async fn accept(stream: &mut BulkStream, within: Duration) -> Result<Greetin
         (FrameKind::Hello, HELLO.get()),
         (FrameKind::PoolHello, HELLO.get()),
         (FrameKind::Hosting, HOSTING.get()),
+        (FrameKind::CopyHello, COPY.get()),
     ];
     let (kind, frame) = timeout(within, stream.recv_any(&wanted))
         .await
         .map_err(|_| AcceptError::Silent { within })??;
     Ok(match kind {
         FrameKind::PoolHello => Greeting::Pool(Box::new(codec::decode(&frame, HELLO)?)),
+        FrameKind::CopyHello => Greeting::Copy(codec::decode(&frame, COPY)?),
         FrameKind::Hosting => Greeting::Hosting(Box::new(codec::decode(&frame, HOSTING)?)),
         _ => Greeting::Session(Box::new(codec::decode(&frame, HELLO)?)),
     })

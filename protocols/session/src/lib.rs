@@ -8,6 +8,7 @@
 //!   the stream to whom;
 //! * [`hello`]: every stream starts with the coordinator's signed ticket, so that the accepting side decides
 //!   from the first frame alone, and answers with a typed refusal;
+//! * [`copies`]: what workers take from each other instead of pulling it from storage;
 //! * [`blame`]: whom to leave out of the next group;
 //! * [`links`]: one frame per message with its exact size known beforehand; small ones are written at once,
 //!   others by a task per peer with a bounded queue; aborts that name the party at fault.
@@ -26,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 pub mod blame;
+pub mod copies;
 pub mod hello;
 pub mod links;
 pub mod parties;

@@ -47,7 +47,10 @@ pub fn control(data: &[u8]) {
                 let _ = voucher.verify();
             }
             ControlRequest::Fail(record) => drop(record.verify(now)),
-            ControlRequest::Job(_) | ControlRequest::Info | ControlRequest::Hosts(_) => {}
+            ControlRequest::Job(_)
+            | ControlRequest::Info
+            | ControlRequest::Hosts(_)
+            | ControlRequest::Holders(_) => {}
         }
     }
     round_trip::<ControlResponse>(data, Limit::CONTROL);
@@ -57,6 +60,8 @@ pub fn control(data: &[u8]) {
 pub fn session(data: &[u8]) {
     round_trip::<SessionHello>(data, Limit::RECORD);
     round_trip::<HelloReply>(data, Limit::RECORD);
+    round_trip::<CopyHello>(data, Limit::RECORD);
+    round_trip::<CopyReply>(data, Limit::RECORD);
     round_trip::<Abort>(data, Limit::RECORD);
     round_trip::<PoolHello>(data, Limit::RECORD);
     round_trip::<PoolReply>(data, Limit::RECORD);

@@ -41,6 +41,7 @@ pub mod ids;
 pub mod licence;
 pub mod messages;
 pub mod names;
+pub mod nearby;
 pub mod node;
 pub mod records;
 pub mod sealed;
@@ -63,6 +64,7 @@ pub use messages::{
     CoordinatorInfo, HostsRequest, JobState, JobStatus, Refusal, RefusalReason,
 };
 pub use names::{ModelName, ModelVersion, NameError, Region};
+pub use nearby::{COPY_PIECE, CopyHello, CopyOf, CopyReply, Held, Holder, MAX_HOLDERS};
 pub use node::{
     BulkStream, FrameKind, Incoming, IncomingRequest, Node, NodeConfig, NodeError, NodeLimits,
     OpenError, RequestError, StreamError,

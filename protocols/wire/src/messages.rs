@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, GroupMember, Heartbeat, JobFailure, JobId, JobReceipt, JobRequest, Level,
-    LicenceProblem, ModelName, ModelVersion, PeerKey, Planck, Role, Signed, Ticket, UnixMillis,
-    Voucher, WorkerRecord, bounded,
+    AccountId, GroupMember, Heartbeat, Held, Holder, JobFailure, JobId, JobReceipt, JobRequest,
+    Level, LicenceProblem, MAX_HOLDERS, ModelName, ModelVersion, PeerKey, Planck, Role, Signed,
+    Ticket, UnixMillis, Voucher, WorkerRecord, bounded,
 };
 
 /// A question.
@@ -32,6 +32,8 @@ pub enum ControlRequest {
     Info,
     /// A model's owner wants three workers that keep its private weights.
     Hosts(HostsRequest),
+    /// A worker wants to copy something from others instead of pulling it from storage.
+    Holders(Held),
 }
 
 /// Whom a model's owner wants as hosts.
@@ -82,6 +84,8 @@ pub enum ControlResponse {
     Refused(Refusal),
     /// To `Hosts`: three workers of distinct operators, in the order of [`Role::TRIO`].
     Hosts(#[serde(deserialize_with = "bounded::list::<_, _, 3>")] Vec<GroupMember>),
+    /// To `Holders`: workers other than the one that asks, the least busy first.
+    Holders(#[serde(deserialize_with = "bounded::list::<_, _, MAX_HOLDERS>")] Vec<Holder>),
 }
 
 impl ControlResponse {

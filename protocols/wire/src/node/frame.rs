@@ -40,6 +40,12 @@ pub enum FrameKind {
     SealedNonce = 17,
     /// A part of an encrypted request or answer.
     SealedChunk = 18,
+    /// A [`CopyHello`](crate::CopyHello).
+    CopyHello = 19,
+    /// A [`CopyReply`](crate::CopyReply).
+    CopyReply = 20,
+    /// A piece of a copy.
+    CopyPiece = 21,
 }
 
 impl TryFrom<u8> for FrameKind {
@@ -65,6 +71,9 @@ impl TryFrom<u8> for FrameKind {
             16 => Ok(Self::SealedOpening),
             17 => Ok(Self::SealedNonce),
             18 => Ok(Self::SealedChunk),
+            19 => Ok(Self::CopyHello),
+            20 => Ok(Self::CopyReply),
+            21 => Ok(Self::CopyPiece),
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }
@@ -182,14 +191,14 @@ mod tests {
             length: 0x0102_0304,
         };
         assert_eq!(header.to_bytes(), [4, 3, 2, 1, 3]);
-        for kind in 1..=18 {
+        for kind in 1..=21 {
             let bytes = [9, 8, 7, 6, kind];
             assert_eq!(
                 FrameHeader::from_bytes(bytes).map(FrameHeader::to_bytes),
                 Ok(bytes)
             );
         }
-        for kind in [0, 19, 255] {
+        for kind in [0, 22, 255] {
             let refused = FrameHeader::from_bytes([0, 0, 0, 0, kind]);
             assert_eq!(refused, Err(FrameError::UnknownKind { kind }));
         }

@@ -79,6 +79,9 @@ pub struct Heartbeat {
     /// Evaluation keys that it has, or is being sent: at most 64.
     #[serde(deserialize_with = "bounded::list::<_, _, { Heartbeat::MAX_KEYS }>")]
     pub keys: Vec<Digest>,
+    /// Stored inputs of which it has a share in its cache, by their signed records' digests: at most 64.
+    #[serde(deserialize_with = "bounded::list::<_, _, { Heartbeat::MAX_INPUTS }>")]
+    pub inputs: Vec<Digest>,
 }
 
 impl Heartbeat {
@@ -88,11 +91,13 @@ impl Heartbeat {
     pub const MAX_HOSTED: usize = 64;
     /// Most evaluation keys that a worker announces.
     pub const MAX_KEYS: usize = 64;
+    /// Most stored inputs that a worker announces.
+    pub const MAX_INPUTS: usize = 64;
 }
 
 impl Record for Heartbeat {
     const KIND: &'static str = "heartbeat";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 /// A pool of material dealt ahead, as one of its parties announces it.

@@ -173,6 +173,7 @@ fn a_heartbeat_announces_a_bounded_number_of_pools_and_weights() {
         pools: vec![offer; Heartbeat::MAX_POOLS],
         hosted: vec![hosted; Heartbeat::MAX_HOSTED],
         keys: vec![Digest([8; 32]); Heartbeat::MAX_KEYS],
+        inputs: vec![Digest([9; 32]); Heartbeat::MAX_INPUTS],
     };
     // The fullest one still fits a record.
     let bytes = encode(&heartbeat, Limit::RECORD).unwrap();
@@ -190,6 +191,7 @@ fn a_heartbeat_announces_a_bounded_number_of_pools_and_weights() {
     assert!(refused(&|h| h.pools.push(h.pools[0].clone())));
     assert!(refused(&|h| h.hosted.push(h.hosted[0].clone())));
     assert!(refused(&|h| h.keys.push(h.keys[0])));
+    assert!(refused(&|h| h.inputs.push(h.inputs[0])));
     assert!(refused(&|h| h.pools[0].group.push(PeerKey([1; 32]))));
 }
 

@@ -248,6 +248,7 @@ impl Cast {
                 group: [0, 1, 2].map(|i| self.workers[i].peer_key()),
             }],
             keys: vec![Digest([8; 32])],
+            inputs: vec![Digest([9; 32])],
         };
         let culprits = vec![worker.peer_key()];
         let failure = JobFailure::new(
@@ -274,6 +275,8 @@ impl Cast {
                 named: vec![PeerKey([1; 32]); 3],
                 exclude: vec![PeerKey([2; 32])],
             }),
+            ControlRequest::Holders(Held::Model(Commitment([3; 32]))),
+            ControlRequest::Holders(Held::Input(Digest([9; 32]))),
         ]
     }
 
@@ -319,6 +322,13 @@ impl Cast {
                 already: AlreadyKnown::Yes,
             },
             ControlResponse::FailureNoted,
+            ControlResponse::Holders(vec![
+                Holder {
+                    peer: self.workers[0].peer_key(),
+                    addresses: self.worker_record().addresses,
+                };
+                MAX_HOLDERS
+            ]),
             ControlResponse::Job(None),
             ControlResponse::Job(Some(JobStatus {
                 job: JobId([7; 16]),
