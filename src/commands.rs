@@ -1,6 +1,7 @@
 //! From what was typed to what is done.
 
 mod balance;
+mod confirmed;
 mod context;
 mod daemon;
 mod data;

@@ -15,10 +15,11 @@ use ai_link_storage::{
     Account, ByteSource, Fid, FragmentState, HttpStore, ObjectName, ObjectStore as _, PutOptions,
     RequestSigner, SignWith,
 };
-use ai_link_wire::Identity;
+use ai_link_wire::{AccountId, Identity};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
+use super::confirmed::confirmed;
 use super::context::Context;
 use crate::cli::{DataArgs, DataCommand, Get, Global, GrantArgs, Put, Revoke};
 use crate::output::{Failure, Output};
@@ -30,7 +31,10 @@ pub(super) async fn run(global: &Global, args: DataArgs, output: &Output) -> Res
     let context = Context::load(global)?;
     let data = Data::open(&context, args.owner.as_deref())?;
     match args.command {
-        DataCommand::Put(args) => data.put(&context, args, output).await,
+        DataCommand::Put(args) => {
+            let data = data.confirmed(&context).await?;
+            data.put(&context, args, output).await
+        }
         DataCommand::Get(args) => data.get(args, output).await,
         DataCommand::Grant(args) => data.grant(args, output),
         DataCommand::Permit(args) => data.permit(&context, args, output).await,
@@ -84,6 +88,13 @@ impl Data {
 
     fn book(&self) -> Result<GrantBook, Failure> {
         GrantBook::open(&self.book).map_err(Failure::failed)
+    }
+
+    /// The same, believing the store when the chain agrees.
+    async fn confirmed(mut self, context: &Context) -> Result<Self, Failure> {
+        let owner = AccountId(self.signer.account().0);
+        self.store = confirmed(&context.network, self.store, owner).await?;
+        Ok(self)
     }
 
     async fn put(&self, context: &Context, args: Put, output: &Output) -> Result<(), Failure> {

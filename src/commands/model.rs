@@ -22,6 +22,7 @@ use ai_link_storage::{Account, HttpStore, ObjectStore as _, PutOptions, RequestS
 use ai_link_wire::{Commitment, Fid, Identity, Level, ModelName, ModelVersion, Planck};
 use serde::Serialize;
 
+use super::confirmed::confirmed;
 use super::context::Context;
 use super::hosting::{self, HostedReport};
 use crate::cli::{BoundsArg, Global, ModelCommand, ModelSource, PlannedLevel, Publish, WeightsArg};
@@ -423,6 +424,7 @@ pub(super) async fn publish(
     let storage = HttpStore::new(&network.storage)
         .map_err(Failure::failed)?
         .with_signer(signer);
+    let storage = confirmed(network, storage, owner.account()).await?;
     let commitment = Commitment(Package::commitment_of(&bytes));
     let private_half = match private {
         None => None,

@@ -67,6 +67,9 @@ pub(crate) struct Network {
     pub(crate) chain: String,
     /// HTTP URL of the storage gateway.
     pub(crate) storage: String,
+    /// Who keeps the record of files.
+    #[serde(default)]
+    pub(crate) files: FilesKept,
     /// Multiaddresses of the coordinator, each ending in `/p2p/PEER`.
     pub(crate) coordinator: Vec<String>,
     /// HTTP URL of the application's gateway.
@@ -77,6 +80,17 @@ pub(crate) struct Network {
     pub(crate) owner_key: PathBuf,
     /// Key file of the application (the gateway's account).
     pub(crate) client_key: PathBuf,
+}
+
+/// Where the record is of which files are stored.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FilesKept {
+    /// With the store alone.
+    #[default]
+    InStore,
+    /// On the chain, which is asked whether what was put is stored.
+    OnChain,
 }
 
 impl Network {

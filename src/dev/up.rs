@@ -19,7 +19,7 @@ use ai_link_worker::device::DeviceKind;
 use ai_link_worker::{Part, WorkerConfig};
 use serde::Serialize;
 
-use super::layout::{Network, Ready, StateDir, write_atomically};
+use super::layout::{FilesKept, Network, Ready, StateDir, write_atomically};
 use super::miners;
 use super::process::{self, Liveness};
 use crate::output::{Failure, Output};
@@ -119,6 +119,10 @@ impl Starter<'_> {
         let network = Network {
             chain,
             storage,
+            files: match self.plan.storage_nodes {
+                0 => FilesKept::InStore,
+                _ => FilesKept::OnChain,
+            },
             coordinator: coordinator.iter().map(ToString::to_string).collect(),
             gateway,
             processes: self.started.clone(),

@@ -27,9 +27,11 @@
 
 #![forbid(unsafe_code)]
 
+mod active;
 mod bank;
 mod convert;
 mod miners;
 
+pub use active::ActiveOnChain;
 pub use bank::ChainBank;
 pub use miners::{HeldKeys, MinerError, Miners};

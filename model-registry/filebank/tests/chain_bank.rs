@@ -1,20 +1,23 @@
 //! The bank over a chain in this process: the contract of all banks, and what only a chain has.
 #![allow(clippy::unwrap_used)]
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use ai_link_devchain::{DevChain, Genesis, Serving};
-use ai_link_filebank::{ChainBank, HeldKeys};
+use ai_link_filebank::{ActiveOnChain, ChainBank, HeldKeys};
 use ai_link_registry::storage::{TerritoryName, TerritoryState};
 use ai_link_registry::{Registry, RegistryClient};
 use ai_link_storage::bank_contract::{Cast, file, holds, owner, store};
 use ai_link_storage::location::{Evidence, Site};
 use ai_link_storage::node::{LocalNode, StorageNode};
 use ai_link_storage::{
-    Account, AccountStore as _, EmbeddedBank, FileBank, ObjectStore as _, OpenError, PutOptions,
-    SpreadConfig, SpreadStore, StorageError,
+    Account, AccountStore as _, ActiveFiles as _, EmbeddedBank, EmbeddedStore, FileBank, FileState,
+    HttpStore, HttpStoreConfig, ObjectStore as _, OpenError, PutOptions, ServerConfig, SignWith,
+    SignatureAuthorizer, SpreadConfig, SpreadStore, StorageError, StoreConfig, serve,
 };
 use ai_link_wire::{Identity, Planck};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 const GIB: u128 = 1 << 30;
 const NODES: usize = 14;
@@ -293,6 +296,10 @@ async fn a_spread_store_stores_when_the_chain_says_so() {
     }
     let open = |nodes| SpreadStore::open(Arc::new(fixture.bank()), nodes, SpreadConfig::default());
     let store = open(nodes.clone()).await.unwrap();
+    let says = |name, fid| {
+        let files = ActiveOnChain::new(fixture.registry.clone(), party(name).account());
+        async move { files.state(fid).await.unwrap() }
+    };
     let alices = store.for_owner(account("alice"));
     let object: Vec<u8> = (0..100_000_u32).map(|i| ((i * i) >> 5) as u8).collect();
     let named = || PutOptions::named("object.bin".parse().unwrap());
@@ -301,6 +308,9 @@ async fn a_spread_store_stores_when_the_chain_says_so() {
     let on_chain = on_chain.await.unwrap().unwrap();
     assert!(on_chain.active);
     assert_eq!(on_chain.size, 100_000);
+    // As the chain tells an application: stored for the one who pays for it, and for nobody else.
+    assert_eq!(says("alice", stored.fid).await, Some(FileState::Active));
+    assert_eq!(says("bob", stored.fid).await, None);
     assert_eq!(fixture.territory_of("alice").await, (SEGMENT, 0));
     assert_eq!(alices.get_bytes(stored.fid, 1 << 20).await.unwrap(), object);
     // Whoever has no territory stores nothing, and no node keeps anything for it.
@@ -321,13 +331,54 @@ async fn a_spread_store_stores_when_the_chain_says_so() {
             .unwrap();
         bank.report(fid, 0, cast.nodes[0]).await.unwrap();
     }
+    let pending = FileState::Pending { reported: 1 };
+    assert_eq!(says("bob", fid).await, Some(pending));
     assert_eq!(fixture.territory_of("bob").await, (0, SEGMENT));
     let store = open(nodes).await.unwrap();
     assert_eq!(fixture.territory_of("bob").await, (0, 0));
+    assert_eq!(says("bob", fid).await, None);
     let report = store.fsck().await.unwrap();
     assert_eq!((report.files, report.leaked), (1, 0));
     store.delete_as(account("alice"), stored.fid).await.unwrap();
     fixture.nothing_is_left().await;
     drop(store);
+    fixture.chain.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_says_stored_too_early_is_not_believed() {
+    let fixture = Fixture::start().await;
+    // It keeps its files to itself: for the chain there are none.
+    let root = fixture.directory.path().join("alone");
+    let store = EmbeddedStore::open(&root, StoreConfig::default());
+    let store = store.await.unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let owners = SignatureAuthorizer::default();
+    let serving = serve(store, owners, listener, ServerConfig::default(), async {
+        let _ = stopped.await;
+    });
+    let serving = tokio::spawn(serving);
+    let alice = party("alice");
+    let signer = SignWith::new(account("alice"), move |message: &[u8]| {
+        alice.sign(message).0
+    });
+    let mut config = HttpStoreConfig::default();
+    config.active_within = Duration::from_millis(300);
+    let believing = HttpStore::with_config(&url, config)
+        .unwrap()
+        .with_signer(signer);
+    let named = || PutOptions::named("object.bin".parse().unwrap());
+    let stored = believing.put_bytes(b"an object", named()).await.unwrap();
+    let owner = party("alice").account();
+    let asking = believing.asking(ActiveOnChain::new(fixture.registry.clone(), owner));
+    let refused = asking.put_bytes(b"an object", named()).await.unwrap_err();
+    assert!(
+        matches!(refused, StorageError::NotActive { fid, reported: 0 } if fid == stored.fid),
+        "{refused:?}"
+    );
+    stop.send(()).unwrap();
+    serving.await.unwrap();
     fixture.chain.stop().await.unwrap();
 }

@@ -122,23 +122,44 @@ pub trait FileBank: Send + Sync + 'static {
     ) -> Result<Option<FragmentKey>, StorageError>;
 }
 
-/// Waits until the chain says that a file is stored.
+/// Whoever can be asked whether a file of an account is stored. Every [`FileBank`] can; an application that
+/// does not want to take its store's word asks the chain itself (`ActiveOnChain` of the crate
+/// `ai-link-filebank`).
+#[async_trait]
+pub trait ActiveFiles: Send + Sync + 'static {
+    /// Whether the file is stored; `None`: nobody declared it.
+    ///
+    /// # Errors
+    ///
+    /// Those of whoever is asked.
+    async fn state(&self, fid: Fid) -> Result<Option<FileState>, StorageError>;
+}
+
+#[async_trait]
+impl<B: FileBank + ?Sized> ActiveFiles for B {
+    async fn state(&self, fid: Fid) -> Result<Option<FileState>, StorageError> {
+        if self.file(fid).await?.is_some() {
+            return Ok(Some(FileState::Active));
+        }
+        Ok(self.deal(fid).await?.map(|deal| deal.state()))
+    }
+}
+
+/// Waits until a file is stored.
 pub(crate) async fn wait_active(
-    bank: &dyn FileBank,
+    files: &(impl ActiveFiles + ?Sized),
     fid: Fid,
     within: Duration,
-) -> Result<FileRecord, StorageError> {
+) -> Result<(), StorageError> {
     let deadline = Instant::now() + within;
     let mut pause = Duration::from_millis(10);
     loop {
-        if let Some(record) = bank.file(fid).await? {
-            return Ok(record);
-        }
+        let reported = match files.state(fid).await? {
+            Some(FileState::Active) => return Ok(()),
+            Some(FileState::Pending { reported }) => reported,
+            None => 0,
+        };
         if Instant::now() >= deadline {
-            let reported = match bank.deal(fid).await?.map(|deal| deal.state()) {
-                Some(FileState::Pending { reported }) => reported,
-                _ => 0,
-            };
             return Err(StorageError::NotActive { fid, reported });
         }
         tokio::time::sleep(pause).await;

@@ -28,7 +28,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
-use crate::bank::{FileBank, wait_active};
+use crate::bank::{ActiveFiles, wait_active};
 use crate::error::StorageError;
 use crate::fid::{Fid, FidRule};
 use crate::http::auth::{ACCOUNT, RequestSigner, sign_request};
@@ -90,7 +90,8 @@ pub struct HttpStore {
     base: Url,
     config: HttpStoreConfig,
     signer: Option<Arc<dyn RequestSigner>>,
-    bank: Option<Arc<dyn FileBank>>,
+    /// Who is asked whether what was put is stored.
+    files: Option<Arc<dyn ActiveFiles>>,
 }
 
 impl HttpStore {
@@ -131,7 +132,7 @@ impl HttpStore {
             base,
             config,
             signer: None,
-            bank: None,
+            files: None,
         })
     }
 
@@ -144,22 +145,21 @@ impl HttpStore {
         }
     }
 
-    /// The same store, for which an object is stored only when the chain says that it is active. A
-    /// DeOSS gateway answers with a fid long before; the embedded store answers when it is active.
+    /// The same store, for which an object is stored only when `files`, usually a chain, says that it is
+    /// active. A DeOSS gateway answers with a fid long before; the embedded store answers when it is active,
+    /// and need not be believed.
     #[must_use]
-    pub fn with_bank(self, bank: Arc<dyn FileBank>) -> Self {
+    pub fn asking(self, files: Arc<dyn ActiveFiles>) -> Self {
         Self {
-            bank: Some(bank),
+            files: Some(files),
             ..self
         }
     }
 
     /// Waits until the chain says that a file is stored, if there is a chain to ask.
     async fn active(&self, fid: Fid) -> Result<(), StorageError> {
-        match &self.bank {
-            Some(bank) => wait_active(&**bank, fid, self.config.active_within)
-                .await
-                .map(drop),
+        match &self.files {
+            Some(files) => wait_active(&**files, fid, self.config.active_within).await,
             None => Ok(()),
         }
     }

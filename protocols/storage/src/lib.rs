@@ -102,7 +102,9 @@ mod stream;
 pub use account::{Account, ParseAccountError};
 #[doc(hidden)]
 pub use bank::contract as bank_contract;
-pub use bank::{Declared, EmbeddedBank, FileBank, FileRecord, FileState, SegmentHashes};
+pub use bank::{
+    ActiveFiles, Declared, EmbeddedBank, FileBank, FileRecord, FileState, SegmentHashes,
+};
 pub use client::{HttpStore, HttpStoreConfig};
 pub use config::{
     AuditEntry, ChainEntry, MakeBank, RunError, StorageConfig, StorageLimits, own_record, run,

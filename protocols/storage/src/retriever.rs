@@ -421,7 +421,8 @@ impl ObjectStore for RetrieverStore {
         if answered != computed {
             return Err(StorageError::FidChanged { answered, computed });
         }
-        let record = wait_active(&*self.bank, computed, self.config.active_within).await?;
+        wait_active(&*self.bank, computed, self.config.active_within).await?;
+        let record = self.record(computed).await?;
         if record.size != size {
             return Err(StorageError::OtherSize {
                 fid: computed,
