@@ -87,7 +87,7 @@ pub(super) async fn infer_all(
         bytes_online: 0,
         bytes_dealt: 0,
         bytes_by_phase: Phases::default(),
-        plaintext: ai_link_onnx::BACKEND.to_string(),
+        plaintext: ai_link_onnx::BUILT_IN.to_string(),
         jobs: Vec::new(),
     };
     let bar = output.progress(records.records() as u64, model.name);
