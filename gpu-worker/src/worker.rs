@@ -11,7 +11,7 @@ use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Incoming, Node, NodeConfig, NodeError, NodeLimits};
 use ai_link_wire::{
     AccountId, ControlResponse, Identity, IdentityError, Level, Multiaddr, PeerKey, Refusal,
-    UnixMillis,
+    UnixMillis, WorkerRecord,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -47,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) operator: AccountId,
     pub(crate) config: WorkerConfig,
     pub(crate) device: Arc<dyn Device>,
+    /// Names and versions of what it runs, as it is announced.
+    pub(crate) software: String,
     pub(crate) node: Node,
     pub(crate) registry: Registry,
     pub(crate) cache: ModelCache,
@@ -141,7 +143,9 @@ pub async fn run(
         .map_err(WorkerError::Objects)?;
     let shares_had =
         SharesHad::open(&config.data.join("shares-had.redb")).map_err(WorkerError::SharesHad)?;
-    let cache = ModelCache::open(config.data.join("models"), config.cache, storage)
+    let runtime = sealed::Runtime::open(&config.onnx).map_err(WorkerError::Onnx)?;
+    let software = software(&runtime);
+    let cache = ModelCache::open(config.data.join("models"), config.cache, storage, runtime)
         .map_err(WorkerError::Cache)?;
     let keys = KeyShelf::open(config.data.join("keys"), config.keys, config.key_memory)
         .map_err(WorkerError::Keys)?;
@@ -173,6 +177,7 @@ pub async fn run(
         operator,
         config,
         device,
+        software,
         node,
         registry,
         cache,
@@ -210,6 +215,14 @@ pub async fn run(
     tasks.shutdown().await;
     worker.node.clone().shutdown().await;
     Ok(())
+}
+
+/// This program, and what executes ONNX models in it.
+fn software(runtime: &sealed::Runtime) -> String {
+    let own = concat!("ai-link/", env!("CARGO_PKG_VERSION"));
+    let both = runtime.product().map(|product| format!("{own} {product}"));
+    both.filter(|text| text.len() <= WorkerRecord::MAX_SOFTWARE)
+        .unwrap_or_else(|| own.into())
 }
 
 fn open_pools(config: &WorkerConfig, identity: &Identity) -> Result<Arc<Shelf>, WorkerError> {
@@ -328,6 +341,11 @@ pub enum WorkerError {
         /// This worker.
         peer: PeerKey,
     },
+    /// What executes ONNX models.
+    #[error(
+        "cannot use the library that `onnx.library` names; `\"auto\"` uses what is built in then"
+    )]
+    Onnx(#[source] sealed::LibraryError),
     /// The cache of stored inputs.
     #[error("cannot open the cache of stored inputs")]
     Objects(#[source] ObjectError),
