@@ -64,6 +64,14 @@ pub enum GatewayError {
         /// The model's.
         name: String,
     },
+    /// A shape with a size below zero, which gRPC can carry.
+    #[error("input `{name}` has shape {found:?}; no size is below zero")]
+    NegativeSize {
+        /// The input.
+        name: String,
+        /// As sent.
+        found: Vec<i64>,
+    },
     /// An output that the model does not have.
     #[error("the model has no output `{name}`")]
     NoSuchOutput {
@@ -106,6 +114,7 @@ impl GatewayError {
             | Self::Header { .. }
             | Self::MissingInput { .. }
             | Self::Name(_)
+            | Self::NegativeSize { .. }
             | Self::NoGroup { .. }
             | Self::NoSuchInput { .. }
             | Self::NoSuchOutput { .. }
