@@ -177,6 +177,7 @@ impl Prepared {
             mpc: self.masked.as_ref().map(|masked| masked.bytes.as_slice()),
             fhe: self.offer.as_deref(),
             sealed: self.sealed.as_deref(),
+            text: None,
         };
         parts.to_bytes()
     }

@@ -32,6 +32,7 @@
 pub mod bundle;
 pub mod fixed;
 pub mod graph;
+pub mod hub;
 pub mod kernels;
 mod maps;
 pub mod merkle;
