@@ -23,6 +23,7 @@
 
 mod causal;
 mod error;
+mod files;
 mod front;
 mod join;
 mod part;
@@ -32,6 +33,7 @@ mod sentences;
 
 pub use causal::{Answer, Causal, Continued, End};
 pub use error::{TextError, TokenizerError};
+pub use files::read_directory;
 pub use join::{Flow, Joiner, Stops};
 pub use part::{Text, pack};
 pub use recipe::{Pooling, Recipe, RecipeError, Scale};

@@ -19,7 +19,7 @@ const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
 /// Files that are taken over as they are.
-const KEPT: [&str; 6] = [
+pub(crate) const KEPT: [&str; 6] = [
     "1_Pooling/config.json",
     CONFIG,
     GENERATION,
