@@ -251,6 +251,10 @@ pub(crate) struct ModelSource {
     /// takes; a longer text is refused
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) positions: u16,
+    /// Of a decoder with public weights: positions that are computed at once. A prompt takes a job for each so many tokens,
+    /// an answer one for each token
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) chunk: u16,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
 }

@@ -108,6 +108,9 @@ pub(crate) struct Explain {
     /// Of a directory: tokens of a record
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub(crate) positions: u16,
+    /// Of a decoder: positions that are computed at once
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) chunk: u16,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// Privacy level

@@ -238,9 +238,9 @@ impl Masked {
     /// From files.
     fn load(name: &str, source: &ModelSource, options: PlanOptions) -> Result<Self, Failure> {
         if source.onnx.is_dir() {
-            let positions = usize::from(source.positions);
+            let sizes = [source.positions, source.chunk];
             let weights = options.weights;
-            let made = hub::import(&source.onnx, &source.calibration, positions, weights)?;
+            let made = hub::import(&source.onnx, &source.calibration, sizes, weights)?;
             let masked = Self::of_graph(name, &made.graph, &made.calibration, options)?;
             return Ok(Self {
                 text: Some(made.text),

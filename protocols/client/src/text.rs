@@ -2,9 +2,10 @@
 //!
 //! Tokens, look-ups in public tables, pooling and sampling happen in this process
 //! ([`ai-link-text`](ai_link_text) says what that makes public); workers evaluate the layers between on shares, as of any
-//! other model. A request for vectors takes one job for each [`RECORDS`] records; an answer takes one job a token, each of
-//! which recomputes the whole record: nothing is kept between jobs, so every token may be evaluated by another group, and
-//! a worker that is lost costs one token's attempt.
+//! other model. A request for vectors takes one job for each [`RECORDS`] records; an answer takes one for each chunk of its
+//! prompt and one a token. Keys and values of earlier tokens are kept here, between jobs, and shared afresh
+//! ([`hub`](ai_link_program::hub) says why); workers keep nothing, so every token may be evaluated by another group, and a
+//! worker that is lost costs one token's attempt.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -141,7 +142,9 @@ impl Client {
             ready: VecDeque::new(),
             ended: false,
         };
-        generation.advance().await?;
+        while generation.answer.said() == 0 && !generation.ended {
+            generation.advance().await?;
+        }
         Ok(generation)
     }
 
@@ -180,7 +183,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The jobs so far, one a token: the names of their receipts.
+    /// The jobs so far, one a chunk of the prompt and one a token: the names of their receipts.
     pub fn jobs(&self) -> &[JobId] {
         &self.jobs
     }
@@ -204,12 +207,14 @@ impl Generation {
     /// One token more.
     async fn advance(&mut self) -> Result<(), InferError> {
         let model = causal(&self.text)?;
-        let inputs = model.record(self.answer.tokens());
-        let inputs = inputs.map_err(InferError::Text)?;
+        let inputs = self.answer.record(model).map_err(InferError::Text)?;
         let inference = self.client.one(&self.model, self.group, 1, inputs).await?;
         self.jobs.push(inference.job);
         let logits = values(&inference, hub::LOGITS)?;
-        let continued = self.answer.take(model, logits).map_err(InferError::Text)?;
+        // Without a cache there are none.
+        let keys = values(&inference, hub::KEYS).unwrap_or_default();
+        let continued = self.answer.take(model, logits, keys);
+        let continued = continued.map_err(InferError::Text)?;
         if !continued.text.is_empty() {
             self.ready.push_back(Piece::Text(continued.text));
         }

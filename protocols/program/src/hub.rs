@@ -19,11 +19,25 @@
 //!
 //! | port | shape | holds |
 //! |---|---|---|
-//! | [`ROWS`] | `[positions, hidden]` | with [`Lookup::Rows`]: what the client looked up in public tables ([`Tables`]) |
-//! | [`TOKENS`] | `[positions, vocabulary + learned positions]` | with [`Lookup::OneHot`]: ones at token and position |
-//! | [`MASK`] | `[positions, positions]` | 0 where a position (row) sees another (column), [`UNSEEN`] elsewhere: causality, padding, borders between texts |
+//! | [`ROWS`] | `[chunk, hidden]` | with [`Lookup::Rows`]: what the client looked up in public tables ([`Tables`]) |
+//! | [`TOKENS`] | `[chunk, vocabulary + learned positions]` | with [`Lookup::OneHot`]: ones at token and position |
+//! | [`MASK`] | `[chunk, positions]` | 0 where a position (row) sees another (column), [`UNSEEN`] elsewhere: causality, padding, borders between texts |
+//! | [`CACHE`] | `[layers, 2, kv heads, positions - chunk, head size]` | keys and values of the positions before the chunk |
 //! | [`STATES`] | `[positions, hidden]` | output of an encoder: the last layer |
 //! | [`LOGITS`] | `[vocabulary]` | output of a decoder: scores of what follows the last position |
+//! | [`KEYS`] | `[layers 2 kv heads, chunk, head size]` | output of a decoder with a cache: keys and values of the chunk, to be cached |
+//!
+//! # Generation
+//!
+//! A decoder computes a *chunk* of new positions ([`Shape::chunk`], the last ones) and takes keys and values of those before
+//! it as an input. Between tokens the client keeps them, in the clear, and shares them afresh for each: they are functions
+//! of its own text, and with public weights it could compute them itself. So workers keep nothing of a text, every token may
+//! be evaluated by another group, and one that is lost costs one token's attempt. What it costs is the client's upload, eight
+//! bytes an element to each evaluator. Kept as shares at the workers they would cost nothing to send, and bind an answer to
+//! one group. With private weights, keys and values would tell the client more about them than the scores do, so there is no
+//! cache: the chunk is the whole record, which is computed again for every token.
+//!
+//! Keys are cached as they are before rotary positions are applied, since a token's position in the record changes.
 //!
 //! Rotary positions are those in the record. Scores of attention depend on their differences alone, so a text may stand
 //! anywhere in it.
@@ -59,6 +73,10 @@ pub const ROWS: &str = "rows";
 pub const TOKENS: &str = "tokens";
 /// Input: what each position sees.
 pub const MASK: &str = "mask";
+/// Input: keys and values of the positions before the chunk.
+pub const CACHE: &str = "cache";
+/// Output of a decoder with a cache: keys and values of the chunk.
+pub const KEYS: &str = "keys";
 /// Output of an encoder.
 pub const STATES: &str = "states";
 /// Output of a decoder.
@@ -88,6 +106,8 @@ pub enum Lookup {
 pub struct Shape {
     /// Tokens of a record.
     pub positions: usize,
+    /// Those of them that are computed, the last ones: all of an encoder's, and all with [`Lookup::OneHot`].
+    pub chunk: usize,
     /// How tokens become vectors.
     pub lookup: Lookup,
 }
@@ -276,6 +296,15 @@ impl<'a> Checkpoint<'a> {
         }
     }
 
+    /// Layers, heads of keys, and numbers of a head: what a cache holds for each position. An encoder has none.
+    pub fn cache(&self) -> Option<[usize; 3]> {
+        match &self.family {
+            Family::Bert(_) => None,
+            Family::Gpt2(spec) => Some([spec.layers, spec.heads, spec.hidden / spec.heads]),
+            Family::Rotary(spec) => Some([spec.layers, spec.kv, spec.size]),
+        }
+    }
+
     /// Rows of a [`Lookup::OneHot`] table: tokens, then learned positions.
     pub fn table_rows(&self) -> usize {
         match &self.family {
@@ -318,7 +347,11 @@ impl<'a> Checkpoint<'a> {
     /// # Errors
     /// [`HubError`].
     pub fn graph(&self, shape: Shape) -> Result<Graph, HubError> {
-        let Shape { positions, lookup } = shape;
+        let Shape {
+            positions,
+            chunk,
+            lookup,
+        } = shape;
         let (heads, context) = match &self.family {
             Family::Bert(spec) => (spec.heads, spec.context),
             Family::Gpt2(spec) => (spec.heads, spec.context),
@@ -335,6 +368,14 @@ impl<'a> Checkpoint<'a> {
                 why: "at least 1, and within the model's context",
             });
         }
+        let whole = self.kind() == Kind::Encoder || lookup == Lookup::OneHot;
+        if !(1..=positions).contains(&chunk) || (whole && chunk != positions) {
+            return Err(HubError::Config {
+                field: "chunk",
+                value: chunk.to_string(),
+                why: "from 1 to all positions; all of them for encoders and private weights",
+            });
+        }
         let rows = self.table_rows();
         if lookup == Lookup::OneHot && rows.saturating_mul(positions) > ONE_HOT_ELEMENTS {
             return Err(HubError::OneHot {
@@ -342,7 +383,7 @@ impl<'a> Checkpoint<'a> {
                 positions,
             });
         }
-        let mut build = Build::new(positions);
+        let mut build = Build::new(positions, chunk);
         match &self.family {
             Family::Bert(spec) => spec.build(&self.tensors, lookup, &mut build)?,
             Family::Gpt2(spec) => spec.build(&self.tensors, lookup, &mut build)?,

@@ -1,5 +1,6 @@
 //! Why a text is not turned into a program's inputs, or its outputs not into an answer.
 
+use ai_link_program::graph::GraphRunError;
 use ai_link_program::hub::HubError;
 use ai_link_sealed::package::PackageError;
 
@@ -30,6 +31,9 @@ pub enum TextError {
         /// What differs.
         what: String,
     },
+    /// The graph does not run on a text.
+    #[error("the model cannot be calibrated with the texts")]
+    Graph(#[source] GraphRunError),
     /// The configuration, the tables, or a graph of them.
     #[error("the checkpoint cannot be used at level mpc")]
     Hub(#[source] HubError),

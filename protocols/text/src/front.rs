@@ -18,6 +18,8 @@ pub(crate) const PADDING: u32 = 0;
 pub(crate) struct Front {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) positions: usize,
+    /// Those of a record that are computed: the last ones.
+    pub(crate) chunk: usize,
     pub(crate) context: usize,
     lookup: Lookup,
     tables: Option<Tables>,
@@ -58,12 +60,18 @@ impl Front {
         Ok(Self {
             tokenizer,
             positions: shape.positions,
+            chunk: shape.chunk,
             context: checkpoint.context(),
             lookup: shape.lookup,
             tables,
             vocabulary: checkpoint.vocabulary(),
             columns: checkpoint.table_rows(),
         })
+    }
+
+    /// Tokens that there are.
+    pub(crate) fn vocabulary(&self) -> usize {
+        self.vocabulary
     }
 
     pub(crate) fn cut_at(&mut self, longest: usize) -> Result<(), TextError> {
@@ -89,7 +97,8 @@ impl Front {
         }
     }
 
-    /// Appends a record: `tokens` fill it, `stretches` cover it, and no position sees another stretch.
+    /// Appends a record: `tokens` fill the chunk, `stretches` of positions cover it, and no position sees another stretch.
+    /// Of the positions before the chunk, those in a stretch are seen.
     pub(crate) fn record(
         &self,
         tokens: &[Placed],
@@ -97,7 +106,7 @@ impl Front {
         sight: Sight,
         inputs: &mut [Vec<f32>; 2],
     ) -> Result<(), TextError> {
-        debug_assert_eq!(tokens.len(), self.positions);
+        debug_assert_eq!(tokens.len(), self.chunk);
         let [rows, mask] = inputs;
         for (token, place) in tokens.iter().copied() {
             let unknown = TextError::Unknown { token, place };
@@ -107,15 +116,16 @@ impl Front {
             }
         }
         let n = self.positions;
+        let past = n - self.chunk;
         let from = mask.len();
-        mask.resize(from + n * n, hub::UNSEEN);
+        mask.resize(from + self.chunk * n, hub::UNSEEN);
         for stretch in stretches {
-            for row in stretch.clone() {
+            for row in stretch.start.max(past)..stretch.end {
                 let seen = match sight {
                     Sight::Full => stretch.clone(),
                     Sight::Causal => stretch.start..row + 1,
                 };
-                mask[from + row * n..][seen].fill(0.0);
+                mask[from + (row - past) * n..][seen].fill(0.0);
             }
         }
         Ok(())
@@ -132,48 +142,44 @@ impl Front {
         Some(row)
     }
 
-    /// Inputs as tensors, a record each: for calibration.
-    pub(crate) fn tensors(&self, inputs: &[Vec<f32>; 2]) -> Vec<Vec<Tensor>> {
-        let n = self.positions;
-        let sizes = [[n, self.width()], [n, n]];
-        let [rows, mask] = inputs;
-        let pairs = rows
-            .chunks_exact(n * self.width())
-            .zip(mask.chunks_exact(n * n));
-        pairs
-            .map(|(rows, mask)| {
-                let made = [rows, mask].into_iter().zip(sizes).map(|(data, [a, b])| {
-                    Tensor::new(vec![1, a, b], data.to_vec())
-                        .expect("chunks have the size of the shape; qed")
-                });
-                made.collect()
-            })
-            .collect()
-    }
-
-    /// Whether `program` takes these inputs and has an output of this name; the size of its output.
-    pub(crate) fn fits(&self, program: &Program, output: &str) -> Result<usize, TextError> {
+    /// Names and shapes of rows and mask, without batch.
+    pub(crate) fn ports(&self) -> [(&'static str, Vec<usize>); 2] {
         let first = match self.lookup {
             Lookup::Rows => hub::ROWS,
             Lookup::OneHot => hub::TOKENS,
         };
-        let n = self.positions;
-        let wanted = [(first, vec![n, self.width()]), (hub::MASK, vec![n, n])];
-        let ports = program.inputs().iter();
-        let ports = ports.map(|p| (p.name.as_str(), program.value(p.value).dims.clone()));
-        let ports: Vec<_> = ports.collect();
-        if ports != wanted {
-            return Err(TextError::Fits {
-                what: format!("it has inputs {ports:?}, not {wanted:?}"),
-            });
-        }
-        let found = match program.outputs() {
-            [port] if port.name == output && port.post.is_empty() => Some(port),
-            _ => None,
-        };
-        let port = found.ok_or_else(|| TextError::Fits {
-            what: format!("`{output}` is not its only output"),
-        })?;
-        Ok(program.value(port.value).elements())
+        [
+            (first, vec![self.chunk, self.width()]),
+            (hub::MASK, vec![self.chunk, self.positions]),
+        ]
     }
+}
+
+/// Named shapes, without batch.
+pub(crate) type Ports = Vec<(&'static str, Vec<usize>)>;
+
+/// Whether `program` has these inputs and outputs.
+pub(crate) fn fits(program: &Program, inputs: &Ports, outputs: &Ports) -> Result<(), TextError> {
+    let dims = |value| program.value(value).dims.clone();
+    let ins = program.inputs().iter();
+    let ins: Vec<_> = ins.map(|p| (p.name.as_str(), dims(p.value))).collect();
+    let outs = program.outputs().iter().filter(|p| p.post.is_empty());
+    let outs: Vec<_> = outs.map(|p| (p.name.as_str(), dims(p.value))).collect();
+    match ins == *inputs && outs == *outputs && outs.len() == program.outputs().len() {
+        true => Ok(()),
+        false => Err(TextError::Fits {
+            what: format!("it takes {ins:?} and gives {outs:?}, not {inputs:?} and {outputs:?}"),
+        }),
+    }
+}
+
+/// A record's tensors, of the data of its inputs.
+pub(crate) fn tensors(ports: &Ports, data: &[Vec<f32>]) -> Result<Vec<Tensor>, TextError> {
+    let made = ports.iter().zip(data).map(|((_, dims), data)| {
+        let dims = [&[1], dims.as_slice()].concat();
+        Tensor::new(dims, data.clone()).map_err(|e| TextError::Fits {
+            what: e.to_string(),
+        })
+    });
+    made.collect()
 }

@@ -1,7 +1,7 @@
 //! The part of a published model that applications read.
 
 use ai_link_program::hub::{Checkpoint, Kind, Lookup, Shape};
-use ai_link_program::{Program, Tensor};
+use ai_link_program::{Graph, Program, Tensor};
 use ai_link_sealed::package;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,7 @@ pub(crate) const KEPT: [&str; 6] = [
 #[serde(deny_unknown_fields)]
 struct Choices {
     positions: usize,
+    chunk: usize,
     lookup: LookupName,
 }
 
@@ -74,6 +75,7 @@ pub fn pack(files: &[(&str, &[u8])], shape: Shape) -> Result<Vec<u8>, TextError>
     let checkpoint = Checkpoint::open(files.iter().copied()).map_err(TextError::Hub)?;
     let choices = Choices {
         positions: shape.positions,
+        chunk: shape.chunk,
         lookup: match shape.lookup {
             Lookup::Rows => LookupName::Rows,
             Lookup::OneHot => LookupName::OneHot,
@@ -112,6 +114,7 @@ impl Text {
         let choices: Choices = json(CHOICES, must(CHOICES)?)?;
         let shape = Shape {
             positions: choices.positions,
+            chunk: choices.chunk,
             lookup: match choices.lookup {
                 LookupName::Rows => Lookup::Rows,
                 LookupName::OneHot => Lookup::OneHot,
@@ -119,9 +122,12 @@ impl Text {
         };
         let checkpoint = Checkpoint::open(files.iter().copied()).map_err(TextError::Hub)?;
         let mut front = Front::new(&checkpoint, shape, must(TOKENIZER)?)?;
-        if front.positions == 0 || front.positions > front.context {
+        let (positions, chunk) = (front.positions, front.chunk);
+        let whole = checkpoint.cache().is_none() || shape.lookup == Lookup::OneHot;
+        let chunks = (1..=positions).contains(&chunk) && (!whole || chunk == positions);
+        if positions > front.context || !chunks {
             return Err(TextError::Fits {
-                what: format!("{} positions", front.positions),
+                what: format!("{positions} positions, of which {chunk} are computed"),
             });
         }
         match checkpoint.kind() {
@@ -151,7 +157,8 @@ impl Text {
                     Some(Ids::One(id)) => vec![id],
                     Some(Ids::Several(ids)) => ids,
                 };
-                Ok(Self::Causal(Causal { front, ends }))
+                let cache = checkpoint.cache().unwrap_or_default();
+                Ok(Self::Causal(Causal { front, ends, cache }))
             }
         }
     }
@@ -167,14 +174,18 @@ impl Text {
         }
     }
 
-    /// Records to calibrate a plan with, of texts like those to come.
+    /// Records to calibrate a plan of `graph` with, of texts like those to come.
     ///
     /// # Errors
     /// [`TextError`].
-    pub fn calibration(&self, texts: &[String]) -> Result<Vec<Vec<Tensor>>, TextError> {
+    pub fn calibration(
+        &self,
+        texts: &[String],
+        graph: &Graph,
+    ) -> Result<Vec<Vec<Tensor>>, TextError> {
         match self {
             Self::Sentences(sentences) => sentences.calibration(texts),
-            Self::Causal(causal) => causal.calibration(texts),
+            Self::Causal(causal) => causal.calibration(texts, graph),
         }
     }
 }

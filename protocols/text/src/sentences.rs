@@ -6,7 +6,7 @@ use ai_link_program::hub::STATES;
 use ai_link_program::{Program, Tensor};
 
 use crate::error::TextError;
-use crate::front::{Front, PADDING, Placed, Sight};
+use crate::front::{Front, PADDING, Placed, Sight, fits, tensors};
 use crate::recipe::Recipe;
 
 /// A sentence-transformer without its layers.
@@ -55,13 +55,8 @@ impl Sentences {
     /// # Errors
     /// [`TextError::Fits`].
     pub fn fits(&self, program: &Program) -> Result<(), TextError> {
-        let wanted = self.front.positions * self.size;
-        match self.front.fits(program, STATES)? {
-            found if found == wanted => Ok(()),
-            found => Err(TextError::Fits {
-                what: format!("its output has {found} elements, not {wanted}"),
-            }),
-        }
+        let output = (STATES, vec![self.front.positions, self.size]);
+        fits(program, &self.front.ports().into(), &vec![output])
     }
 
     /// Lays texts out in as few records as first-fit finds, longest first. A text longer than the model's own limit is cut,
@@ -141,10 +136,17 @@ impl Sentences {
     /// [`TextError`].
     pub fn calibration(&self, texts: &[String]) -> Result<Vec<Vec<Tensor>>, TextError> {
         let batch = self.batch(texts)?;
-        match <[Vec<f32>; 2]>::try_from(batch.inputs) {
-            Ok(inputs) => Ok(self.front.tensors(&inputs)),
-            Err(_) => Ok(Vec::new()),
-        }
+        let ports = self.front.ports().into();
+        let records = batch.records as usize;
+        let record = |at: usize| {
+            let part = |input: &Vec<f32>| {
+                let size = input.len() / records;
+                input[at * size..(at + 1) * size].to_vec()
+            };
+            let data: Vec<Vec<f32>> = batch.inputs.iter().map(part).collect();
+            tensors(&ports, &data)
+        };
+        (0..records).map(record).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ai_link_program::hub::{Checkpoint, Lookup, Shape};
+use ai_link_program::hub::{Checkpoint, Kind, Lookup, Shape};
 use ai_link_program::{Graph, Tensor, WeightPrivacy};
 use ai_link_text::{Text, pack, read_directory};
 
@@ -25,7 +25,7 @@ pub(super) struct Imported {
 pub(super) fn import(
     directory: &Path,
     texts: &[PathBuf],
-    positions: usize,
+    [positions, chunk]: [u16; 2],
     weights: WeightPrivacy,
 ) -> Result<Imported, Failure> {
     let files = read_directory(directory)
@@ -34,19 +34,26 @@ pub(super) fn import(
         .iter()
         .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
         .collect();
-    let shape = Shape {
-        positions,
-        lookup: match weights {
-            WeightPrivacy::Public => Lookup::Rows,
-            WeightPrivacy::Private => Lookup::OneHot,
-        },
-    };
     let texts = lines(texts)?;
     let checkpoint = Checkpoint::open(files.iter().copied()).map_err(Failure::failed)?;
+    let positions = usize::from(positions);
+    let lookup = match weights {
+        WeightPrivacy::Public => Lookup::Rows,
+        WeightPrivacy::Private => Lookup::OneHot,
+    };
+    let shape = Shape {
+        positions,
+        // Cached keys and values would tell the client about private weights.
+        chunk: match (checkpoint.kind(), lookup) {
+            (Kind::Decoder, Lookup::Rows) => usize::from(chunk).min(positions),
+            _ => positions,
+        },
+        lookup,
+    };
     let graph = checkpoint.graph(shape).map_err(Failure::failed)?;
     let text = pack(&files, shape).map_err(Failure::failed)?;
     let half = Text::from_bytes(&text).map_err(Failure::failed)?;
-    let calibration = half.calibration(&texts).map_err(Failure::failed)?;
+    let calibration = half.calibration(&texts, &graph).map_err(Failure::failed)?;
     Ok(Imported {
         graph,
         calibration,

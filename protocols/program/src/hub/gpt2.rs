@@ -12,7 +12,7 @@ use crate::graph::{FloatConst, Function};
 pub(super) struct Spec {
     pub(super) hidden: usize,
     inner: usize,
-    layers: usize,
+    pub(super) layers: usize,
     pub(super) heads: usize,
     pub(super) vocabulary: usize,
     pub(super) context: usize,
@@ -130,6 +130,7 @@ impl Spec {
             kv: self.heads,
             size: hidden / self.heads,
         };
+        b.cached(self.layers, heads);
         let scale = (1.0 / (heads.size as f64).sqrt()) as f32;
         for i in 0..self.layers {
             let name = |part: &str| format!("h.{i}.{part}");
@@ -140,7 +141,7 @@ impl Spec {
             let qkv = self.behind(t, &name("ln_1"), &name("attn.c_attn"), 3 * hidden)?;
             let [q, k, v] = thirds(qkv, hidden);
             let (seen, mask) = match last {
-                true => (b.row(y, b.positions - 1), b.last_of_heads(mask)),
+                true => (b.row(y, b.chunk - 1), b.last_of_heads(mask)),
                 false => (y, mask),
             };
             let (w, bias) = times(q, scale);
@@ -148,11 +149,13 @@ impl Spec {
             let k = b.linear(y, k.0, k.1);
             let v = b.linear(y, v.0, v.1);
             let [q, k, v] = [q, k, v].map(|x| b.split(x, self.heads));
+            let k = b.with_past(i, 0, k, heads);
+            let v = b.with_past(i, 1, v, heads);
             let mixed = b.attend(q, k, v, mask, heads);
             let (w, bias) = self.dense(t, &name("attn.c_proj"), [hidden, hidden])?;
             let out = b.linear(mixed, w, bias);
             if last {
-                x = b.row(x, b.positions - 1);
+                x = b.row(x, b.chunk - 1);
             }
             x = b.add(x, out);
             b.label(format!("layer {i} second norm"));
@@ -178,6 +181,7 @@ impl Spec {
         let scores = b.linear(y, w, bias);
         let scores = b.flat(scores);
         b.output(LOGITS, scores);
+        b.to_cache();
         Ok(())
     }
 }

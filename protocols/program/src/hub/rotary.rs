@@ -14,10 +14,10 @@ use crate::graph::{FloatConst, Function};
 pub(super) struct Spec {
     pub(super) hidden: usize,
     inner: usize,
-    layers: usize,
+    pub(super) layers: usize,
     pub(super) heads: usize,
-    kv: usize,
-    size: usize,
+    pub(super) kv: usize,
+    pub(super) size: usize,
     pub(super) vocabulary: usize,
     pub(super) context: usize,
     eps: f64,
@@ -100,6 +100,7 @@ impl Spec {
             kv: self.kv,
             size,
         };
+        b.cached(self.layers, heads);
         let scale = (1.0 / (size as f64).sqrt()) as f32;
         let [qkv_bias, out_bias, mlp_bias] = self.biases;
         for i in 0..self.layers {
@@ -140,8 +141,10 @@ impl Spec {
                 let normal = b.rms(k, self.eps);
                 k = b.affine(normal, &factor("k_norm", 1.0)?, None);
             }
-            let q = b.turned(q, &self.frequencies);
-            let k = b.turned(k, &self.frequencies);
+            let k = b.with_past(i, 0, k, heads);
+            let v = b.with_past(i, 1, v, heads);
+            let q = b.turned(q, &self.frequencies, b.positions - b.chunk);
+            let k = b.turned(k, &self.frequencies, 0);
             let (q, mask) = match last {
                 true => (b.last_of_heads(q), b.last_of_heads(mask)),
                 false => (q, mask),
@@ -150,7 +153,7 @@ impl Spec {
             let (w, bias) = dense("self_attn.o_proj", [wide, hidden], out_bias)?;
             let out = b.linear(mixed, w, bias);
             if last {
-                x = b.row(x, b.positions - 1);
+                x = b.row(x, b.chunk - 1);
             }
             x = b.add(x, out);
             b.label(format!("layer {i} second norm"));
@@ -185,6 +188,7 @@ impl Spec {
         let scores = b.linear(y, w, bias);
         let scores = b.flat(scores);
         b.output(LOGITS, scores);
+        b.to_cache();
         Ok(())
     }
 }

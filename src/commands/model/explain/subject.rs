@@ -34,8 +34,8 @@ impl Subject {
     pub(super) fn load(args: &Explain, options: PlanOptions) -> Result<Self, Failure> {
         let path = &args.model;
         if path.is_dir() {
-            let positions = usize::from(args.positions);
-            let made = hub::import(path, &args.calibration, positions, options.weights)?;
+            let sizes = [args.positions, args.chunk];
+            let made = hub::import(path, &args.calibration, sizes, options.weights)?;
             let (graph, calibration) = (made.graph, made.calibration);
             let records = calibration.first().cloned().unwrap_or_default();
             return Self::of_graph(stem(path), graph, calibration, records, options);
