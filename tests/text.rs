@@ -209,10 +209,10 @@ fn direct(family: &str, prompt: &str, tokens: usize) -> (String, Done) {
 #[tokio::test(flavor = "multi_thread")]
 async fn thirty_two_tokens_are_candles() {
     let net = Net::bare(3, &[]);
-    for family in ["gpt2", "llama"] {
+    for (family, prompt) in [("gpt2", "hello"), ("llama", "0 1 2 3")] {
         let name = format!("tiny-{family}");
-        publish(&net, family, &name, &["--positions", "48"]);
-        let prompt = "hello";
+        let precise = ["--positions", "48", "--function-bits", "14"];
+        publish(&net, family, &name, &precise);
         let (wanted, done) = tokio::task::spawn_blocking(move || direct(family, prompt, 32))
             .await
             .unwrap();
