@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use ai_link_text::{SampleError, TextError};
 use ai_link_wire::Refusal;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
@@ -134,6 +135,7 @@ fn model(error: &ModelError) -> StatusCode {
         | ModelError::Commitment { .. }
         | ModelError::Offer { .. }
         | ModelError::Package { .. }
+        | ModelError::Text { .. }
         | ModelError::TooLarge { .. } => StatusCode::BAD_GATEWAY,
     }
 }
@@ -154,6 +156,9 @@ fn infer(error: &InferError) -> StatusCode {
         }
         InferError::Refused(Refusal::Yanked { .. }) => StatusCode::GONE,
         InferError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        InferError::Text(TextError::Fits { .. } | TextError::Sample(SampleError::NotANumber)) => {
+            StatusCode::BAD_GATEWAY
+        }
         InferError::Attempt(AttemptError::Input(_))
         | InferError::Batch { .. }
         | InferError::BatchRange { .. }
@@ -162,6 +167,8 @@ fn infer(error: &InferError) -> StatusCode {
         | InferError::Level(_)
         | InferError::NoSuchGroup { .. }
         | InferError::NotFinite { .. }
+        | InferError::NoText { .. }
+        | InferError::Text(_)
         | InferError::Stored(_)
         | InferError::WeakerGroup { .. } => StatusCode::BAD_REQUEST,
         InferError::Refused(Refusal::InsufficientEscrow { .. } | Refusal::PriceTooHigh { .. }) => {
