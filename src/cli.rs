@@ -239,14 +239,22 @@ pub(crate) struct Check {
 /// An ONNX file and records that show what its values look like.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelSource {
-    /// The model: an ONNX file; at level sealed also a GGUF file, or a directory with config.json, tokenizer.json and
-    /// *.safetensors
+    /// The model: an ONNX file; or a directory with config.json, tokenizer.json and *.safetensors (levels mpc and
+    /// sealed), or a GGUF file (level sealed)
     #[arg(value_name = "PATH")]
     pub(crate) onnx: PathBuf,
-    /// Records for the fixed-point plan: one .npy per input, in the model's order, batch first. Needed at levels mpc and
-    /// fhe
-    #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy", num_args = 1..)]
+    /// Records for the fixed-point plan: one .npy per input, in the model's order, batch first; for a directory, texts
+    /// like those to come, one a line. Needed at levels mpc and fhe
+    #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy|FILE.txt", num_args = 1..)]
     pub(crate) calibration: Vec<PathBuf>,
+    /// Of a directory at level mpc: tokens of a record. Everybody knows this number and nobody how many of them a text
+    /// takes; a longer text is refused
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) positions: u16,
+    /// Of a decoder with public weights: positions that are computed at once. A prompt takes a job for each so many tokens,
+    /// an answer one for each token
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) chunk: u16,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
 }

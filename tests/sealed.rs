@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -243,7 +244,12 @@ async fn vectors_text_models_and_errors_are_openais() {
     let body = json!({"inputs": [{"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": image}]});
     let (_, answer) = answered(&net, "/v2/models/digits-clear/infer", &body).await;
     assert_eq!(answer["parameters"]["level"], "sealed");
-    let session = ai_link_onnx::OnnxSession::load(&std::fs::read(digits).unwrap()).unwrap();
+    // What the worker uses too: it has the same environment.
+    let opened = ai_link_onnx::Runtime::open(&ai_link_onnx::Library::Auto, NonZeroUsize::MIN);
+    let runtime = opened.unwrap().runtime;
+    let session = runtime.load(&std::fs::read(digits).unwrap()).unwrap();
+    let log = net.log("worker-0");
+    assert!(log.contains(&runtime.backend().to_string()), "{log}");
     let input = ai_link_onnx::NamedTensor {
         name: "image".into(),
         dims: vec![1, 1, 8, 8],

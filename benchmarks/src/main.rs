@@ -5,6 +5,7 @@
 
 mod export;
 mod fhe;
+mod gateway;
 mod mpc;
 mod settlement;
 mod storage;
@@ -29,6 +30,8 @@ enum Command {
     Mpc(mpc::Options),
     /// Inference on encrypted records by one worker.
     Fhe(fhe::Options),
+    /// What the gateway, the coordinator and the sealed transport add to a worker's engine.
+    Gateway(gateway::Options),
     /// Coding, hashing, storing and proving.
     Storage(storage::Options),
     /// Settling on the chain.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Mpc(options) => mpc::run(&options),
         Command::Fhe(options) => fhe::run(&options),
+        Command::Gateway(options) => gateway::run(&options),
         Command::Storage(options) => storage::run(&options),
         Command::Settlement(options) => settlement::run(&options),
         Command::StorageNode(options) => storage::run_node(&options),

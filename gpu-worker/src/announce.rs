@@ -63,7 +63,7 @@ async fn register(worker: &Worker, coordinator: &Coordinator) -> Result<Duration
         memory: worker.device.memory(),
         cached_models: worker.cache.commitments(),
         price_per_job: worker.config.price_per_job,
-        software: concat!("ai-link/", env!("CARGO_PKG_VERSION")).into(),
+        software: worker.software.clone(),
     };
     let now = UnixMillis::now();
     let signed = Signed::sign(

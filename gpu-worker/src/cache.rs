@@ -32,6 +32,8 @@ pub struct ModelCache {
     dir: PathBuf,
     /// Bytes of packages on disk.
     limit: Bytes,
+    /// For the ONNX models among them.
+    runtime: sealed::Runtime,
     source: Source,
     /// Most recently used last. The lock is held across a load, so that a model asked for twice at once is
     /// pulled once.
@@ -47,7 +49,11 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn read(commitment: Commitment, bytes: &[u8]) -> Result<Self, CacheError> {
+    fn read(
+        commitment: Commitment,
+        bytes: &[u8],
+        runtime: &sealed::Runtime,
+    ) -> Result<Self, CacheError> {
         let parts = Parts::of(bytes).map_err(|source| CacheError::Bundle { commitment, source })?;
         let mpc = parts.mpc.map(|package| {
             Package::from_bytes(package, PackageLimits::default())
@@ -58,7 +64,7 @@ impl Loaded {
             Evaluation::decode(offer).map_err(|source| CacheError::Offer { commitment, source })
         });
         let sealed = parts.sealed.map(|package| {
-            sealed::Model::load(package).map_err(|source| CacheError::Sealed {
+            sealed::Model::load(package, runtime).map_err(|source| CacheError::Sealed {
                 commitment,
                 source: Box::new(source),
             })
@@ -74,7 +80,12 @@ impl Loaded {
 impl ModelCache {
     /// # Errors
     /// When the directory cannot be made.
-    pub fn open(dir: PathBuf, limit: Bytes, source: Source) -> Result<Self, CacheError> {
+    pub fn open(
+        dir: PathBuf,
+        limit: Bytes,
+        source: Source,
+        runtime: sealed::Runtime,
+    ) -> Result<Self, CacheError> {
         fs::create_dir_all(&dir).map_err(|source| CacheError::Io {
             path: dir.clone(),
             source,
@@ -82,6 +93,7 @@ impl ModelCache {
         Ok(Self {
             dir,
             limit,
+            runtime,
             source,
             loaded: Mutex::new(Vec::new()),
         })
@@ -147,7 +159,9 @@ impl ModelCache {
             Some(bytes) => bytes,
             None => self.pull(commitment, manifest).await?,
         };
-        let reading = tokio::task::spawn_blocking(move || Loaded::read(commitment, &bytes));
+        let runtime = self.runtime.clone();
+        let reading =
+            tokio::task::spawn_blocking(move || Loaded::read(commitment, &bytes, &runtime));
         let read = reading.await.map_err(|_| CacheError::Cancelled)??;
         if loaded.len() >= MAX_LOADED {
             loaded.remove(0);

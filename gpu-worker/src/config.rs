@@ -1,5 +1,6 @@
 //! What an operator configures.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use ai_link_storage::location::Site;
@@ -66,6 +67,9 @@ pub struct WorkerConfig {
     /// Whether to serve level `sealed`, at which this worker sees the data of clients that trust it: yes by default.
     #[serde(default = "default_sealed")]
     pub sealed: bool,
+    /// What executes ONNX models at level `sealed`.
+    #[serde(default)]
+    pub onnx: OnnxConfig,
     /// Bytes of private weights kept for model owners; 0 keeps none.
     #[serde(default = "default_hosting")]
     pub hosting: Bytes,
@@ -76,6 +80,53 @@ pub struct WorkerConfig {
     /// It shows what this worker sees, and nothing that it could not see anyway.
     #[serde(default)]
     pub capture: Option<PathBuf>,
+}
+
+/// What executes ONNX models: the section `[onnx]`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnnxConfig {
+    /// `"auto"` (the default): ONNX Runtime when its library is found, in the variable `ORT_DYLIB_PATH` or under the
+    /// usual names, and otherwise what is built in. `"built-in"`: that. A path: ONNX Runtime from this file, and the
+    /// worker does not start without.
+    pub library: OnnxLibrary,
+    /// Threads that ONNX Runtime may use for the work within operators, for all models together: as many as there
+    /// are cores by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+/// Which library executes ONNX models.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "String", into = "String")]
+pub enum OnnxLibrary {
+    /// ONNX Runtime when it is found and works.
+    #[default]
+    Auto,
+    /// What every build has.
+    BuiltIn,
+    /// ONNX Runtime from this file.
+    At(PathBuf),
+}
+
+impl From<String> for OnnxLibrary {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "auto" => Self::Auto,
+            "built-in" => Self::BuiltIn,
+            _ => Self::At(text.into()),
+        }
+    }
+}
+
+impl From<OnnxLibrary> for String {
+    fn from(library: OnnxLibrary) -> Self {
+        match library {
+            OnnxLibrary::Auto => "auto".into(),
+            OnnxLibrary::BuiltIn => "built-in".into(),
+            OnnxLibrary::At(path) => path.to_string_lossy().into_owned(),
+        }
+    }
 }
 
 /// What a worker can offer to be.
@@ -130,4 +181,28 @@ fn default_objects() -> Bytes {
 
 fn default_pools() -> Bytes {
     Bytes(2 << 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_onnx_section_names_a_library_or_leaves_it_open() {
+        let read = |text: &str| toml_like(text).map(|config| config.library);
+        assert_eq!(read("{}"), Some(OnnxLibrary::Auto));
+        assert_eq!(read(r#"{"library": "auto"}"#), Some(OnnxLibrary::Auto));
+        assert_eq!(
+            read(r#"{"library": "built-in"}"#),
+            Some(OnnxLibrary::BuiltIn)
+        );
+        let at = OnnxLibrary::At("/opt/libonnxruntime.so".into());
+        assert_eq!(read(r#"{"library": "/opt/libonnxruntime.so"}"#), Some(at));
+        assert_eq!(read(r#"{"libary": "auto"}"#), None);
+        assert_eq!(read(r#"{"threads": 0}"#), None);
+    }
+
+    fn toml_like(json: &str) -> Option<OnnxConfig> {
+        serde_json::from_str(json).ok()
+    }
 }

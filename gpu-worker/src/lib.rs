@@ -50,7 +50,7 @@ pub mod status;
 pub mod used;
 mod worker;
 
-pub use config::{Part, WorkerConfig};
+pub use config::{OnnxConfig, OnnxLibrary, Part, WorkerConfig};
 pub use worker::{Serving, WorkerError, run};
 
 /// An error with its causes, for the one line that leaves this process.

@@ -11,10 +11,13 @@
 mod compute;
 mod keys;
 mod model;
+mod runtime;
 mod serve;
 
+pub use ai_link_onnx::LibraryError;
 pub use keys::Keys;
 pub use model::{Model, ModelError};
+pub use runtime::Runtime;
 pub(crate) use serve::incoming;
 
 /// Whether this build serves the level.

@@ -11,7 +11,7 @@ use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Incoming, Node, NodeConfig, NodeError, NodeLimits};
 use ai_link_wire::{
     AccountId, ControlResponse, Identity, IdentityError, Level, Multiaddr, PeerKey, Refusal,
-    UnixMillis,
+    UnixMillis, WorkerRecord,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -48,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) operator: AccountId,
     pub(crate) config: WorkerConfig,
     pub(crate) device: Arc<dyn Device>,
+    /// Names and versions of what it runs, as it is announced.
+    pub(crate) software: String,
     pub(crate) node: Node,
     pub(crate) registry: Registry,
     pub(crate) cache: ModelCache,
@@ -142,6 +144,8 @@ pub async fn run(
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
     let shares_had =
         SharesHad::open(&config.data.join("shares-had.redb")).map_err(WorkerError::SharesHad)?;
+    let runtime = sealed::Runtime::open(&config.onnx).map_err(WorkerError::Onnx)?;
+    let software = software(&runtime);
     let keys = KeyShelf::open(config.data.join("keys"), config.keys, config.key_memory)
         .map_err(WorkerError::Keys)?;
     let hosted = HostedStore::open(config.data.join("hosted"), &identity, config.hosting)
@@ -168,7 +172,7 @@ pub async fn run(
     let source = Source::with_neighbours(storage, node.clone(), coordinators.clone());
     let objects = ObjectCache::open(config.data.join("objects"), config.objects, source.clone())
         .map_err(WorkerError::Objects)?;
-    let cache = ModelCache::open(config.data.join("models"), config.cache, source)
+    let cache = ModelCache::open(config.data.join("models"), config.cache, source, runtime)
         .map_err(WorkerError::Cache)?;
     tracing::info!(device = device.description(), "worker starts");
     let worker = Arc::new(Worker {
@@ -177,6 +181,7 @@ pub async fn run(
         operator,
         config,
         device,
+        software,
         node,
         registry,
         cache,
@@ -215,6 +220,14 @@ pub async fn run(
     tasks.shutdown().await;
     worker.node.clone().shutdown().await;
     Ok(())
+}
+
+/// This program, and what executes ONNX models in it.
+fn software(runtime: &sealed::Runtime) -> String {
+    let own = concat!("ai-link/", env!("CARGO_PKG_VERSION"));
+    let both = runtime.product().map(|product| format!("{own} {product}"));
+    both.filter(|text| text.len() <= WorkerRecord::MAX_SOFTWARE)
+        .unwrap_or_else(|| own.into())
 }
 
 fn open_pools(config: &WorkerConfig, identity: &Identity) -> Result<Arc<Shelf>, WorkerError> {
@@ -333,6 +346,11 @@ pub enum WorkerError {
         /// This worker.
         peer: PeerKey,
     },
+    /// What executes ONNX models.
+    #[error(
+        "cannot use the library that `onnx.library` names; `\"auto\"` uses what is built in then"
+    )]
+    Onnx(#[source] sealed::LibraryError),
     /// The cache of stored inputs.
     #[error("cannot open the cache of stored inputs")]
     Objects(#[source] ObjectError),

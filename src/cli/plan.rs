@@ -17,6 +17,10 @@ pub(crate) struct PlanArgs {
     /// The fewest fraction bits with which no output is further from the float model than this, on the records
     #[arg(long, conflicts_with = "fraction", value_name = "ERROR", value_parser = error_bound)]
     accuracy: Option<f32>,
+    /// Bits to which smooth functions (gelu, exp, ...) are evaluated, relative to their largest result [default: 10, of
+    /// checkpoints 12]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(4..=20))]
+    function_bits: Option<u8>,
     /// What the client learns: all values, the label alone, or the labels of the K largest
     #[arg(long, default_value = "values", value_name = "values|labels|topK", value_parser = outputs)]
     outputs: OutputPolicy,
@@ -37,6 +41,9 @@ pub(crate) struct PlanArgs {
     pub(crate) batch: u32,
 }
 
+/// Bits of smooth functions in a checkpoint's layers.
+const CHECKPOINT_FUNCTION_BITS: u8 = 12;
+
 impl PlanArgs {
     /// The options that they mean. Rates are the default ones: a plan must not depend on this machine.
     pub(crate) fn options(&self) -> PlanOptions {
@@ -54,10 +61,21 @@ impl PlanArgs {
             options.fraction_bits = bits;
             options.min_fraction_bits = options.min_fraction_bits.min(bits);
         }
+        if let Some(bits) = self.function_bits {
+            options.function_bits = bits;
+        }
         if let Some(bound) = self.accuracy {
             options.accuracy = Accuracy::Within(bound);
         }
         options
+    }
+
+    /// The same for a checkpoint, where many layers add up.
+    pub(crate) fn options_of_checkpoint(&self) -> PlanOptions {
+        PlanOptions {
+            function_bits: self.function_bits.unwrap_or(CHECKPOINT_FUNCTION_BITS),
+            ..self.options()
+        }
     }
 
     /// The link.
@@ -80,12 +98,19 @@ enum Evaluators {
 /// `ai-link model explain`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Explain {
-    /// The model, or a package that was made of one
-    #[arg(value_name = "FILE.onnx|FILE.package")]
+    /// The model, or a package that was made of one; or a directory with config.json, tokenizer.json and *.safetensors
+    #[arg(value_name = "FILE.onnx|FILE.package|DIRECTORY")]
     pub(crate) model: PathBuf,
-    /// Records: one .npy per input, in the model's order, batch first. A package needs none
-    #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy", num_args = 1..)]
+    /// Records: one .npy per input, in the model's order, batch first; for a directory, texts, one a line. A package needs
+    /// none
+    #[arg(long, env = "AI_LINK_CALIBRATION", value_name = "FILE.npy|FILE.txt", num_args = 1..)]
     pub(crate) calibration: Vec<PathBuf>,
+    /// Of a directory: tokens of a record
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) positions: u16,
+    /// Of a decoder: positions that are computed at once
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub(crate) chunk: u16,
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// Privacy level
@@ -107,12 +132,16 @@ pub(crate) struct Explain {
 impl Explain {
     /// The options that the flags mean.
     pub(crate) fn options(&self) -> PlanOptions {
+        let options = match self.model.is_dir() {
+            true => self.plan.options_of_checkpoint(),
+            false => self.plan.options(),
+        };
         PlanOptions {
             weights: match self.weights {
                 WeightsArg::Public => WeightPrivacy::Public,
                 WeightsArg::Private => WeightPrivacy::Private,
             },
-            ..self.plan.options()
+            ..options
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ai_link_onnx::{Library, Runtime};
 use ai_link_registry::Registry;
 use ai_link_storage::{Fid, HttpStore, ObjectStore as _, StorageError};
 use ai_link_wire::Identity;
@@ -49,7 +51,7 @@ enum Verdict {
 }
 
 pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure> {
-    let mut checks = vec![cpu(), memory(), device(), clock(), tcp(), udp()];
+    let mut checks = vec![cpu(), memory(), device(), onnx(), clock(), tcp(), udp()];
     let dir = state_dir(global)?;
     checks.push(disk(dir.root()));
     match Context::load(global) {
@@ -152,6 +154,31 @@ fn device() -> Check {
     match device::open(DeviceKind::Cpu) {
         Ok(device) => Check::ok("device", device.description()),
         Err(error) => Check::problem("device", error.to_string(), "report this"),
+    }
+}
+
+/// What executes ONNX models.
+fn onnx() -> Check {
+    let opened = match Runtime::open(&Library::Auto, NonZeroUsize::MIN) {
+        Ok(opened) => opened,
+        Err(error) => return Check::problem("onnx", causes(&error), "report this"),
+    };
+    let backend = opened.runtime.backend();
+    if let Some(library) = opened.runtime.library() {
+        return Check::ok("onnx", format!("{backend} from {}", library.display()));
+    }
+    match opened.passed_over.first() {
+        Some(error) => Check::problem(
+            "onnx",
+            format!("{}; {backend} is used, which is slower", causes(error)),
+            "set ORT_DYLIB_PATH to a library that works, or unset it",
+        ),
+        None => Check::note(
+            "onnx",
+            format!("{backend}, built in"),
+            "ONNX Runtime is faster: `pip install onnxruntime`, and ORT_DYLIB_PATH with the path of its \
+             libonnxruntime.so",
+        ),
     }
 }
 

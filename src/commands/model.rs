@@ -3,6 +3,7 @@
 mod explain;
 #[cfg_attr(not(feature = "fhe"), path = "model/fhe_absent.rs")]
 mod fhe;
+mod hub;
 mod rights;
 #[cfg_attr(not(feature = "sealed"), path = "model/sealed_absent.rs")]
 mod sealed;
@@ -15,7 +16,7 @@ use ai_link_client::hosting::{Hostable, Hosts};
 use ai_link_program::bundle::Parts;
 use ai_link_program::package::Salt;
 use ai_link_program::{
-    BoundPolicy, ImportLimits, Package, PlanOptions, PrivateWeights, Tensor, WeightPrivacy,
+    BoundPolicy, Graph, ImportLimits, Package, PlanOptions, PrivateWeights, Tensor, WeightPrivacy,
 };
 use ai_link_registry::{Levels, NewModel, RegistryClient};
 use ai_link_storage::{Account, HttpStore, ObjectStore as _, PutOptions, RequestSigner, SignWith};
@@ -47,7 +48,7 @@ pub(super) async fn run(
         ModelCommand::Check(args) => {
             let source = args.source;
             let name = stem(&source.onnx);
-            let options = source.plan.options();
+            let options = planned(&source);
             let masked = Masked::load(&name, &source, options)?;
             output.result(&masked.report, Report::text)
         }
@@ -87,6 +88,14 @@ pub(super) async fn run(
     }
 }
 
+/// The options of a plan for masked evaluation.
+fn planned(source: &ModelSource) -> PlanOptions {
+    match source.onnx.is_dir() {
+        true => source.plan.options_of_checkpoint(),
+        false => source.plan.options(),
+    }
+}
+
 fn unplanned() -> Failure {
     Failure::usage("at level sealed models run as they are: there is nothing to plan, publish it")
 }
@@ -116,7 +125,7 @@ impl Prepared {
                 BoundsArg::Calibrated => BoundPolicy::Calibrated,
                 BoundsArg::Uniform => BoundPolicy::Uniform,
             },
-            ..source.plan.options()
+            ..planned(source)
         };
         let (mpc, fhe) = (PlannedLevel::Mpc, PlannedLevel::Fhe);
         if args.level.contains(&fhe) && args.weights == WeightsArg::Private {
@@ -178,6 +187,10 @@ impl Prepared {
             mpc: self.masked.as_ref().map(|masked| masked.bytes.as_slice()),
             fhe: self.offer.as_deref(),
             sealed: self.sealed.as_deref(),
+            text: self
+                .masked
+                .as_ref()
+                .and_then(|masked| masked.text.as_deref()),
         };
         parts.to_bytes()
     }
@@ -197,6 +210,8 @@ struct Masked {
     bytes: Vec<u8>,
     /// The private half, if the weights are private.
     weights: Option<PrivateWeights>,
+    /// The application's half, of a language model.
+    text: Option<Vec<u8>>,
     report: Report,
 }
 
@@ -223,6 +238,16 @@ struct Report {
 impl Masked {
     /// From files.
     fn load(name: &str, source: &ModelSource, options: PlanOptions) -> Result<Self, Failure> {
+        if source.onnx.is_dir() {
+            let sizes = [source.positions, source.chunk];
+            let weights = options.weights;
+            let made = hub::import(&source.onnx, &source.calibration, sizes, weights)?;
+            let masked = Self::of_graph(name, &made.graph, &made.calibration, options)?;
+            return Ok(Self {
+                text: Some(made.text),
+                ..masked
+            });
+        }
         let onnx = fs::read(&source.onnx)
             .map_err(|e| Failure::message(format!("cannot read {}: {e}", source.onnx.display())))?;
         let calibration: Result<Vec<Array>, _> =
@@ -237,19 +262,27 @@ impl Masked {
         calibration: Vec<Array>,
         options: PlanOptions,
     ) -> Result<Self, Failure> {
-        let calibration = tensors(calibration)?;
-        let limits = ImportLimits::default();
-        let calibration = [calibration];
+        let calibration = [tensors(calibration)?];
+        let graph = Graph::from_onnx(onnx, ImportLimits::default()).map_err(Failure::failed)?;
+        Self::of_graph(name, &graph, &calibration, options)
+    }
+
+    fn of_graph(
+        name: &str,
+        graph: &Graph,
+        calibration: &[Vec<Tensor>],
+        options: PlanOptions,
+    ) -> Result<Self, Failure> {
         let (package, weights) = match options.weights {
             WeightPrivacy::Public => {
-                let package = Package::build(name, onnx, limits, &calibration, options)
+                let package = Package::of_graph(name, graph, calibration, options)
                     .map_err(Failure::failed)?;
                 (package, None)
             }
             WeightPrivacy::Private => {
                 let salt = Salt::from_random(random()?);
                 let (package, weights) =
-                    Package::build_private(name, onnx, limits, &calibration, options, salt)
+                    Package::of_graph_private(name, graph, calibration, options, salt)
                         .map_err(Failure::failed)?;
                 (package, Some(weights))
             }
@@ -260,6 +293,7 @@ impl Masked {
             package,
             bytes,
             weights,
+            text: None,
             report,
         })
     }

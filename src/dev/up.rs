@@ -16,7 +16,7 @@ use ai_link_storage::node::{NodeConfig, NodeEntry};
 use ai_link_storage::{ChainEntry, StorageConfig};
 use ai_link_wire::{Bytes, DealerSeat, Identity, Level, Multiaddr, PeerId, Planck, Purpose};
 use ai_link_worker::device::DeviceKind;
-use ai_link_worker::{Part, WorkerConfig};
+use ai_link_worker::{OnnxConfig, Part, WorkerConfig};
 use serde::Serialize;
 
 use super::layout::{FilesKept, Network, Ready, StateDir, write_atomically};
@@ -264,6 +264,7 @@ impl Starter<'_> {
             pools: self.plan.pools,
             keys: Bytes::mib(1024),
             sealed: true,
+            onnx: OnnxConfig::default(),
             key_memory: Bytes::mib(1024),
             hosting: Bytes::mib(1024),
             device: DeviceKind::Cpu,

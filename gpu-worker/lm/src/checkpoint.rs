@@ -1,5 +1,6 @@
 //! From files to a model: which family, which weights, which tokenizer.
 
+use ai_link_text::{Sampler, Sampling};
 use candle_core::quantized::gguf_file::Value;
 use tokenizers::Tokenizer;
 
@@ -14,7 +15,6 @@ use crate::family::rotary::{Names, Rotary, Spec};
 use crate::family::{Causal, llama, qwen};
 use crate::files::Files;
 use crate::gguf;
-use crate::sampling::{Sampler, Sampling};
 use crate::template::Template;
 use crate::weights::Weights;
 

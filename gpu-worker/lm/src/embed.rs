@@ -1,7 +1,7 @@
 //! Vectors of texts, as sentence-transformers makes them.
 
+use ai_link_text::{Pooling, Recipe, Scale};
 use candle_core::{D, Tensor};
-use serde::Deserialize;
 use tokenizers::Tokenizer;
 
 use crate::attention::Ragged;
@@ -19,20 +19,6 @@ pub struct Embedder {
     longest: usize,
 }
 
-/// How the vectors of tokens become one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pooling {
-    Mean,
-    First,
-}
-
-/// Whether vectors get length one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scale {
-    AsItIs,
-    Unit,
-}
-
 /// A text's vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {
@@ -40,26 +26,6 @@ pub struct Embedding {
     pub vector: Vec<f32>,
     /// Tokens of the text, special ones included.
     pub tokens: usize,
-}
-
-#[derive(Deserialize)]
-struct Module {
-    #[serde(rename = "type")]
-    kind: String,
-    path: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PoolingConfig {
-    pooling_mode_cls_token: bool,
-    pooling_mode_mean_tokens: bool,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct SentenceConfig {
-    max_seq_length: Option<usize>,
 }
 
 impl std::fmt::Debug for Embedder {
@@ -81,11 +47,8 @@ impl Embedder {
         known(&tokenizer, model.vocabulary())?;
         // Texts of different lengths need no padding here.
         tokenizer.with_padding(None);
-        let config: SentenceConfig = files.json("sentence_bert_config.json")?.unwrap_or_default();
-        let longest = config
-            .max_seq_length
-            .unwrap_or(usize::MAX)
-            .min(model.context());
+        let recipe = Recipe::read(|name| files.get(name))?;
+        let longest = recipe.longest.unwrap_or(usize::MAX).min(model.context());
         let truncation = tokenizers::TruncationParams {
             max_length: longest,
             ..Default::default()
@@ -93,37 +56,11 @@ impl Embedder {
         tokenizer
             .with_truncation(Some(truncation))
             .map_err(LoadError::Tokenizer)?;
-        let modules: Option<Vec<Module>> = files.json("modules.json")?;
-        let (mut pooling, mut scale) = (Pooling::Mean, Scale::AsItIs);
-        for module in modules.unwrap_or_default() {
-            match module.kind.rsplit('.').next().unwrap_or_default() {
-                "Transformer" => {}
-                "Pooling" => {
-                    let file = format!("{}/config.json", module.path);
-                    let config: Option<PoolingConfig> = files.json(&file)?;
-                    pooling = match config.ok_or_else(|| LoadError::missing(file))? {
-                        PoolingConfig {
-                            pooling_mode_mean_tokens: true,
-                            ..
-                        } => Pooling::Mean,
-                        PoolingConfig {
-                            pooling_mode_cls_token: true,
-                            ..
-                        } => Pooling::First,
-                        _ => {
-                            return Err(LoadError::unsupported("pooling other than mean or first"));
-                        }
-                    };
-                }
-                "Normalize" => scale = Scale::Unit,
-                other => return Err(LoadError::unsupported(format!("module `{other}`"))),
-            }
-        }
         Ok(Self {
             model,
             tokenizer,
-            pooling,
-            scale,
+            pooling: recipe.pooling,
+            scale: recipe.scale,
             longest,
         })
     }

@@ -14,10 +14,9 @@ use crate::attention::{Cache, Ragged};
 use crate::checkpoint::LanguageModel;
 use crate::error::{GenerateError, LoadError};
 use crate::family::Causal;
-use crate::sampling::{Sampler, Sampling};
 use crate::schedule::{Limits, Request, Scheduler, SequenceId, Then};
 use crate::template::Template;
-use crate::text::{Flow, Joiner, Stops};
+use ai_link_text::{Flow, Joiner, Sampler, Sampling, Stops};
 
 /// What text is generated from.
 #[derive(Clone, Debug, PartialEq)]

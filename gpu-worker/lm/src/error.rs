@@ -1,5 +1,7 @@
 //! Why a checkpoint cannot be loaded, and why a request is not answered.
 
+use ai_link_text::{RecipeError, SampleError, TokenizerError};
+
 /// Why a checkpoint cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -79,6 +81,31 @@ pub enum LoadError {
         /// What was asked for.
         what: String,
     },
+}
+
+impl From<RecipeError> for LoadError {
+    fn from(error: RecipeError) -> Self {
+        match error {
+            RecipeError::Json { file, source } => Self::Json { file, source },
+            RecipeError::Missing { what } => Self::Missing { what },
+            RecipeError::Unsupported { what } => Self::Unsupported { what },
+        }
+    }
+}
+
+impl From<SampleError> for GenerateError {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::NotANumber => Self::NotANumber,
+            SampleError::Option { option, range } => Self::Option { option, range },
+        }
+    }
+}
+
+impl From<TokenizerError> for GenerateError {
+    fn from(TokenizerError(source): TokenizerError) -> Self {
+        Self::Tokenizer(source)
+    }
 }
 
 impl LoadError {

@@ -29,16 +29,14 @@ mod error;
 mod family;
 mod files;
 mod gguf;
-mod sampling;
 pub mod schedule;
 mod template;
-mod text;
 mod weights;
 
+pub use ai_link_text::{Sampler, Sampling};
 pub use checkpoint::{Checkpoint, LanguageModel};
 pub use embed::{Embedder, Embedding};
 pub use engine::{Answer, Done, Engine, Event, Generate, Prompt, Reason};
 pub use error::{GenerateError, LoadError};
 pub use files::Files;
-pub use sampling::{Sampler, Sampling};
 pub use template::Template;

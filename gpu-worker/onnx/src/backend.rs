@@ -1,24 +1,27 @@
 //! Which library executes models.
 
-/// The library that executes models, as receipts and checks name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use std::borrow::Cow;
+use std::fmt;
+
+/// The library that executes models, as reports, logs and announcements name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
-    /// Its name.
+    /// Its name: one word, as in a product token.
     pub name: &'static str,
     /// Its version, in the form of its own releases.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
 }
 
-impl std::fmt::Display for Backend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.version)
     }
 }
 
-/// The library that executes models in this build.
-pub const BACKEND: Backend = Backend {
+/// The back-end that every build has.
+pub const BUILT_IN: Backend = Backend {
     name: "tract",
-    version: "0.23.9",
+    version: Cow::Borrowed("0.23.9"),
 };
 
 #[cfg(test)]
@@ -28,10 +31,13 @@ mod tests {
     #[test]
     fn version_is_the_one_that_is_built_in() {
         let lock = include_str!("../../../Cargo.lock");
-        let entry = format!("name = \"tract-onnx\"\nversion = \"{}\"\n", BACKEND.version);
+        let entry = format!(
+            "name = \"tract-onnx\"\nversion = \"{}\"\n",
+            BUILT_IN.version
+        );
         assert!(
             lock.contains(&entry),
-            "BACKEND.version is not the tract-onnx of Cargo.lock"
+            "BUILT_IN.version is not the tract-onnx of Cargo.lock"
         );
     }
 }

@@ -1,6 +1,80 @@
-//! Errors of loading and of running. The runtime's own error is the `source`, never part of the text.
+//! Errors of choosing a runtime, of loading and of running. The runtime's own error is the `source`, never part of the text.
+
+use std::path::PathBuf;
 
 use crate::{MAX_MODEL_BYTES, Port};
+
+/// Why ONNX Runtime is not used. Whoever runs this program has to act, or can do without.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LibraryError {
+    /// There is no such file.
+    #[error(
+        "there is no ONNX Runtime library at {path}: name the file, such as libonnxruntime.so.1.32.0, which the \
+         package onnxruntime of PyPI has in onnxruntime/capi",
+        path = .path.display()
+    )]
+    Absent {
+        /// As asked for.
+        path: PathBuf,
+    },
+
+    /// Another one is in use, and a process holds one at most.
+    #[error(
+        "ONNX Runtime from {path} is not used: this process already holds {held}",
+        path = .path.display(), held = .held.display()
+    )]
+    Another {
+        /// As asked for.
+        path: PathBuf,
+        /// In use.
+        held: PathBuf,
+    },
+
+    /// The system does not load it.
+    #[error(
+        "the ONNX Runtime library {path} cannot be loaded: it is damaged, for another kind of machine, or lacks a \
+         library that it needs",
+        path = .path.display()
+    )]
+    Broken {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: RuntimeError,
+    },
+
+    /// A library, of something else.
+    #[error("{path} is a library, but not ONNX Runtime", path = .path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// An old one.
+    #[error(
+        "{path} is ONNX Runtime {version}, and 1.{} or newer is needed",
+        ort::MINOR_VERSION, path = .path.display()
+    )]
+    TooOld {
+        /// The file.
+        path: PathBuf,
+        /// As it says.
+        version: String,
+    },
+
+    /// It was loaded, and does not work. It stays in the process, and no other can be loaded into it.
+    #[error(
+        "ONNX Runtime from {path} was loaded and does not work; another one needs another process",
+        path = .path.display()
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: RuntimeError,
+    },
+}
 
 /// Why a model could not be loaded. Whoever exported the model has to act.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +155,7 @@ pub enum RunError {
 }
 
 /// What the runtime underneath said.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// It panicked. It asserts where it could check, so that a damaged model may end like this; the panic was

@@ -3,30 +3,35 @@
 use std::fmt;
 
 use crate::error::{LoadError, RunError};
-use crate::runtime::Runnable;
-use crate::{NamedTensor, Port};
+use crate::runtime::{Model, Runtime};
+use crate::{Backend, NamedTensor, Port};
 
 /// The largest model that [`OnnxSession::load`] accepts, in bytes: that of a protobuf message.
 pub const MAX_MODEL_BYTES: usize = i32::MAX as usize;
 
 /// A model ready to run, from as many threads as wanted.
 pub struct OnnxSession {
-    model: Runnable,
+    model: Model,
+    backend: Backend,
 }
 
 impl OnnxSession {
-    /// Loads an ONNX model. Its weights must be inside: files beside it are never read.
+    /// Loads an ONNX model for the built-in back-end; [`Runtime::load`] does so for the one that is wanted.
     ///
     /// # Errors
     ///
     /// [`LoadError`], also when the bytes make the runtime panic.
     pub fn load(bytes: &[u8]) -> Result<Self, LoadError> {
-        if bytes.len() > MAX_MODEL_BYTES {
-            return Err(LoadError::TooLarge { bytes: bytes.len() });
-        }
-        Ok(Self {
-            model: Runnable::load(bytes)?,
-        })
+        Runtime::built_in().load(bytes)
+    }
+
+    pub(crate) fn new(model: Model, backend: Backend) -> Self {
+        Self { model, backend }
+    }
+
+    /// The library that executes this model.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     /// Runs the model once.
@@ -42,7 +47,7 @@ impl OnnxSession {
         for (tensor, declared) in ordered.iter().zip(self.inputs()) {
             check(tensor, declared)?;
         }
-        self.model.run(&ordered).map_err(RunError::Failed)
+        self.model.executor.run(&ordered).map_err(RunError::Failed)
     }
 
     /// The declared inputs.
@@ -83,6 +88,7 @@ impl OnnxSession {
 impl fmt::Debug for OnnxSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OnnxSession")
+            .field("backend", &self.backend)
             .field("inputs", &self.inputs())
             .field("outputs", &self.outputs())
             .finish_non_exhaustive()

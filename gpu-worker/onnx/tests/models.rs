@@ -2,23 +2,28 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::path::PathBuf;
 
-use ai_link_onnx::{Dim, NamedTensor, OnnxSession};
+use ai_link_onnx::{Dim, NamedTensor, Runtime};
+use common::on_each;
 
 #[test]
 fn breast_cancer_agrees_with_onnx_runtime() {
-    agrees("breast-cancer", "features", &[30], 2);
+    on_each(|runtime| agrees(runtime, "breast-cancer", "features", &[30], 2));
 }
 
 #[test]
 fn digits_agrees_with_onnx_runtime() {
-    agrees("digits", "image", &[1, 8, 8], 10);
+    on_each(|runtime| agrees(runtime, "digits", "image", &[1, 8, 8], 10));
 }
 
-fn agrees(model: &str, input: &str, record: &[usize], classes: usize) {
-    let session = OnnxSession::load(&fs::read(folder(model).join("model.onnx")).unwrap()).unwrap();
+fn agrees(runtime: &Runtime, model: &str, input: &str, record: &[usize], classes: usize) {
+    let session = runtime
+        .load(&fs::read(folder(model).join("model.onnx")).unwrap())
+        .unwrap();
     let declared = &session.inputs()[0];
     assert_eq!(declared.name, input);
     assert_eq!(declared.dims[0], Dim::Dynamic);

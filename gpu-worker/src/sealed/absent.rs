@@ -6,6 +6,7 @@ use ai_link_session::hello;
 use ai_link_wire::node::BulkStream;
 use ai_link_wire::{HelloReply, PeerId, SessionHello, SessionRefusal};
 
+use crate::config::OnnxConfig;
 use crate::worker::Worker;
 
 /// Whether this build serves the level.
@@ -14,6 +15,29 @@ pub const IS_BUILT: bool = false;
 /// There is nothing that could fail.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {}
+
+/// There is nothing that could fail.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {}
+
+/// There is none.
+#[derive(Clone, Debug)]
+pub struct Runtime;
+
+impl Runtime {
+    /// Nothing is loaded.
+    ///
+    /// # Errors
+    /// None.
+    pub fn open(_: &OnnxConfig) -> Result<Self, LibraryError> {
+        Ok(Self)
+    }
+
+    /// `None`.
+    pub fn product(&self) -> Option<String> {
+        None
+    }
+}
 
 /// There is none.
 #[derive(Debug)]
@@ -24,7 +48,7 @@ impl Model {
     ///
     /// # Errors
     /// None.
-    pub fn load(_: &[u8]) -> Result<Option<Self>, ModelError> {
+    pub fn load(_: &[u8], _: &Runtime) -> Result<Option<Self>, ModelError> {
         Ok(None)
     }
 }

@@ -5,6 +5,8 @@ use ai_link_lm::{Checkpoint, Embedder, Engine, Files, LoadError};
 use ai_link_onnx::OnnxSession;
 use ai_link_sealed::package::{self, PackageError};
 
+use super::Runtime;
+
 /// What computes.
 #[derive(Debug)]
 pub enum Model {
@@ -17,16 +19,17 @@ pub enum Model {
 }
 
 impl Model {
-    /// From a model's package for this level; `None` in builds without it.
+    /// From a model's package for this level; `None` in builds without it. `runtime` executes it if it is an ONNX
+    /// file.
     ///
     /// # Errors
     /// [`ModelError`].
-    pub fn load(bytes: &[u8]) -> Result<Option<Self>, ModelError> {
+    pub fn load(bytes: &[u8], runtime: &Runtime) -> Result<Option<Self>, ModelError> {
         let files = package::files(bytes).map_err(ModelError::Package)?;
         if let [(name, onnx)] = files.as_slice()
             && name.ends_with(".onnx")
         {
-            let model = OnnxSession::load(onnx).map_err(ModelError::Onnx)?;
+            let model = runtime.get().load(onnx).map_err(ModelError::Onnx)?;
             return Ok(Some(Self::Onnx(Box::new(model))));
         }
         let owned = |(name, bytes): (&str, &[u8])| (name.to_owned(), bytes.to_vec());

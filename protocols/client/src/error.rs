@@ -2,8 +2,9 @@
 
 use ai_link_registry::{ConnectError, QueryError};
 use ai_link_storage::StorageError;
+use ai_link_text::TextError;
 use ai_link_wire::node::{NodeError, RequestError};
-use ai_link_wire::{CandidateRefusal, IdentityError, Multiaddr, Refusal};
+use ai_link_wire::{CandidateRefusal, IdentityError, ModelName, Multiaddr, Refusal};
 
 use crate::attempt::AttemptError;
 use crate::fhe::KeyStoreError;
@@ -161,6 +162,17 @@ pub enum InferError {
     /// The coordinator's ticket is not believed.
     #[error("the coordinator's ticket is not believed")]
     Ticket(#[source] TicketProblem),
+    /// A text, or the client's half of a language model.
+    #[error("the text cannot be used with the model")]
+    Text(#[source] TextError),
+    /// A model without a client's half.
+    #[error(
+        "model {model} takes tensors at level mpc, not texts: it was not published from a checkpoint with a tokenizer"
+    )]
+    NoText {
+        /// As asked.
+        model: ModelName,
+    },
     /// Nobody is named that may see data.
     #[error(
         "nobody is trusted with data in the clear: name workers or operators in `[client.sealed]` of the configuration"

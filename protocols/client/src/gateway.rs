@@ -12,7 +12,7 @@
 //!
 //! An input may have the parameter `permit` in the place of data: then the workers bring it from storage, and the
 //! gateway never sees it ([`stored`](crate::stored)).
-//! OpenAI's interface, for models at level `sealed`, is in `openai`. With `api_keys`, requests must show a key (`keys`).
+//! The same protocol over gRPC is on the same port (`grpc`). OpenAI's interface, for models at level `sealed`, is in `openai`. With `api_keys`, requests must show a key (`keys`).
 //!
 //! A request may ask for a stronger level or group than is configured (`level`, `dealer`, `evaluators`, see `wish`), not
 //! for a weaker one. The answer's `parameters` name what was paid for: `level`, `dealer`, `evaluators`, `receipt`,
@@ -20,6 +20,7 @@
 //! is; an application that closes its connection has cancelled it.
 
 mod errors;
+mod grpc;
 mod infer;
 mod keys;
 mod metadata;
@@ -38,7 +39,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use errors::GatewayError;
 
@@ -58,6 +59,16 @@ struct Gateway {
     keys: Arc<keys::ApiKeys>,
     /// Requests that are being worked on, by id.
     progress: progress::Board,
+}
+
+impl Gateway {
+    /// The right to be worked on.
+    fn permit(&self) -> Result<SemaphorePermit<'_>, GatewayError> {
+        let limit = self.concurrency;
+        self.permits
+            .try_acquire()
+            .map_err(|_| GatewayError::Busy { limit })
+    }
 }
 
 /// Serves until `shutdown` resolves. `ready` is told the bound address.
@@ -127,6 +138,7 @@ fn router(gateway: Gateway) -> Router {
         .route(&versioned(""), get(metadata::model))
         .route(&versioned("/ready"), get(metadata::model_ready))
         .route(&versioned("/infer"), post(infer::infer))
+        .merge(grpc::routes())
         .merge(openai::routes())
         .layer(limit)
         .layer(from_fn_with_state(gateway.clone(), keys::check))

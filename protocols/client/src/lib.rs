@@ -20,6 +20,8 @@
 //! A job at level `sealed` ([`sealed`]) goes to one worker that the configuration names or whose operator it names, and to
 //! no other; that worker sees it.
 //!
+//! Language models have a half of their own in this process: texts become records here, and answers texts ([`text`]).
+//!
 //! # What this does not protect
 //!
 //! With a worker that deals, it and an evaluator together can learn input and output; where the application deals
@@ -44,6 +46,7 @@ mod payments;
 pub mod receipts;
 pub mod sealed;
 pub mod stored;
+pub mod text;
 pub mod ticket;
 pub mod wallet;
 

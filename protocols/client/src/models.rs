@@ -7,6 +7,7 @@ use ai_link_program::bundle::{BundleError, Parts};
 use ai_link_program::{Package, PackageError, PackageLimits, Program, Signature};
 use ai_link_registry::{ModelRights, QueryError, Registry};
 use ai_link_storage::{HttpStore, ObjectStore as _, StorageError};
+use ai_link_text::{Text, TextError};
 use ai_link_wire::{
     AccountId, Commitment, Fid, Level, ModelName, ModelVersion, Planck, WeightPrivacy,
 };
@@ -49,6 +50,8 @@ pub struct Content {
     pub mpc: Option<Arc<Program>>,
     /// For evaluation on ciphertexts.
     pub fhe: Option<Offered>,
+    /// For texts at level `mpc`.
+    pub text: Option<Arc<Text>>,
 }
 
 impl Model {
@@ -199,9 +202,20 @@ impl Content {
         let fhe = parts.fhe.map(|offer| {
             Offered::decode(offer).map_err(|source| ModelError::Offer { commitment, source })
         });
+        let mpc = mpc.transpose()?;
+        let problem = |source| ModelError::Text { commitment, source };
+        let text = match (parts.text, &mpc) {
+            (Some(bytes), Some(program)) => {
+                let text = Text::from_bytes(bytes).map_err(problem)?;
+                text.fits(program).map_err(problem)?;
+                Some(Arc::new(text))
+            }
+            _ => None,
+        };
         Ok(Self {
-            mpc: mpc.transpose()?,
+            mpc,
             fhe: fhe.transpose()?.flatten(),
+            text,
         })
     }
 }
@@ -255,6 +269,15 @@ pub enum ModelError {
         /// What is wrong.
         #[source]
         source: PackageError,
+    },
+    /// The part for texts cannot be read, or does not fit the program.
+    #[error("the part of {commitment} for texts cannot be used")]
+    Text {
+        /// Its commitment.
+        commitment: Commitment,
+        /// What is wrong.
+        #[source]
+        source: TextError,
     },
     /// Larger than this side takes.
     #[error("the package has {size} bytes, at most {limit} are fetched")]

@@ -20,6 +20,7 @@ const LENGTH: usize = 8;
 const MPC: u8 = 2;
 const FHE: u8 = 1;
 const SEALED: u8 = 3;
+const TEXT: u8 = 4;
 
 /// The packages of one version of a model, as bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub struct Parts<'a> {
     pub fhe: Option<&'a [u8]>,
     /// For a worker that sees the data: a checkpoint's files.
     pub sealed: Option<&'a [u8]>,
+    /// For applications that use a language model for masked evaluation: its tokenizer, and what turns tokens into the
+    /// program's inputs. Workers have no use for it.
+    pub text: Option<&'a [u8]>,
 }
 
 /// Why bytes are no bundle.
@@ -102,6 +106,7 @@ impl<'a> Parts<'a> {
                 MPC => &mut parts.mpc,
                 FHE => &mut parts.fhe,
                 SEALED => &mut parts.sealed,
+                TEXT => &mut parts.text,
                 kind => return Err(BundleError::Kind { part, kind }),
             };
             if place.replace(bytes).is_some() {
@@ -118,12 +123,18 @@ impl<'a> Parts<'a> {
 
     /// The file of these parts; empty if there are none, which is no bundle.
     pub fn to_bytes(&self) -> Vec<u8> {
-        if let (Some(mpc), None, None) = (self.mpc, self.fhe, self.sealed)
+        if let (Some(mpc), None, None, None) = (self.mpc, self.fhe, self.sealed, self.text)
             && mpc.starts_with(&package::MAGIC)
         {
             return mpc.to_vec();
         }
-        let parts: Vec<_> = [(MPC, self.mpc), (FHE, self.fhe), (SEALED, self.sealed)]
+        let kinds = [
+            (MPC, self.mpc),
+            (FHE, self.fhe),
+            (SEALED, self.sealed),
+            (TEXT, self.text),
+        ];
+        let parts: Vec<_> = kinds
             .into_iter()
             .filter_map(|(kind, part)| Some((kind, part?)))
             .collect();
@@ -201,8 +212,8 @@ mod tests {
         assert_eq!(Parts::of(&MAGIC), Err(BundleError::Empty));
         let twice = bundle(&[(FHE, 1, b"a"), (FHE, 1, b"b")]);
         assert_eq!(Parts::of(&twice), Err(BundleError::Twice { kind: FHE }));
-        let stranger = bundle(&[(4, 0, b"")]);
-        let kind = BundleError::Kind { part: 0, kind: 4 };
+        let stranger = bundle(&[(5, 0, b"")]);
+        let kind = BundleError::Kind { part: 0, kind: 5 };
         assert_eq!(Parts::of(&stranger), Err(kind));
         for claimed in [3, u64::MAX] {
             let cut = Parts::of(&bundle(&[(FHE, claimed, b"ab")])).map(drop);
@@ -212,9 +223,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_survive(fhe: Vec<u8>, sealed: Option<Vec<u8>>, mpc in prop::option::of(any::<Vec<u8>>())) {
+        fn parts_survive(fhe: Vec<u8>, sealed: Option<Vec<u8>>, text: Option<Vec<u8>>, mpc in prop::option::of(any::<Vec<u8>>())) {
             let mpc = mpc.map(|tail| package(&tail));
-            let parts = Parts { mpc: mpc.as_deref(), fhe: Some(&fhe), sealed: sealed.as_deref() };
+            let parts = Parts { mpc: mpc.as_deref(), fhe: Some(&fhe), sealed: sealed.as_deref(), text: text.as_deref() };
             let file = parts.to_bytes();
             prop_assert_eq!(Parts::of(&file), Ok(parts));
         }

@@ -1,12 +1,12 @@
 //! The private program: what a model becomes before anyone evaluates it under masks.
 //!
-//! A model owner has an ONNX file: floats, dynamic shapes, hundreds of operator variants. Masked evaluation has
+//! A model owner has an ONNX file, or a checkpoint of the model hub: floats, dynamic shapes, hundreds of operator variants. Masked evaluation has
 //! a ring of 64-bit integers, a handful of operators and no way to look at a value. This crate is the way from
 //! one to the other, and the yardstick for whoever evaluates the result:
 //!
 //! 1. [`Graph::from_onnx`] reads the file within [`ImportLimits`], folds constants, infers every shape, and
 //!    refuses what it cannot do with a list of *all* offending nodes. [`Graph::run_f32`] is the clear float
-//!    reference: plain loops, no tricks.
+//!    reference: plain loops, no tricks. [`hub`] makes the same of checkpoints.
 //! 2. [`compile`] runs the graph on calibration records to learn how large each value gets, picks fraction bits
 //!    so that nothing leaves the ring, and lowers the graph to a [`fixed::Program`].
 //! 3. [`fixed::Program`] is what dealer, evaluators and client run. It is checked completely when it is made or
@@ -32,6 +32,7 @@
 pub mod bundle;
 pub mod fixed;
 pub mod graph;
+pub mod hub;
 pub mod kernels;
 mod maps;
 pub mod merkle;

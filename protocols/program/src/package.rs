@@ -225,7 +225,21 @@ impl Package {
         if options.weights == WeightPrivacy::Private {
             return Err(BuildError::Private);
         }
-        let made = Self::compile(name, onnx, import, calibration, options)?;
+        let graph = Graph::from_onnx(onnx, import).map_err(BuildError::Import)?;
+        Self::of_graph(name, &graph, calibration, options)
+    }
+
+    /// Compiles and measures an imported model with public weights.
+    pub fn of_graph(
+        name: &str,
+        graph: &Graph,
+        calibration: &[Vec<Tensor>],
+        options: PlanOptions,
+    ) -> Result<Self, BuildError> {
+        if options.weights == WeightPrivacy::Private {
+            return Err(BuildError::Private);
+        }
+        let made = Self::compile(name, graph, calibration, options)?;
         Ok(made.0)
     }
 
@@ -239,11 +253,23 @@ impl Package {
         options: PlanOptions,
         salt: Salt,
     ) -> Result<(Self, PrivateWeights), BuildError> {
+        let graph = Graph::from_onnx(onnx, import).map_err(BuildError::Import)?;
+        Self::of_graph_private(name, &graph, calibration, options, salt)
+    }
+
+    /// Compiles and measures an imported model with private weights, whatever `options.weights` says.
+    pub fn of_graph_private(
+        name: &str,
+        graph: &Graph,
+        calibration: &[Vec<Tensor>],
+        options: PlanOptions,
+        salt: Salt,
+    ) -> Result<(Self, PrivateWeights), BuildError> {
         let options = PlanOptions {
             weights: WeightPrivacy::Private,
             ..options
         };
-        let (mut package, parameters) = Self::compile(name, onnx, import, calibration, options)?;
+        let (mut package, parameters) = Self::compile(name, graph, calibration, options)?;
         let weights = PrivateWeights { salt, parameters };
         package.source = None;
         package.parameters = Some(weights.commitment());
@@ -252,13 +278,11 @@ impl Package {
 
     fn compile(
         name: &str,
-        onnx: &[u8],
-        import: ImportLimits,
+        graph: &Graph,
         calibration: &[Vec<Tensor>],
         options: PlanOptions,
     ) -> Result<(Self, Parameters), BuildError> {
-        let graph = Graph::from_onnx(onnx, import).map_err(BuildError::Import)?;
-        let compiled = compile(&graph, calibration, options).map_err(BuildError::Plan)?;
+        let compiled = compile(graph, calibration, options).map_err(BuildError::Plan)?;
         let Compiled {
             program,
             parameters,

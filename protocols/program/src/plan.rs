@@ -81,8 +81,9 @@
 //! | 1 / sqrt(x) | the same | 2^-14 of the largest result |
 //! | the same and sqrt, where calibration has operands more than a factor of 20 apart | a quarter of the smallest to four times the largest: a coarse table and Newton's iterations | 2^-14 of each result, and what half a unit of the operand is of it |
 //! | softmax | all, along the last axis: a maximum to 1/8, squares of powers to 2^-14, the reciprocal of their sum | 2^-14 |
-//! | layer normalisation | as 1 / sqrt(x) of the variance | 2^-12 of the largest result |
-//! | elu, selu, softplus, gelu | all: `relu` and a table of the rest | 2^-10, times `alpha` and `gamma` |
+//! | layer and RMS normalisation | as 1 / sqrt(x) of the variance | 2^-12 of the largest result |
+//! | rotary positions | all | two units: half of one for each factor and for the operand; local |
+//! | elu, selu, softplus, gelu (exact and tanh), silu | all: `relu` and a table of the rest | 2^-10, times `alpha` and `gamma` |
 //! | hard sigmoid, hard swish, leaky relu, abs, sign, min, max | all | exact but for rounding |
 //! | a / b | as the reciprocal of b | that of the reciprocal times the largest a |
 //!

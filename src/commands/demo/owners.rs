@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use ai_link_client::stored::permit::Terms;
-use ai_link_onnx::{NamedTensor, OnnxSession};
+use ai_link_onnx::NamedTensor;
 use ai_link_program::fixed::Program;
 use ai_link_registry::Registry;
 use ai_link_storage::grants::Purpose;
@@ -19,6 +19,7 @@ use ai_link_wire::{AccountId, Commitment, Identity, Permit};
 use serde::Serialize;
 
 use super::models::{self, JointModel};
+use super::run;
 use crate::capture::Needles;
 use crate::commands::context::Context;
 use crate::commands::data::Data;
@@ -174,7 +175,7 @@ impl Stage<'_> {
             .infer_from(name, None, &inputs, Wish::default(), None)
             .await?;
         let seconds = started.elapsed().as_secs_f64();
-        let session = OnnxSession::load(onnx).map_err(Failure::failed)?;
+        let session = run::plaintext(onnx)?;
         let wanted = session.run(&clear).map_err(Failure::failed)?;
         let missing = || Failure::message("an answer without output");
         let wanted = wanted.into_iter().next().ok_or_else(missing)?.data;

@@ -1,9 +1,10 @@
 //! Sending the records and comparing the answers.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use ai_link_client::receipts;
-use ai_link_onnx::{NamedTensor, OnnxSession};
+use ai_link_onnx::{Library, NamedTensor, OnnxSession, Runtime};
 use ai_link_wire::{JobReceipt, Role};
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use crate::commands::published;
 use crate::commands::receipt::verified_json;
 use crate::dev::{Network, StateDir};
 use crate::npy::Array;
-use crate::output::{Failure, Output};
+use crate::output::{Failure, Output, chain as causes};
 
 /// What a model's records showed.
 #[derive(Clone, Debug, Serialize)]
@@ -66,7 +67,7 @@ pub(super) async fn infer_all(
     output: &Output,
 ) -> Result<ModelResult, Failure> {
     let records = model.records(dir, count)?;
-    let plaintext = OnnxSession::load(model.onnx).map_err(Failure::failed)?;
+    let plaintext = plaintext(model.onnx)?;
     let gateway = Oip::new(&network.gateway)?;
     let input = gateway
         .inputs(model.name, None)
@@ -87,7 +88,7 @@ pub(super) async fn infer_all(
         bytes_online: 0,
         bytes_dealt: 0,
         bytes_by_phase: Phases::default(),
-        plaintext: ai_link_onnx::BACKEND.to_string(),
+        plaintext: plaintext.backend().to_string(),
         jobs: Vec::new(),
     };
     let bar = output.progress(records.records() as u64, model.name);
@@ -217,6 +218,16 @@ pub(super) fn verify_receipt(dir: &StateDir, job: &str) -> Result<Value, Failure
     Ok(verified_json(
         &JobReceipt::check(&receipt).map_err(Failure::failed)?,
     ))
+}
+
+/// The model in the clear, with what a worker of level `sealed` would execute it with.
+pub(super) fn plaintext(onnx: &[u8]) -> Result<OnnxSession, Failure> {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let opened = Runtime::open(&Library::Auto, cores).map_err(Failure::failed)?;
+    for error in &opened.passed_over {
+        tracing::warn!(error = causes(error), "an ONNX Runtime library is not used");
+    }
+    opened.runtime.load(onnx).map_err(Failure::failed)
 }
 
 fn clear(session: &OnnxSession, input: &str, record: &Array) -> Result<Vec<f32>, Failure> {

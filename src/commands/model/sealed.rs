@@ -4,7 +4,8 @@ use std::path::Path;
 
 use ai_link_lm::Files;
 use ai_link_sealed::package;
-use ai_link_worker::sealed::Model;
+use ai_link_worker::OnnxConfig;
+use ai_link_worker::sealed::{Model, Runtime};
 
 use crate::output::Failure;
 
@@ -22,6 +23,7 @@ pub(super) fn package(path: &Path) -> Result<Vec<u8>, Failure> {
     };
     let bytes = package::pack(files.iter()).map_err(Failure::failed)?;
     drop(files);
-    Model::load(&bytes).map_err(Failure::failed)?;
+    let runtime = Runtime::open(&OnnxConfig::default()).map_err(Failure::failed)?;
+    Model::load(&bytes, &runtime).map_err(Failure::failed)?;
     Ok(bytes)
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use ai_link_text::{SampleError, TextError};
 use ai_link_wire::Refusal;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
@@ -64,6 +65,14 @@ pub enum GatewayError {
         /// The model's.
         name: String,
     },
+    /// A shape with a size below zero, which gRPC can carry.
+    #[error("input `{name}` has shape {found:?}; no size is below zero")]
+    NegativeSize {
+        /// The input.
+        name: String,
+        /// As sent.
+        found: Vec<i64>,
+    },
     /// An output that the model does not have.
     #[error("the model has no output `{name}`")]
     NoSuchOutput {
@@ -106,6 +115,7 @@ impl GatewayError {
             | Self::Header { .. }
             | Self::MissingInput { .. }
             | Self::Name(_)
+            | Self::NegativeSize { .. }
             | Self::NoGroup { .. }
             | Self::NoSuchInput { .. }
             | Self::NoSuchOutput { .. }
@@ -125,6 +135,7 @@ fn model(error: &ModelError) -> StatusCode {
         | ModelError::Commitment { .. }
         | ModelError::Offer { .. }
         | ModelError::Package { .. }
+        | ModelError::Text { .. }
         | ModelError::TooLarge { .. } => StatusCode::BAD_GATEWAY,
     }
 }
@@ -145,6 +156,9 @@ fn infer(error: &InferError) -> StatusCode {
         }
         InferError::Refused(Refusal::Yanked { .. }) => StatusCode::GONE,
         InferError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        InferError::Text(TextError::Fits { .. } | TextError::Sample(SampleError::NotANumber)) => {
+            StatusCode::BAD_GATEWAY
+        }
         InferError::Attempt(AttemptError::Input(_))
         | InferError::Batch { .. }
         | InferError::BatchRange { .. }
@@ -153,6 +167,8 @@ fn infer(error: &InferError) -> StatusCode {
         | InferError::Level(_)
         | InferError::NoSuchGroup { .. }
         | InferError::NotFinite { .. }
+        | InferError::NoText { .. }
+        | InferError::Text(_)
         | InferError::Stored(_)
         | InferError::WeakerGroup { .. } => StatusCode::BAD_REQUEST,
         InferError::Refused(Refusal::InsufficientEscrow { .. } | Refusal::PriceTooHigh { .. }) => {

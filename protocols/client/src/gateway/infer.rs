@@ -2,7 +2,7 @@
 
 use ai_link_program::{Datatype, OutputData, OutputTensor, Signature, TensorMeta};
 use ai_link_sealed::message::{SealedEvent, SealedRequest, Tensor};
-use ai_link_wire::Level;
+use ai_link_wire::{Level, ModelName, ModelVersion};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
@@ -26,23 +26,30 @@ pub(super) async fn infer(
 ) -> Result<Response, GatewayError> {
     let limit = gateway.body_bytes;
     let body = body.map_err(|_| GatewayError::BodyTooLarge { limit })?;
-    let _permit = gateway
-        .permits
-        .try_acquire()
-        .map_err(|_| GatewayError::Busy {
-            limit: gateway.concurrency,
-        })?;
+    let _permit = gateway.permit()?;
     let (name, version) = path.parse()?;
     let json_length = json_length(&headers)?;
     let request = InferRequest::parse(&body, json_length).map_err(GatewayError::Request)?;
+    respond(&evaluate(&gateway, &headers, name, version, request).await?)
+}
+
+/// What REST and gRPC have in common: from a request that was read, and the headers or the metadata that came with it,
+/// to the answer. The caller holds a permit.
+pub(super) async fn evaluate(
+    gateway: &Gateway,
+    headers: &HeaderMap,
+    name: ModelName,
+    version: Option<ModelVersion>,
+    request: InferRequest,
+) -> Result<Answer, GatewayError> {
     let model = gateway
         .client
         .model(&name, version)
         .await
         .map_err(GatewayError::Model)?;
-    let asked = wish::level(&headers, &request)?;
+    let asked = wish::level(headers, &request)?;
     if asked == Some(Level::Sealed) || model.levels == [Level::Sealed] {
-        return sealed(&gateway, &headers, &model, request).await;
+        return sealed(gateway, headers, &model, request).await;
     }
     let resolved = gateway.client.resolve(&model, asked);
     let (level, signature) = resolved.map_err(GatewayError::Infer)?;
@@ -53,7 +60,7 @@ pub(super) async fn infer(
         model: name.clone(),
         version: Some(model.version),
         level: Some(level),
-        group: wish::group(&headers, &request, asked, gateway.client.group())?,
+        group: wish::group(headers, &request, asked, gateway.client.group())?,
         batch,
         inputs,
         stored,
@@ -70,7 +77,7 @@ pub(super) async fn infer(
         let parameters = &mut answer.parameters;
         parameters.insert("stored_inputs".into(), json!(from_storage));
     }
-    respond(&answer)
+    Ok(answer)
 }
 
 /// At level `sealed` the worker knows the model's inputs and outputs, and checks them.
@@ -79,7 +86,7 @@ async fn sealed(
     headers: &HeaderMap,
     model: &Model,
     request: InferRequest,
-) -> Result<Response, GatewayError> {
+) -> Result<Answer, GatewayError> {
     let level = Some(Level::Sealed);
     wish::group(headers, &request, level, gateway.client.group())?;
     let batch = request.inputs.first().and_then(|input| input.dims.first());
@@ -128,12 +135,8 @@ async fn sealed(
         outputs: given.collect(),
     };
     let wanted = wanted(&signature, &request)?;
-    respond(&answer(
-        model.name.to_string(),
-        request.id,
-        &wanted,
-        inference,
-    ))
+    let name = model.name.to_string();
+    Ok(answer(name, request.id, &wanted, inference))
 }
 
 fn json_length(headers: &HeaderMap) -> Result<Option<usize>, GatewayError> {

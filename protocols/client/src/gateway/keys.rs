@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::openai::OpenAiError;
-use super::{Gateway, GatewayError};
+use super::{Gateway, GatewayError, grpc};
 
 /// Hashes of the keys; none where requests need none.
 #[derive(Debug, Default)]
@@ -55,12 +55,18 @@ pub(super) async fn check(
     let path = request.uri().path();
     let shown = request.headers().get(AUTHORIZATION);
     let shown = shown.and_then(|value| value.to_str().ok());
-    if path.starts_with("/v2/health/") || gateway.keys.admits(shown) {
+    let health = |path: &str| {
+        let method = path.strip_prefix(grpc::SERVICE);
+        path.starts_with("/v2/health/") || matches!(method, Some("ServerLive" | "ServerReady"))
+    };
+    if health(path) || gateway.keys.admits(shown) {
         return next.run(request).await;
     }
-    match path.starts_with("/v1/") {
-        true => OpenAiError::from(GatewayError::Unauthorised).into_response(),
-        false => GatewayError::Unauthorised.into_response(),
+    let error = GatewayError::Unauthorised;
+    match path {
+        path if path.starts_with("/v1/") => OpenAiError::from(error).into_response(),
+        path if path.starts_with(grpc::SERVICE) => grpc::status(&error).into_http(),
+        _ => error.into_response(),
     }
 }
 

@@ -19,27 +19,30 @@ pub(super) struct ModelPath {
 
 impl ModelPath {
     pub(super) fn parse(&self) -> Result<(ModelName, Option<ModelVersion>), GatewayError> {
-        let name = self
-            .model
-            .parse()
-            .map_err(|_| GatewayError::Name(self.model.clone()))?;
-        let version = match &self.version {
-            None => None,
-            Some(text) => {
-                let number = text.parse().map_err(|_| GatewayError::Name(text.clone()))?;
-                Some(ModelVersion(number))
-            }
-        };
-        Ok((name, version))
+        named(&self.model, self.version.as_deref())
     }
 }
 
+/// A model and, if it is named, its version.
+pub(super) fn named(
+    model: &str,
+    version: Option<&str>,
+) -> Result<(ModelName, Option<ModelVersion>), GatewayError> {
+    let unreadable = |text: &str| GatewayError::Name(text.to_owned());
+    let name = model.parse().map_err(|_| unreadable(model))?;
+    let number = |text: &str| text.parse().map_err(|_| unreadable(text));
+    Ok((name, version.map(number).transpose()?.map(ModelVersion)))
+}
+
+/// What this server calls itself.
+pub(super) const NAME: &str = "ai-link";
+/// Its version.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Extensions of the protocol that it has.
+pub(super) const EXTENSIONS: [&str; 2] = ["binary_tensor_data", "model_repository"];
+
 pub(super) async fn server() -> Json<Value> {
-    Json(json!({
-        "name": "ai-link",
-        "version": env!("CARGO_PKG_VERSION"),
-        "extensions": ["binary_tensor_data", "model_repository"],
-    }))
+    Json(json!({ "name": NAME, "version": VERSION, "extensions": EXTENSIONS }))
 }
 
 pub(super) async fn live() -> Json<Value> {
@@ -73,40 +76,75 @@ pub(super) async fn model(
     Path(path): Path<ModelPath>,
 ) -> Result<Json<Value>, GatewayError> {
     let (name, version) = path.parse()?;
-    let model = gateway
-        .client
-        .model(&name, version)
-        .await
-        .map_err(GatewayError::Model)?;
-    if model.levels == [Level::Sealed] {
-        // What it takes is in its package, which only workers load.
-        return Ok(Json(json!({
-            "name": name.to_string(),
-            "versions": [model.version.to_string()],
-            "platform": "ailink_sealed",
-            "inputs": [],
-            "outputs": [],
-            "parameters": { "level": "sealed", "levels": ["sealed"] },
-        })));
-    }
-    // Inputs and outputs are those at the level that a request gets which asks for none.
-    let resolved = gateway.client.resolve(&model, None);
-    let (level, Signature { inputs, outputs }) = resolved.map_err(GatewayError::Infer)?;
-    let mut parameters = json!({
-        "level": level.to_string(),
-        "levels": model.usable().iter().map(ToString::to_string).collect::<Vec<_>>(),
-    });
-    if let Some(offered) = &model.content.fhe {
-        parameters["classes"] = json!(offered.labels());
-    }
+    let described = describe(&gateway, &name, version).await?;
     Ok(Json(json!({
         "name": name.to_string(),
-        "versions": [model.version.to_string()],
-        "platform": format!("ailink_{level}"),
-        "inputs": inputs,
-        "outputs": outputs,
-        "parameters": parameters,
+        "versions": [described.version.to_string()],
+        "platform": described.platform(),
+        "inputs": described.signature.inputs,
+        "outputs": described.signature.outputs,
+        "parameters": described.parameters(),
     })))
+}
+
+/// What is said of a model.
+pub(super) struct Described {
+    pub(super) version: ModelVersion,
+    /// The level that a request gets which asks for none.
+    level: Level,
+    levels: Vec<Level>,
+    /// Inputs and outputs at that level.
+    pub(super) signature: Signature,
+    classes: Option<Value>,
+}
+
+pub(super) async fn describe(
+    gateway: &Gateway,
+    name: &ModelName,
+    version: Option<ModelVersion>,
+) -> Result<Described, GatewayError> {
+    let model = gateway
+        .client
+        .model(name, version)
+        .await
+        .map_err(GatewayError::Model)?;
+    let sealed = model.levels == [Level::Sealed];
+    let (level, signature) = match sealed {
+        // What it takes is in its package, which only workers load.
+        true => (
+            Level::Sealed,
+            Signature {
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+            },
+        ),
+        false => gateway
+            .client
+            .resolve(&model, None)
+            .map_err(GatewayError::Infer)?,
+    };
+    Ok(Described {
+        version: model.version,
+        level,
+        levels: model.usable(),
+        signature,
+        classes: model.content.fhe.as_ref().map(|o| json!(o.labels())),
+    })
+}
+
+impl Described {
+    pub(super) fn platform(&self) -> String {
+        format!("ailink_{}", self.level)
+    }
+
+    fn parameters(&self) -> Value {
+        let levels: Vec<_> = self.levels.iter().map(ToString::to_string).collect();
+        let mut parameters = json!({ "level": self.level.to_string(), "levels": levels });
+        if let Some(classes) = &self.classes {
+            parameters["classes"] = classes.clone();
+        }
+        parameters
+    }
 }
 
 pub(super) async fn model_ready(

@@ -11,6 +11,8 @@ mod request;
 
 pub use answer::{Answer, AnswerBody, AnswerTensor, encode_answer};
 pub use datatype::{Datatype, Values};
+pub(super) use numbers::Numbers;
 #[doc(hidden)]
 pub use request::fuzz;
 pub use request::{Encoding, InferRequest, InputTensor, RequestError, RequestedOutput};
+pub(super) use request::{Raw, RawInput, RawOutput};

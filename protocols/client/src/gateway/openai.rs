@@ -1,11 +1,17 @@
-//! OpenAI's interface, for models at level `sealed`.
+//! OpenAI's interface, for language models at levels `sealed` and `mpc`.
 //!
 //! ```text
 //! GET  /v1/models[/{model}]        POST /v1/chat/completions     POST /v1/embeddings
 //!                                  POST /v1/completions
 //! ```
 //!
-//! Answers carry `AI-Link-Receipt`, the job's receipt, and `AI-Link-Level`. A streamed answer ends with `[DONE]` only when
+//! A request is served at the level that `AI-Link-Level` asks for. Where it asks for none, a model that is offered for texts
+//! at level `mpc` is used at it, and every other one at level `sealed`, which takes a worker that the configuration trusts.
+//! At level `mpc` texts are cut into tokens in this process and no token leaves it ([`crate::text`]); conversations are
+//! refused there, since templates run at the worker.
+//!
+//! Answers carry `AI-Link-Level`, and `AI-Link-Receipt`: the job's receipt, or those of all jobs that were done when the
+//! answer began, with commas between. At level `mpc` an answer of text has `ai_link.receipts` at its end. A streamed answer ends with `[DONE]` only when
 //! all of it came and its receipt is kept; one that breaks off ends with an error instead.
 
 mod answer;
@@ -21,8 +27,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::{Gateway, GatewayError};
-use crate::InferError;
+use super::{Gateway, GatewayError, wish};
+use crate::{Group, InferError};
+use ai_link_wire::{JobId, Level, ModelName};
 
 pub(super) fn routes() -> Router<Gateway> {
     Router::new()
@@ -117,11 +124,50 @@ impl IntoResponse for OpenAiError {
     }
 }
 
-/// What every answer says of its job.
-fn marks(headers: &mut HeaderMap, job: ai_link_wire::JobId) {
-    headers.insert("ai-link-level", HeaderValue::from_static("sealed"));
-    if let Ok(job) = HeaderValue::from_str(&job.to_string()) {
-        headers.insert("ai-link-receipt", job.clone());
-        headers.insert("x-request-id", job);
+/// What every answer says of its jobs.
+fn marks(headers: &mut HeaderMap, level: Level, jobs: &[JobId]) {
+    if let Ok(level) = HeaderValue::from_str(&level.to_string()) {
+        headers.insert("ai-link-level", level);
     }
+    let names: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+    if let Ok(names) = HeaderValue::from_str(&names.join(",")) {
+        headers.insert("ai-link-receipt", names);
+    }
+    let first = names.first().map(|name| HeaderValue::from_str(name));
+    if let Some(Ok(first)) = first {
+        headers.insert("x-request-id", first);
+    }
+}
+
+/// The level at which a model serves texts.
+async fn level(gateway: &Gateway, headers: &HeaderMap, model: &str) -> Result<Served, OpenAiError> {
+    let name: ModelName = model
+        .parse()
+        .map_err(|_| GatewayError::Name(model.to_owned()))?;
+    let asked = wish::level_of_headers(headers)?;
+    let configured = gateway.client.group();
+    let at = |level| {
+        let group = wish::group_of_headers(headers, Some(level), configured)?;
+        let name = name.clone();
+        Ok(Served { level, group, name })
+    };
+    match asked {
+        Some(Level::Fhe) => Err(OpenAiError::invalid(
+            "no language model is served at level fhe",
+        )),
+        Some(level) => at(level),
+        None => {
+            let found = gateway.client.model(&name, None).await;
+            let found = found.map_err(GatewayError::Model)?;
+            let shared = found.content.text.is_some() && found.usable().contains(&Level::Mpc);
+            at(if shared { Level::Mpc } else { Level::Sealed })
+        }
+    }
+}
+
+/// How a request for text or vectors is served.
+struct Served {
+    level: Level,
+    group: Group,
+    name: ModelName,
 }

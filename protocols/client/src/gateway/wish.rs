@@ -25,6 +25,25 @@ pub(super) fn level(
     one(header(headers, LEVEL)?, request.level, LEVEL)
 }
 
+/// The level that headers alone ask for.
+pub(super) fn level_of_headers(headers: &HeaderMap) -> Result<Option<Level>, GatewayError> {
+    header(headers, LEVEL)
+}
+
+/// The group that headers alone ask for, and `configured` in what they leave open.
+pub(super) fn group_of_headers(
+    headers: &HeaderMap,
+    level: Option<Level>,
+    configured: Group,
+) -> Result<Group, GatewayError> {
+    grouped(
+        header(headers, DEALER)?,
+        header(headers, EVALUATORS)?,
+        level,
+        configured,
+    )
+}
+
 /// What headers and request ask for, and `configured` in what they leave open. Who asks for a level with one worker and for a group in
 /// one has misunderstood something.
 pub(super) fn group(
@@ -35,10 +54,17 @@ pub(super) fn group(
 ) -> Result<Group, GatewayError> {
     let dealer: Option<DealerSeat> = one(header(headers, DEALER)?, request.dealer, DEALER)?;
     let evaluators = one(header(headers, EVALUATORS)?, request.evaluators, EVALUATORS)?;
+    grouped(dealer, evaluators, level, configured)
+}
+
+fn grouped(
+    dealer: Option<DealerSeat>,
+    evaluators: Option<u8>,
+    level: Option<Level>,
+    configured: Group,
+) -> Result<Group, GatewayError> {
     if matches!(level, Some(Level::Fhe | Level::Sealed)) {
-        let asked = dealer
-            .map(|_| DEALER)
-            .or(evaluators.map(|_: u8| EVALUATORS));
+        let asked = dealer.map(|_| DEALER).or(evaluators.map(|_| EVALUATORS));
         if let Some(name) = asked {
             return Err(GatewayError::NoGroup { name });
         }

@@ -93,7 +93,7 @@ pub(super) fn eval(
             .zip(c.data.iter().cycle())
             .map(|(a, b)| a + b)
             .collect(),
-        NodeOp::MulConst(c) => x
+        NodeOp::MulConst(c) | NodeOp::Scale(c) => x
             .iter()
             .zip(c.data.iter().cycle())
             .map(|(a, b)| a * b)
@@ -124,13 +124,16 @@ fn linear(weights: &FloatConst, bias: Option<&[f32]>, x: &[f32]) -> Vec<f32> {
     let [inner, columns] = [weights.dims[0], weights.dims[1]];
     let mut out = Vec::with_capacity(x.len() / inner * columns);
     for row in x.chunks_exact(inner) {
-        for column in 0..columns {
-            let mut sum = bias.map_or(0.0, |b| f64::from(b[column]));
-            for (k, x) in row.iter().enumerate() {
-                sum += f64::from(*x) * f64::from(weights.data[k * columns + column]);
+        let mut sums: Vec<f64> = match bias {
+            Some(bias) => bias.iter().map(|b| f64::from(*b)).collect(),
+            None => vec![0.0; columns],
+        };
+        for (x, line) in row.iter().zip(weights.data.chunks_exact(columns)) {
+            for (sum, w) in sums.iter_mut().zip(line) {
+                *sum += f64::from(*x) * f64::from(*w);
             }
-            out.push(sum as f32);
         }
+        out.extend(sums.into_iter().map(|sum| sum as f32));
     }
     out
 }

@@ -2,8 +2,8 @@
 
 /// A function of one value.
 ///
-/// Three of them are parts of others, chosen so that they saturate: `elu(x) = relu(x) + alpha expm1(min(x, 0))`,
-/// `softplus(x) = relu(x) + tail(|x|)`, `gelu(x) = relu(x) - tail(|x|)`.
+/// Some of them are parts of others, chosen so that they saturate: `elu(x) = relu(x) + alpha expm1(min(x, 0))`,
+/// `softplus(x) = relu(x) + tail(|x|)`, `gelu(x) = relu(x) - tail(|x|)` in both its forms, `silu(x) = relu(x) - tail(|x|)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Function {
     /// `1 / (1 + exp(-x))`.
@@ -22,6 +22,10 @@ pub enum Function {
     SoftplusTail,
     /// `x Phi(-x)` for `x >= 0`, with the normal distribution's `Phi`.
     GeluTail,
+    /// `x (1 - tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2` for `x >= 0`: of the approximation that GPT-2 was trained with.
+    GeluTanhTail,
+    /// `x / (1 + exp(x))` for `x >= 0`.
+    SiluTail,
     /// `ln(x)` for `x > 0`.
     Log,
     /// `sqrt(x)` for `x > 0`.
@@ -60,6 +64,11 @@ impl Function {
             Function::ExpM1 => x.exp_m1(),
             Function::SoftplusTail => (-x).exp().ln_1p(),
             Function::GeluTail => x * 0.5 * (1.0 - erf(x * std::f64::consts::FRAC_1_SQRT_2)),
+            Function::GeluTanhTail => {
+                let inner = (x + 0.044_715 * x.powi(3)) * (2.0 / std::f64::consts::PI).sqrt();
+                x * 0.5 * (1.0 - inner.tanh())
+            }
+            Function::SiluTail => x / (1.0 + x.exp()),
             Function::Log => x.ln(),
             Function::Sqrt => x.sqrt(),
             Function::Reciprocal => x.recip(),
@@ -76,7 +85,8 @@ impl Function {
             Function::Exp | Function::ExpBelowZero => "exp",
             Function::ExpM1 => "expm1",
             Function::SoftplusTail => "softplus",
-            Function::GeluTail => "gelu",
+            Function::GeluTail | Function::GeluTanhTail => "gelu",
+            Function::SiluTail => "silu",
             Function::Log => "log",
             Function::Sqrt => "sqrt",
             Function::Reciprocal => "reciprocal",
@@ -93,7 +103,10 @@ impl Function {
             Function::Exp => [Saturates(0.0), Calibrated],
             Function::ExpBelowZero => [Saturates(0.0), At(0.25)],
             Function::ExpM1 => [Saturates(-1.0), At(0.0)],
-            Function::SoftplusTail | Function::GeluTail => [At(0.0), Saturates(0.0)],
+            Function::SoftplusTail
+            | Function::GeluTail
+            | Function::GeluTanhTail
+            | Function::SiluTail => [At(0.0), Saturates(0.0)],
             Function::Log | Function::Sqrt | Function::Reciprocal | Function::Power { .. } => {
                 [Calibrated, Calibrated]
             }
@@ -127,7 +140,11 @@ impl Function {
             | Function::ExpM1
             | Function::Log
             | Function::Sqrt => true,
-            Function::SoftplusTail | Function::GeluTail | Function::Reciprocal => false,
+            Function::SoftplusTail
+            | Function::GeluTail
+            | Function::GeluTanhTail
+            | Function::SiluTail
+            | Function::Reciprocal => false,
             Function::Power { exponent } => exponent >= 0.0,
         }
     }
@@ -187,6 +204,11 @@ mod tests {
             let gelu = x.max(0.0) - Function::GeluTail.eval(x.abs());
             let want = 0.5 * x * (1.0 + erf(x / 2f64.sqrt()));
             assert!((gelu - want).abs() < 1e-12);
+            let silu = x.max(0.0) - Function::SiluTail.eval(x.abs());
+            assert!((silu - x / (1.0 + (-x).exp())).abs() < 1e-12);
+            let tanh = ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh();
+            let gelu = x.max(0.0) - Function::GeluTanhTail.eval(x.abs());
+            assert!((gelu - 0.5 * x * (1.0 + tanh)).abs() < 1e-12);
         }
     }
 }

@@ -85,6 +85,9 @@ pub enum NodeOp {
         /// Addend.
         shift: f32,
     },
+    /// Multiplies by a constant of the value's shape that is part of the architecture, such as the cosines of rotary
+    /// positions: no weight, and always public.
+    Scale(FloatConst),
     /// 1 where `x >= 0`, else 0.
     Positive,
     /// A smooth function, elementwise.

@@ -120,7 +120,7 @@ impl Lowering<'_> {
                 };
                 self.layer(x, Layer::Conv(geometry), weights, bias.as_deref(), range)
             }
-            NodeOp::MulConst(c) => self.scale(x, &c.data, range),
+            NodeOp::MulConst(c) | NodeOp::Scale(c) => self.scale(x, &c.data, range),
             NodeOp::AddConst(c) => {
                 let most = c
                     .data

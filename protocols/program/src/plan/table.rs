@@ -227,7 +227,8 @@ impl Request {
         }
         let magnitude = at(domain.from).abs().max(at(domain.to).abs());
         let magnitude = match f {
-            Function::GeluTail => 0.2,
+            Function::GeluTail | Function::GeluTanhTail => 0.2,
+            Function::SiluTail => 0.3,
             _ => magnitude,
         };
         let bits = magnitude.max(self.range).max(1.0).log2().floor() as i32 + 1;

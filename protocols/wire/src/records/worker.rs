@@ -39,8 +39,8 @@ pub struct WorkerRecord {
     pub cached_models: Vec<Commitment>,
     /// What it asks for a job, whatever its part.
     pub price_per_job: Planck,
-    /// Name and version of its software: at most 64 bytes.
-    #[serde(deserialize_with = "bounded::text::<_, 64>")]
+    /// Names and versions of its software, `ai-link/0.1.0 onnxruntime/1.32.0`: at most 64 bytes.
+    #[serde(deserialize_with = "bounded::text::<_, { WorkerRecord::MAX_SOFTWARE }>")]
     pub software: String,
 }
 
@@ -51,6 +51,8 @@ impl WorkerRecord {
     pub const MAX_REGIONS: usize = 8;
     /// Most cached models that a worker announces.
     pub const MAX_CACHED: usize = 64;
+    /// Most bytes of what it says of its software.
+    pub const MAX_SOFTWARE: usize = 64;
 }
 
 impl Record for WorkerRecord {

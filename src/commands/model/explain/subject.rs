@@ -9,7 +9,7 @@ use ai_link_program::{
 };
 
 use crate::cli::Explain;
-use crate::commands::model::{stem, tensors};
+use crate::commands::model::{hub, stem, tensors};
 use crate::npy;
 use crate::output::Failure;
 
@@ -33,6 +33,13 @@ pub(super) struct Source {
 impl Subject {
     pub(super) fn load(args: &Explain, options: PlanOptions) -> Result<Self, Failure> {
         let path = &args.model;
+        if path.is_dir() {
+            let sizes = [args.positions, args.chunk];
+            let made = hub::import(path, &args.calibration, sizes, options.weights)?;
+            let (graph, calibration) = (made.graph, made.calibration);
+            let records = calibration.first().cloned().unwrap_or_default();
+            return Self::of_graph(stem(path), graph, calibration, records, options);
+        }
         let bytes = fs::read(path)
             .map_err(|e| Failure::message(format!("cannot read {}: {e}", path.display())))?;
         let arrays: Result<Vec<_>, _> = args.calibration.iter().map(|p| npy::read(p)).collect();
@@ -47,13 +54,23 @@ impl Subject {
         }
         let graph = Graph::from_onnx(&bytes, ImportLimits::default()).map_err(Failure::failed)?;
         let calibration = vec![records.clone()];
+        Self::of_graph(stem(path), graph, calibration, records, options)
+    }
+
+    fn of_graph(
+        name: String,
+        graph: Graph,
+        calibration: Vec<Vec<Tensor>>,
+        records: Vec<Tensor>,
+        options: PlanOptions,
+    ) -> Result<Self, Failure> {
         let compiled = compile(&graph, &calibration, options).map_err(Failure::failed)?;
         let Compiled {
             program,
             parameters,
         } = compiled;
         Ok(Self {
-            name: stem(path),
+            name,
             program: Arc::new(program),
             parameters,
             records,

@@ -76,6 +76,18 @@ impl InferRequest {
                     body: body.len(),
                 })?;
         let raw: Raw = serde_json::from_slice(json).map_err(RequestError::Json)?;
+        let request = Self::resolve(raw, |input| input.resolve(&mut binary))?;
+        match binary.len() {
+            0 => Ok(request),
+            bytes => Err(RequestError::LeftOver { bytes }),
+        }
+    }
+
+    /// From what was sent, in whatever form: `resolve` gives each input its elements.
+    pub(in crate::gateway) fn resolve(
+        raw: Raw,
+        resolve: impl FnMut(RawInput) -> Result<InputTensor, RequestError>,
+    ) -> Result<Self, RequestError> {
         let count = raw
             .inputs
             .len()
@@ -86,15 +98,8 @@ impl InferRequest {
                 limit: MAX_TENSORS,
             });
         }
-        let mut inputs = Vec::with_capacity(raw.inputs.len());
-        for input in raw.inputs {
-            inputs.push(input.resolve(&mut binary)?);
-        }
-        if !binary.is_empty() {
-            return Err(RequestError::LeftOver {
-                bytes: binary.len(),
-            });
-        }
+        let inputs = raw.inputs.into_iter().map(resolve);
+        let inputs = inputs.collect::<Result<_, _>>()?;
         let default_encoding = encoding(&raw.parameters, "binary_data_output", Encoding::Json);
         let outputs = raw.outputs.map(|outputs| {
             outputs
@@ -125,35 +130,41 @@ impl InferRequest {
     }
 }
 
+/// A request as it was sent.
 #[derive(Deserialize)]
-struct Raw {
-    id: Option<String>,
+pub(in crate::gateway) struct Raw {
+    pub(in crate::gateway) id: Option<String>,
     #[serde(default)]
-    parameters: Map<String, Value>,
-    inputs: Vec<RawInput>,
-    outputs: Option<Vec<RawOutput>>,
+    pub(in crate::gateway) parameters: Map<String, Value>,
+    pub(in crate::gateway) inputs: Vec<RawInput>,
+    pub(in crate::gateway) outputs: Option<Vec<RawOutput>>,
 }
 
+/// One of its inputs.
 #[derive(Deserialize)]
-struct RawInput {
-    name: String,
-    shape: Vec<u64>,
-    datatype: String,
+pub(in crate::gateway) struct RawInput {
+    pub(in crate::gateway) name: String,
+    pub(in crate::gateway) shape: Vec<u64>,
+    pub(in crate::gateway) datatype: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
-    data: Option<Numbers>,
+    pub(in crate::gateway) parameters: Map<String, Value>,
+    pub(in crate::gateway) data: Option<Numbers>,
 }
 
+/// An output that it asks for.
 #[derive(Deserialize)]
-struct RawOutput {
-    name: String,
+pub(in crate::gateway) struct RawOutput {
+    pub(in crate::gateway) name: String,
     #[serde(default)]
-    parameters: Map<String, Value>,
+    pub(in crate::gateway) parameters: Map<String, Value>,
 }
 
 impl RawInput {
     /// Takes this input's bytes off the front of `binary`, if it is sent that way.
-    fn resolve(self, binary: &mut &[u8]) -> Result<InputTensor, RequestError> {
+    pub(in crate::gateway) fn resolve(
+        self,
+        binary: &mut &[u8],
+    ) -> Result<InputTensor, RequestError> {
         let input = self.name;
         let Ok(datatype) = self.datatype.parse::<Datatype>() else {
             return Err(RequestError::Datatype {

@@ -2,14 +2,14 @@
 
 use std::convert::Infallible;
 
-use ai_link_sealed::message::{Generate, Prompt, Reason, Sampling, SealedEvent, SealedRequest};
+use ai_link_sealed::message::{Generate, Prompt, Reason, Sampling, SealedEvent};
 use ai_link_wire::UnixMillis;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde::Deserialize;
@@ -17,10 +17,9 @@ use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::Gateway;
-use super::answer::{self, parse};
-use super::{OpenAiError, marks};
+use super::answer::{self, Answer, parse};
+use super::{OpenAiError, level, marks};
 use crate::InferError;
-use crate::sealed::SealedAnswer;
 
 #[derive(Deserialize)]
 struct Chat {
@@ -124,7 +123,7 @@ impl Options {
         refused("response_format", other, "only text can be asked for")
     }
 
-    fn request(&self, prompt: Prompt) -> Result<SealedRequest, OpenAiError> {
+    fn request(&self, prompt: Prompt) -> Result<Generate, OpenAiError> {
         self.check()?;
         let stop = match &self.stop {
             None => Vec::new(),
@@ -145,7 +144,7 @@ impl Options {
                 u64::from_le_bytes(bytes)
             }
         };
-        Ok(SealedRequest::Generate(Generate {
+        Ok(Generate {
             prompt,
             max_tokens: self.max_completion_tokens.or(self.max_tokens),
             stop,
@@ -158,12 +157,13 @@ impl Options {
                 presence_penalty: self.presence_penalty.unwrap_or(0.0),
                 frequency_penalty: self.frequency_penalty.unwrap_or(0.0),
             },
-        }))
+        })
     }
 }
 
 pub(super) async fn chat(
     State(gateway): State<Gateway>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, OpenAiError> {
     let Chat { messages, tools } = parse(&gateway, &body)?;
@@ -175,11 +175,12 @@ pub(super) async fn chat(
         messages: Value::Array(messages).to_string(),
         tools: tools.filter(|t| !t.is_null()).map(|t| t.to_string()),
     };
-    respond(&gateway, Shape::Chat, options, prompt).await
+    respond(&gateway, &headers, Shape::Chat, options, prompt).await
 }
 
 pub(super) async fn text(
     State(gateway): State<Gateway>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, OpenAiError> {
     let Text { prompt } = parse(&gateway, &body)?;
@@ -201,7 +202,14 @@ pub(super) async fn text(
         max_tokens: options.max_tokens.or(Some(16)),
         ..options
     };
-    respond(&gateway, Shape::Text, options, Prompt::Text(prompt)).await
+    respond(
+        &gateway,
+        &headers,
+        Shape::Text,
+        options,
+        Prompt::Text(prompt),
+    )
+    .await
 }
 
 /// Which of the two interfaces.
@@ -223,6 +231,23 @@ struct Frame {
 struct End {
     reason: &'static str,
     usage: Value,
+    /// Where every token is a job of its own: the names of their receipts.
+    receipts: Vec<String>,
+}
+
+impl End {
+    fn name(&mut self, answer: &Answer) {
+        if matches!(answer, Answer::Masked(_)) {
+            self.receipts = answer.jobs().iter().map(ToString::to_string).collect();
+        }
+    }
+
+    /// Adds the receipts to the body that ends the answer.
+    fn mark(&self, body: &mut Value) {
+        if !self.receipts.is_empty() {
+            body["ai_link"] = json!({"receipts": self.receipts});
+        }
+    }
 }
 
 impl Frame {
@@ -256,6 +281,7 @@ impl Frame {
         };
         let mut body = self.object(object, json!([choice]));
         body["usage"] = end.usage.clone();
+        end.mark(&mut body);
         body
     }
 
@@ -272,13 +298,18 @@ impl Frame {
 
 async fn respond(
     gateway: &Gateway,
+    headers: &HeaderMap,
     shape: Shape,
     options: Options,
     prompt: Prompt,
 ) -> Result<Response, OpenAiError> {
     let request = options.request(prompt)?;
-    let (mut answer, permit) = answer::begin(gateway, &options.model, 1, request).await?;
-    let job = answer.job();
+    let permit = answer::permit(gateway)?;
+    let served = level(gateway, headers, &options.model).await?;
+    let at = served.level;
+    let mut answer = answer::generate(gateway, served, request).await?;
+    let jobs = answer.jobs();
+    let job = jobs.first().copied().ok_or(InferError::Protocol)?;
     let prefix = match shape {
         Shape::Chat => "chatcmpl",
         Shape::Text => "cmpl",
@@ -290,9 +321,7 @@ async fn respond(
         created: UnixMillis::now().0 / 1000,
     };
     // What fails before anything came has a status of its own.
-    let first = answer::next(&mut answer)
-        .await?
-        .ok_or(InferError::Protocol)?;
+    let first = answer.next().await?.ok_or(InferError::Protocol)?;
     let mut response = match options.stream {
         false => {
             let (text, end) = collected(answer, first).await?;
@@ -321,23 +350,21 @@ async fn respond(
             response
         }
     };
-    marks(response.headers_mut(), job);
+    marks(response.headers_mut(), at, &jobs);
     Ok(response)
 }
 
-async fn collected(
-    mut answer: SealedAnswer,
-    first: SealedEvent,
-) -> Result<(String, End), OpenAiError> {
+async fn collected(mut answer: Answer, first: SealedEvent) -> Result<(String, End), OpenAiError> {
     let (mut text, mut end, mut event) = (String::new(), None, Some(first));
     while let Some(this) = event {
         match this {
             SealedEvent::Text(more) => text.push_str(&more),
             other => end = Some(ended(&other)?),
         }
-        event = answer::next(&mut answer).await?;
+        event = answer.next().await?;
     }
-    let end = end.ok_or(InferError::Protocol)?;
+    let mut end = end.ok_or(InferError::Protocol)?;
+    end.name(&answer);
     Ok((text, end))
 }
 
@@ -360,13 +387,14 @@ fn ended(event: &SealedEvent) -> Result<End, OpenAiError> {
             "completion_tokens": answer_tokens,
             "total_tokens": u64::from(*prompt_tokens) + u64::from(*answer_tokens),
         }),
+        receipts: Vec::new(),
     })
 }
 
 /// A streamed answer.
 struct Streaming {
     frame: Frame,
-    answer: SealedAnswer,
+    answer: Answer,
     /// The event that came first.
     next: Option<SealedEvent>,
     end: Option<End>,
@@ -413,7 +441,7 @@ impl Streaming {
         loop {
             let event = match self.next.take() {
                 Some(event) => Some(event),
-                None => answer::next(&mut self.answer).await?,
+                None => self.answer.next().await?,
             };
             match event {
                 Some(SealedEvent::Text(text)) => {
@@ -422,8 +450,11 @@ impl Streaming {
                 Some(other) => self.end = Some(ended(&other)?),
                 None => {
                     self.state = Stage::Over;
-                    let end = self.end.take().ok_or(InferError::Protocol)?;
-                    let mut text = line(&self.frame.part(None, Some(end.reason)));
+                    let mut end = self.end.take().ok_or(InferError::Protocol)?;
+                    end.name(&self.answer);
+                    let mut last = self.frame.part(None, Some(end.reason));
+                    end.mark(&mut last);
+                    let mut text = line(&last);
                     if self.usage {
                         let object = match self.frame.shape {
                             Shape::Chat => "chat.completion.chunk",

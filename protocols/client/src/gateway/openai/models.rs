@@ -23,7 +23,8 @@ pub(super) async fn show(
     let parsed: ModelName = name.parse().map_err(|_| GatewayError::Name(name))?;
     let model = gateway.client.model(&parsed, None).await;
     let model = model.map_err(GatewayError::Model)?;
-    if !model.levels.contains(&Level::Sealed) {
+    let shared = model.content.text.is_some() && model.levels.contains(&Level::Mpc);
+    if !shared && !model.levels.contains(&Level::Sealed) {
         let (asked, offered) = (Level::Sealed, model.levels);
         return Err(InferError::Level(LevelProblem::NotOffered { asked, offered }).into());
     }

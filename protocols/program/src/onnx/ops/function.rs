@@ -94,9 +94,10 @@ fn secret(cx: &mut Import, node: &OnnxNode<'_>, x: &Secret) -> Result<Secret, Wh
         "Softplus" => with_tail(cx, node, x, Function::SoftplusTail, NodeOp::Add),
         "Gelu" => match node.text("approximate") {
             None | Some("none") => with_tail(cx, node, x, Function::GeluTail, NodeOp::Sub),
+            Some("tanh") => with_tail(cx, node, x, Function::GeluTanhTail, NodeOp::Sub),
             Some(_) => Err(Why::Attribute {
                 name: "approximate",
-                problem: "must be \"none\"",
+                problem: "must be \"none\" or \"tanh\"",
             }),
         },
         "HardSigmoid" => hard_sigmoid(

@@ -2,7 +2,7 @@
 
 use tokenizers::Tokenizer;
 
-use crate::error::GenerateError;
+use crate::error::TokenizerError;
 
 /// A character has at most four bytes, and a token at least one of them: after so many tokens the oldest one's bytes are
 /// no part of a character that is still to come.
@@ -10,7 +10,7 @@ const HELD: usize = 4;
 
 /// Joins the tokens of one answer.
 #[derive(Debug, Default)]
-pub(crate) struct Joiner {
+pub struct Joiner {
     tokens: Vec<u32>,
     /// What is decoded begins here: some tokens' text depends on the one before.
     from: usize,
@@ -20,11 +20,7 @@ pub(crate) struct Joiner {
 
 impl Joiner {
     /// The text that is complete with this token.
-    pub(crate) fn push(
-        &mut self,
-        tokenizer: &Tokenizer,
-        token: u32,
-    ) -> Result<String, GenerateError> {
+    pub fn push(&mut self, tokenizer: &Tokenizer, token: u32) -> Result<String, TokenizerError> {
         self.tokens.push(token);
         let whole = self.text(tokenizer, self.tokens.len())?;
         if !whole.ends_with(char::REPLACEMENT_CHARACTER) {
@@ -39,15 +35,15 @@ impl Joiner {
     }
 
     /// What is left.
-    pub(crate) fn finish(&mut self, tokenizer: &Tokenizer) -> Result<String, GenerateError> {
+    pub fn finish(&mut self, tokenizer: &Tokenizer) -> Result<String, TokenizerError> {
         let end = self.tokens.len();
         let text = self.text(tokenizer, end)?;
         self.take(tokenizer, end, &text)
     }
 
-    fn text(&self, tokenizer: &Tokenizer, end: usize) -> Result<String, GenerateError> {
+    fn text(&self, tokenizer: &Tokenizer, end: usize) -> Result<String, TokenizerError> {
         let decoded = tokenizer.decode(&self.tokens[self.from..end], true);
-        decoded.map_err(GenerateError::Tokenizer)
+        decoded.map_err(TokenizerError)
     }
 
     fn take(
@@ -55,7 +51,7 @@ impl Joiner {
         tokenizer: &Tokenizer,
         end: usize,
         whole: &str,
-    ) -> Result<String, GenerateError> {
+    ) -> Result<String, TokenizerError> {
         let before = self.text(tokenizer, self.read)?;
         // Where the old text is not a prefix (a cleaned-up space, say), what is common is out already.
         let common: usize = before
@@ -73,7 +69,7 @@ impl Joiner {
 
 /// Looks for stop strings.
 #[derive(Debug)]
-pub(crate) struct Stops {
+pub struct Stops {
     strings: Vec<String>,
     /// Text that may be the beginning of one.
     held: String,
@@ -81,14 +77,16 @@ pub(crate) struct Stops {
 
 /// Whether the text goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
+pub enum Flow {
+    /// It does.
     On,
+    /// A stop string came.
     Stopped,
 }
 
 impl Stops {
     /// Empty strings stop nothing.
-    pub(crate) fn new(strings: Vec<String>) -> Self {
+    pub fn new(strings: Vec<String>) -> Self {
         let strings = strings.into_iter().filter(|s| !s.is_empty()).collect();
         Self {
             strings,
@@ -97,7 +95,7 @@ impl Stops {
     }
 
     /// What can be given out of the text so far.
-    pub(crate) fn push(&mut self, text: &str) -> (String, Flow) {
+    pub fn push(&mut self, text: &str) -> (String, Flow) {
         self.held.push_str(text);
         let first = self
             .strings
@@ -116,7 +114,7 @@ impl Stops {
     }
 
     /// What is left.
-    pub(crate) fn finish(&mut self) -> String {
+    pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }

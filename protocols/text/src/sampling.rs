@@ -10,7 +10,21 @@ use rand_chacha::ChaCha8Rng;
 use rand_core_09::{RngCore as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
-use crate::error::GenerateError;
+/// Why no token is chosen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SampleError {
+    /// A number that is none, from the model.
+    #[error("the model's output is not a number")]
+    NotANumber,
+    /// An option out of range.
+    #[error("{option} must be {range}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// What it may be.
+        range: &'static str,
+    },
+}
 
 /// How tokens are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,10 +69,10 @@ impl Sampling {
         }
     }
 
-    fn check(&self) -> Result<(), GenerateError> {
+    fn check(&self) -> Result<(), SampleError> {
         let within = |option, range, holds: bool| match holds {
             true => Ok(()),
-            false => Err(GenerateError::Option { option, range }),
+            false => Err(SampleError::Option { option, range }),
         };
         let two = -2.0..=2.0;
         within(
@@ -101,8 +115,8 @@ pub struct Sampler {
 
 impl Sampler {
     /// # Errors
-    /// [`GenerateError::Option`].
-    pub fn new(options: Sampling, prompt: &[u32]) -> Result<Self, GenerateError> {
+    /// [`SampleError::Option`].
+    pub fn new(options: Sampling, prompt: &[u32]) -> Result<Self, SampleError> {
         options.check()?;
         Ok(Self {
             options,
@@ -114,18 +128,18 @@ impl Sampler {
     /// The next token.
     ///
     /// # Errors
-    /// [`GenerateError::NotANumber`].
-    pub fn next(&mut self, logits: &[f32]) -> Result<u32, GenerateError> {
+    /// [`SampleError::NotANumber`].
+    pub fn next(&mut self, logits: &[f32]) -> Result<u32, SampleError> {
         let mut logits = logits.to_vec();
         self.penalise(&mut logits);
         if logits.iter().any(|l| l.is_nan() || *l == f32::INFINITY) {
-            return Err(GenerateError::NotANumber);
+            return Err(SampleError::NotANumber);
         }
         let token = match self.options.temperature {
             0.0 => likeliest(&logits),
             temperature => self.draw(&logits, temperature),
         };
-        let token = token.ok_or(GenerateError::NotANumber)?;
+        let token = token.ok_or(SampleError::NotANumber)?;
         *self.seen.entry(token).or_insert(0) += 1;
         Ok(token)
     }
@@ -299,12 +313,12 @@ mod tests {
         ] {
             let refused = Sampler::new(bad, &[]).map(drop);
             assert!(
-                matches!(refused, Err(GenerateError::Option { .. })),
+                matches!(refused, Err(SampleError::Option { .. })),
                 "{bad:?}"
             );
         }
         let mut sampler = Sampler::new(Sampling::greedy(), &[]).expect("the options hold");
         let refused = sampler.next(&[f32::NAN, 1.0]);
-        assert!(matches!(refused, Err(GenerateError::NotANumber)));
+        assert!(matches!(refused, Err(SampleError::NotANumber)));
     }
 }
