@@ -123,6 +123,7 @@ try {
   // On a telephone nothing but tables scrolls sideways.
   await page.unroute("**/api/state");
   await page.setViewportSize({ width: 390, height: 800 });
+  await page.waitForFunction(() => document.getElementById("live").dataset.state === "live");
   for (const view of Object.keys(expected)) {
     await page.click(`#tab-${view}`);
     const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);

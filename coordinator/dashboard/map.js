@@ -14,7 +14,7 @@ export function map(state) {
     const far = workers.length > 16 && i % 2 ? 0.72 : 1;
     places.set(worker.peer, { x: CX + 360 * far * Math.cos(angle), y: CY + 185 * far * Math.sin(angle), angle });
   });
-  const parts = [];
+  const parts = [], labels = [];
   const seen = new Set();
   for (const job of state.recent) {
     const group = job.group.filter((peer) => places.has(peer));
@@ -26,7 +26,8 @@ export function map(state) {
         const a = places.get(group[i]), b = places.get(group[j]);
         // Bent outwards from the middle, so that it is not taken for a link of the coordinator's.
         const mx = (a.x + b.x) / 2, my = (a.y + b.y) / 2;
-        const bend = { x: mx + (mx - CX) * 0.25, y: my + (my - CY) * 0.25 - 20 };
+        const near = Math.hypot(mx - CX, my - CY) < 90;
+        const bend = near ? { x: mx, y: my - 260 } : { x: mx + (mx - CX) * 0.4, y: my + (my - CY) * 0.4 };
         parts.push(svg("path", { class: "group " + job.level, d: `M${a.x} ${a.y}Q${bend.x} ${bend.y} ${b.x} ${b.y}` }));
       }
     }
@@ -37,9 +38,10 @@ export function map(state) {
     parts.push(svg("line", { class: "link " + (link ? link.path : "none"), x1: CX, y1: CY, x2: at.x, y2: at.y }));
     if (link && link.rtt_ms !== null && workers.length <= 24) {
       const text = link.rtt_ms < 1 ? "<1 ms" : link.rtt_ms.toFixed(0) + " ms";
-      parts.push(svg("text", { class: "small", x: CX + (at.x - CX) * 0.6, y: CY + (at.y - CY) * 0.6 - 5, "text-anchor": "middle" }, `${text} ${link.transport}`));
+      labels.push(svg("text", { class: "small halo", x: CX + (at.x - CX) * 0.6, y: CY + (at.y - CY) * 0.6 + 4, "text-anchor": "middle" }, `${text} ${link.transport}`));
     }
   }
+  parts.push(...labels);
   for (const worker of workers) {
     const at = places.get(worker.peer);
     const left = at.x < CX - 1;

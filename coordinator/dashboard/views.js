@@ -66,18 +66,19 @@ function workers(state) {
   const rows = state.workers.items.map((w) => [
     short(w.peer), short(w.operator),
     el("span", { class: w.presence, title: `silent for ${w.silent_ms} ms` }, w.presence),
-    w.link ? `${w.link.path}, ${w.link.transport}${w.link.rtt_ms === null ? "" : `, ${w.link.rtt_ms.toFixed(1)} ms`}` : el("span", { class: "quiet" }, "none"),
-    w.levels.map((level) => el("span", { class: "tag " + level, title: engine[level] }, level)),
+    w.link ? el("span", { class: "tags" }, `${w.link.path} ${w.link.transport}${w.link.rtt_ms === null ? "" : ` ${w.link.rtt_ms.toFixed(1)} ms`}`) : el("span", { class: "quiet" }, "none"),
+    el("span", { class: "tags" }, ...w.levels.map((level) => el("span", { class: "tag " + level, title: engine[level] }, level))),
     w.roles.join(", "), w.regions.join(", ") || el("span", { class: "quiet" }, "not said"),
     `${w.active} / ${w.capacity}`, count(w.pooled_sessions), count(w.cached_models),
     el("span", {}, count(w.delivered), w.failed ? el("span", { class: "bad" }, ` / ${count(w.failed)}`) : ""),
-    w.price, w.bond ?? el("span", { class: "bad" }, "not bonded"), `${w.cores}, ${bytes(w.memory)}`, w.software,
+    [w.price, el("br"), w.bond ? el("span", { class: "quiet" }, w.bond) : el("span", { class: "bad" }, "not bonded")],
+    [el("span", { class: "tags" }, `${w.cores} cores, ${bytes(w.memory)}`), el("br"), el("span", { class: "quiet" }, w.software)],
   ]);
   return [table("Workers", [["Worker"], ["Operator"], ["State"], ["Link"], ["Levels"], ["Roles"], ["Where"], ["Busy", 1], ["Pooled", 1],
-    ["Models", 1], ["Delivered / failed", 1], ["Price", 1], ["Bond", 1], ["Cores, memory", 1], ["Software"]], rows,
+    ["Models", 1], ["Done / failed", 1], ["Price, bond", 1], ["Machine"]], rows,
   "No worker has registered yet.", state.workers.unlisted),
   el("section", {}, el("h2", {}, "Engines"), el("p", { class: "quiet" },
-    ...Object.entries(engine).flatMap(([level, name]) => [tag(level), name + "  "])))];
+    ...Object.entries(engine).map(([level, name]) => el("span", { class: "engine" }, tag(level), name))))];
 }
 
 function histogram(level) {

@@ -90,9 +90,7 @@ pub(super) fn decision_lines(decision: &Decision) -> Vec<String> {
             "  no group: {} was left for all workers together, and not enough of them fit",
             decision.budget
         )),
-        Outcome::Refused(refusal) => {
-            lines.push(format!("  refused, whoever the workers: {refusal}"))
-        }
+        Outcome::Refused(refusal) => lines.push(format!("  refused: {refusal}")),
     }
     if decision.explored && !decision.candidates.is_empty() {
         lines.push(
