@@ -1,8 +1,8 @@
 //! From what was typed to what is done.
 
 mod balance;
-mod confirmed;
 mod config;
+mod confirmed;
 mod context;
 mod daemon;
 mod data;

@@ -22,8 +22,8 @@ use crate::view::{BondedWorker, ChainView, ClientFunds, PublishedModel};
 
 mod decisions;
 mod delivery;
-mod holders;
 mod explain;
+mod holders;
 mod hosts;
 mod matched;
 mod refusal;

@@ -28,7 +28,7 @@ pub(super) fn run(command: ConfigCommand, output: &Output) -> Result<(), Failure
                     config[*key] = Value::String(address.to_string());
                 }
             }
-            output.result(&config, |config| text(config))
+            output.result(&config, text)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the operator sees and what a client is told: the same as what happened, and to nobody else.
 
+use ai_link_observe::Metrics;
 use ai_link_observe::exposition::Exposition;
-use ai_link_observe::{Label as _, Metrics};
 use ai_link_wire::node::{Link, Path, Transport};
 use ai_link_wire::{
     ControlRequest, ControlResponse, Explanation, JobId, JobState, Level, Outcome, PassedOver,
