@@ -10,6 +10,7 @@ mod rights;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ai_link_observe::Loopback;
 use ai_link_wire::{DealerSeat, Level};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -17,7 +18,7 @@ pub(crate) use data::{
     Collect, DataArgs, DataCommand, EditArgs, Fsck, Get, GrantArgs, Holder, PermitArgs, Put,
     ReadArgs, Remove, Replace, Revoke, Storage, StorageCommand, TerritoryCommand,
 };
-pub(crate) use plan::{Explain, FheArgs, KeptTables, PlanArgs, PlannedLevel, RateSource};
+pub(crate) use plan::{Explain, FheArgs, KeptTables, LinkArgs, PlanArgs, PlannedLevel, RateSource};
 pub(crate) use rights::{
     AccessArg, LicenseArgs, ModelGrantArgs, PriceArgs, PurposeArg, RoyaltyArgs, Signer,
     StandingArg, StandingArgs, TransferArgs,
@@ -78,23 +79,43 @@ pub(crate) enum Command {
     Keys(KeysCommand),
     /// What an account has: free, bonded, in escrow, promised
     Balance(Balance),
+    /// Why a job got its group and its price, or why it got none: a reason for each worker
+    Explain(ExplainJob),
+    /// What a job would take, before it is paid for: money, latency, bytes, accuracy
+    Estimate(Estimate),
+    /// Where the processes of --dir serve their metrics, and what those of one say
+    Metrics(Metrics),
     /// Receipts: what was computed, by whom, for how much
     #[command(subcommand)]
     Receipt(ReceiptCommand),
     /// Look for everything that would keep this machine from taking part, all at once
     Doctor,
+    /// Configuration files: check one, or show what one means with all defaults and the environment
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell: `ai-link completions bash > /etc/bash_completion.d/ai-link`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one a command
+    Man {
+        /// Directory for them; made if it is not there
+        #[arg(value_name = "DIR")]
+        output: PathBuf,
+    },
     /// Run a worker
-    Worker(Daemon),
+    Worker(ObservedDaemon),
     /// Run a coordinator
-    Coordinator(Daemon),
+    Coordinator(CoordinatorDaemon),
     /// Run the application's gateway
-    Gateway(Daemon),
+    Gateway(ObservedDaemon),
     /// Run the embedded chain
     Chain(Daemon),
     /// Run the embedded store, or look after it
     Storage(Storage),
     /// Run a storage node
-    StorageNode(Daemon),
+    StorageNode(ObservedDaemon),
     /// Run a tagger: it alone holds the key with which fragments are tagged, to be proven later
     StorageTagger(Daemon),
     /// Data: put, get, grant, permit, revoke, locate, territory; and objects that change
@@ -110,6 +131,27 @@ pub(crate) struct Daemon {
     /// Write pid and addresses to this file once it serves
     #[arg(long, env = "AI_LINK_READY", value_name = "FILE")]
     pub(crate) ready: Option<PathBuf>,
+}
+
+/// Such a process that serves metrics.
+#[derive(Args, Debug)]
+pub(crate) struct ObservedDaemon {
+    #[command(flatten)]
+    pub(crate) daemon: Daemon,
+    /// Serve Prometheus metrics at /metrics of this address on loopback [default: `metrics` of the configuration, or
+    /// nowhere]
+    #[arg(long, env = "AI_LINK_METRICS", value_name = "ADDR")]
+    pub(crate) metrics: Option<Loopback>,
+}
+
+/// A coordinator.
+#[derive(Args, Debug)]
+pub(crate) struct CoordinatorDaemon {
+    #[command(flatten)]
+    pub(crate) observed: ObservedDaemon,
+    /// Serve the operator's page on this address on loopback [default: `dashboard` of the configuration, or nowhere]
+    #[arg(long, env = "AI_LINK_DASHBOARD", value_name = "ADDR")]
+    pub(crate) dashboard: Option<Loopback>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -362,6 +404,87 @@ pub(crate) struct Infer {
     /// Gateway [default: the one of --dir]
     #[arg(long, env = "AI_LINK_GATEWAY_URL", value_name = "URL")]
     pub(crate) gateway: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether a process would take a file, and if not, where it is wrong
+    Check(ConfigFile),
+    /// Print what a file means: with the defaults of everything that it does not say, and what the environment changes
+    Show(ConfigFile),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConfigFile {
+    /// Whose configuration it is
+    #[arg(value_enum)]
+    pub(crate) role: ConfigRole,
+    /// The file, in TOML
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// Processes that have a configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConfigRole {
+    /// `ai-link worker`
+    Worker,
+    /// `ai-link coordinator`
+    Coordinator,
+    /// `ai-link gateway`
+    Gateway,
+    /// `ai-link chain`
+    Chain,
+    /// `ai-link storage`
+    Storage,
+    /// `ai-link storage-node`
+    StorageNode,
+    /// `ai-link storage-tagger`
+    StorageTagger,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Metrics {
+    /// Read those of this process, and print what is not zero
+    pub(crate) process: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ExplainJob {
+    /// The job: the id of its receipt [default: the latest that the coordinator remembers]
+    pub(crate) job: Option<String>,
+    /// Key file of the account that asked for it [default: the application's of --dir]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Estimate {
+    /// Name of the model
+    pub(crate) model: String,
+    /// Version [default: the current one]
+    #[arg(long)]
+    pub(crate) version: Option<u32>,
+    /// Privacy level: fhe, mpc or sealed [default: the gateway's, or the one above it that the model is offered at]
+    #[arg(long, value_name = "fhe|mpc|sealed")]
+    pub(crate) level: Option<Level>,
+    /// Records of the job
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096), conflicts_with = "input")]
+    pub(crate) records: u32,
+    /// Count the records in this file instead
+    #[arg(long, value_name = "FILE.npy")]
+    pub(crate) input: Option<PathBuf>,
+    /// Who deals: worker or client [default: the gateway's]
+    #[arg(long, value_name = "worker|client")]
+    pub(crate) dealer: Option<DealerSeat>,
+    /// How many evaluators [default: the gateway's]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(2..=8))]
+    pub(crate) evaluators: Option<u8>,
+    #[command(flatten)]
+    pub(crate) link: LinkArgs,
+    /// Configuration of the gateway that would ask [default: that of --dir]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Args, Clone, Debug)]

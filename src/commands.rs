@@ -1,6 +1,7 @@
 //! From what was typed to what is done.
 
 mod balance;
+mod config;
 mod confirmed;
 mod context;
 mod daemon;
@@ -8,11 +9,15 @@ mod data;
 mod demo;
 mod dev;
 mod doctor;
+mod estimate;
+mod explain;
 mod filebank;
 mod hosting;
 mod infer;
 mod inputs;
 mod keys;
+mod manual;
+mod metrics;
 mod model;
 mod oip;
 mod published;
@@ -31,15 +36,21 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Infer(args) => infer::run(global, args, output).await,
         Command::Keys(command) => keys::run(global, &command, output),
         Command::Balance(args) => balance::run(global, args, output).await,
+        Command::Explain(args) => explain::run(global, args, output).await,
+        Command::Estimate(args) => estimate::run(global, args, output).await,
+        Command::Metrics(args) => metrics::run(global, args, output).await,
         Command::Receipt(command) => receipt::run(global, command, output),
         Command::Doctor => doctor::run(global, output).await,
+        Command::Config(command) => config::run(command, output),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { output: dir } => manual::pages(&dir, output),
         Command::Worker(args) => daemon::worker(args).await,
         Command::Coordinator(args) => daemon::coordinator(args).await,
         Command::Gateway(args) => daemon::gateway(args).await,
         Command::Chain(args) => daemon::chain(args).await,
         Command::Storage(args) => match (args.command, args.daemon) {
             (Some(StorageCommand::Fsck(args)), _) => daemon::fsck(args, output).await,
-            (None, Some(args)) => daemon::storage(args).await,
+            (None, Some(daemon)) => daemon::storage(daemon, args.metrics).await,
             (None, None) => Err(Failure::usage("give --config")),
         },
         Command::StorageNode(args) => daemon::storage_node(args).await,

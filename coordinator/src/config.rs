@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ai_link_observe::Loopback;
 use ai_link_wire::{Multiaddr, Planck};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,12 @@ pub struct CoordinatorConfig {
     /// Settle at once when this many jobs wait.
     #[serde(default = "epoch_jobs")]
     pub epoch_jobs: u32,
+    /// Where to serve metrics, at `/metrics`: an address on loopback. Default: nowhere.
+    #[serde(default)]
+    pub metrics: Option<Loopback>,
+    /// Where to serve the operator's page: an address on loopback. Default: nowhere.
+    #[serde(default)]
+    pub dashboard: Option<Loopback>,
     /// Where to append all decrypted traffic of this process. For diagnosis.
     #[serde(default)]
     pub capture_dir: Option<PathBuf>,
@@ -60,6 +67,8 @@ impl CoordinatorConfig {
             minimum_worker_bond: Planck::ZERO,
             epoch_interval_ms: epoch_interval_ms(),
             epoch_jobs: epoch_jobs(),
+            metrics: None,
+            dashboard: None,
             capture_dir: None,
         }
     }
@@ -128,6 +137,9 @@ mod tests {
 
         let typo = text.replace("\"fee\"", "\"fees\"");
         assert!(serde_json::from_str::<CoordinatorConfig>(&typo).is_err());
+        let exposed = text.replacen('{', r#"{ "dashboard": "0.0.0.0:8080","#, 1);
+        let refused = serde_json::from_str::<CoordinatorConfig>(&exposed);
+        assert!(refused.unwrap_err().to_string().contains("other machines"));
         let number = text.replace("\"0.001 AIL\"", "0.001");
         assert!(serde_json::from_str::<CoordinatorConfig>(&number).is_err());
     }

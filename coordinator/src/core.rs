@@ -13,17 +13,21 @@ use ai_link_wire::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::ledger::{Draft, FailureNote, Ledger, LedgerError, Store, StoreError};
+use crate::ledger::{Draft, FailureNote, Ledger, LedgerError, Phase, Store, StoreError};
 use crate::policy::Policy;
 use crate::roster::Roster;
 use crate::settlement;
+use crate::tally::{Lost, Tally};
 use crate::view::{BondedWorker, ChainView, ClientFunds, PublishedModel};
 
+mod decisions;
 mod delivery;
+mod explain;
 mod holders;
 mod hosts;
 mod matched;
 mod refusal;
+mod snapshot;
 mod submission;
 
 use refusal::{by_ledger, by_roster, by_signature};
@@ -39,6 +43,8 @@ pub struct Coordinator<S> {
     roster: Roster,
     ledger: Ledger<S>,
     submissions: submission::Submissions,
+    decisions: decisions::Decisions,
+    tally: Tally,
 }
 
 /// What to do with a message.
@@ -116,6 +122,8 @@ impl<S: Store> Coordinator<S> {
             roster: Roster::new(policy.presence),
             view: ChainView::default(),
             submissions: submission::Submissions::new(policy.settlement.limits),
+            decisions: decisions::Decisions::default(),
+            tally: Tally::default(),
             identity,
             policy,
             chance,
@@ -147,12 +155,16 @@ impl<S: Store> Coordinator<S> {
             ControlRequest::Info => self.info(caller, looked_up, now),
             ControlRequest::Hosts(request) => self.hosts(caller, request, looked_up, now),
             ControlRequest::Holders(held) => self.holders(caller, held, now),
+            ControlRequest::Explain(job) => self.explain(caller, *job),
+            ControlRequest::Quote(request) => self.quoted(caller, request, looked_up, now),
         };
-        match answer {
-            Ok(response) => Reaction::Reply(response),
-            Err(Stop::Refuse(refusal)) => Reaction::Reply(ControlResponse::Refused(refusal)),
-            Err(Stop::LookUp(wanted)) => Reaction::LookUp(wanted),
-        }
+        let response = match answer {
+            Ok(response) => response,
+            Err(Stop::Refuse(refusal)) => ControlResponse::Refused(refusal),
+            Err(Stop::LookUp(wanted)) => return Reaction::LookUp(wanted),
+        };
+        self.tally.answered(request, &response);
+        Reaction::Reply(response)
     }
 
     /// Takes an answer of the chain.
@@ -209,6 +221,11 @@ impl<S: Store> Coordinator<S> {
         &self.ledger
     }
 
+    /// What was counted since the start.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     /// The registered workers.
     pub fn roster(&self) -> &Roster {
         &self.roster
@@ -217,7 +234,12 @@ impl<S: Store> Coordinator<S> {
     /// Does what is due: releases reserves of jobs that were not delivered, and makes or repeats a
     /// settlement batch. Call it about once a second, after [`Coordinator::refresh`].
     pub fn tick(&mut self, now: UnixMillis) -> Result<Vec<Effect>, TickError> {
-        for (_, group) in self.ledger.expire(now)? {
+        for (job, group) in self.ledger.expire(now)? {
+            if let Some(entry) = self.ledger.job(&job)? {
+                self.tally
+                    .jobs
+                    .end(entry.terms.level, Err(Lost::DeadlinePassed));
+            }
             for peer in group {
                 self.roster.released(&peer);
             }
@@ -281,6 +303,12 @@ impl<S: Store> Coordinator<S> {
         if let FailureNote::New { group } = self.ledger.fail(failure).map_err(by_ledger)? {
             for peer in group {
                 self.roster.released(&peer);
+            }
+            let entry = self.ledger.job(&failure.job).map_err(by_ledger)?;
+            if let Some(entry) = entry
+                && let Phase::Refunded { cause } = entry.phase
+            {
+                self.tally.jobs.end(entry.terms.level, Err(cause.into()));
             }
         }
         Ok(ControlResponse::FailureNoted)

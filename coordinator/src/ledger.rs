@@ -30,6 +30,7 @@ use crate::view::{ChainView, ClientFunds};
 mod disk;
 mod entry;
 mod error;
+mod history;
 mod index;
 mod memory;
 mod status;
@@ -37,14 +38,15 @@ mod store;
 
 pub use disk::DiskStore;
 pub use entry::{
-    AttemptEntry, AttemptPhase, ClientEntry, Delivery, Draft, JobEntry, Phase, RefundCause, Terms,
-    TrackRecord,
+    AttemptEntry, AttemptPhase, ClientEntry, Delivery, Draft, Earned, EpochEntry, JobEntry, Phase,
+    RefundCause, Terms, TrackRecord,
 };
 pub use error::LedgerError;
 pub use index::Unsettled;
 pub use memory::MemoryStore;
 pub use store::{Store, StoreError, Write};
 
+use history::{History, RECENT_EPOCHS};
 use index::Index;
 
 /// Entries written in one transaction when many are due at once.
@@ -56,6 +58,7 @@ pub struct Ledger<S> {
     store: S,
     limits: LedgerLimits,
     index: Index,
+    history: History,
     state: State,
 }
 
@@ -123,10 +126,12 @@ impl<S: Store> Ledger<S> {
         for entry in store.live_jobs()? {
             index.replace(None, &entry);
         }
+        let history = History::new(store.earnings()?, store.epochs(RECENT_EPOCHS)?);
         Ok(Self {
             store,
             limits,
             index,
+            history,
             state: State::Running,
         })
     }
@@ -424,7 +429,9 @@ impl<S: Store> Ledger<S> {
                 entry.phase = Phase::Settled { epoch };
                 changes.push((old, entry));
             }
-            self.put_all(changes, Vec::new())?;
+            let after = self.history.with_paid(changes.iter().map(|(_, new)| new));
+            self.put_all(changes, after.writes())?;
+            self.history.apply(after);
         }
         if draft.is_some_and(|draft| draft.epoch <= view.last_epoch()) {
             self.commit(&[Write::Draft(None)])?;
@@ -450,6 +457,21 @@ impl<S: Store> Ledger<S> {
     /// Jobs that wait for settlement, in the order of their delivery.
     pub fn unsettled(&self) -> impl ExactSizeIterator<Item = &Unsettled> {
         self.index.unsettled()
+    }
+
+    /// What each account was paid, in the order of their keys.
+    pub fn earnings(&self) -> impl Iterator<Item = (&AccountId, &Earned)> {
+        self.history.earnings()
+    }
+
+    /// The latest epochs, oldest first: at most 64.
+    pub fn epochs(&self) -> impl Iterator<Item = &EpochEntry> {
+        self.history.epochs()
+    }
+
+    /// Open and unsettled jobs.
+    pub fn live(&self) -> u32 {
+        self.index.live()
     }
 
     /// What is reserved for a client's open jobs.

@@ -13,6 +13,8 @@
 //! | [`pricing`] | what it costs and who gets it | model, group, fee |
 //! | [`ledger`] | what is accepted, delivered, paid | durable entries, one transaction a change |
 //! | [`settlement`] | what is submitted to the chain | ledger and view |
+//! | [`tally`] | nothing: what its operator counts | every answer |
+//! | [`state`] | nothing: what its operator sees | all of these |
 //!
 //! [`Coordinator`] puts them together without sockets, clock or chain, so that every run can be
 //! replayed from its inputs. [`run`] is the shell around it: a libp2p node and a chain client.
@@ -47,6 +49,8 @@ pub mod pricing;
 pub mod roster;
 pub mod settlement;
 pub mod shell;
+pub mod state;
+pub mod tally;
 pub mod view;
 
 #[cfg(test)]

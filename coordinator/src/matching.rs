@@ -28,8 +28,10 @@ pub mod filter;
 pub mod group;
 pub mod hosting;
 pub mod rank;
+mod sheet;
 
 pub use group::{Chosen, NoGroup};
+pub use sheet::Sheet;
 
 /// What a job needs of its workers.
 #[derive(Clone, Debug)]

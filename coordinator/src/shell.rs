@@ -9,10 +9,12 @@
 //! one durable transaction. Signatures of receipts are checked before the lock is taken.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ai_link_observe::{ServeError, Served};
 use ai_link_registry::RegistryClient;
 use ai_link_wire::node::{IncomingRequest, Node, NodeConfig, NodeError, NodeLimits};
 use ai_link_wire::{
@@ -27,6 +29,8 @@ use crate::core::{Coordinator, LookedUp, Reaction, TickError};
 use crate::ledger::{DiskStore, StoreError};
 
 mod chain;
+mod dashboard;
+mod metrics;
 
 use chain::{ChainError, Reader};
 
@@ -52,6 +56,10 @@ pub struct Ready {
     pub peer: PeerId,
     /// The addresses it listens on, with real ports.
     pub addresses: Vec<Multiaddr>,
+    /// Where its metrics are, if they are served.
+    pub metrics: Option<SocketAddr>,
+    /// Where its operator's page is, if it is served.
+    pub dashboard: Option<SocketAddr>,
 }
 
 /// Why a coordinator did not start or stopped.
@@ -93,6 +101,9 @@ pub enum RunError {
     /// The node stopped by itself.
     #[error("the network node stopped")]
     NodeStopped,
+    /// Metrics or the dashboard cannot be served.
+    #[error("what the operator is to see cannot be served")]
+    Observe(#[from] ServeError),
     /// The system gave no random numbers.
     #[error("the system gives no random numbers")]
     Random(#[source] getrandom::Error),
@@ -138,7 +149,13 @@ pub async fn run(
         ..NodeConfig::client(identity.clone())
     })
     .await?;
+    let served =
+        ai_link_observe::serve("metrics", config.metrics, metrics::of(&core, &node)).await?;
+    let dashboard = dashboard::Dashboard::new(core.clone(), node.clone());
+    let page = ai_link_observe::serve("the dashboard", config.dashboard, dashboard).await?;
     let listening = Ready {
+        metrics: served.as_ref().map(Served::address),
+        dashboard: page.as_ref().map(Served::address),
         account: identity.account(),
         peer: node.peer_id(),
         addresses: node.listen_addrs(),
@@ -160,6 +177,7 @@ pub async fn run(
             None => Ok(()),
         },
     };
+    drop((served, page));
     node.shutdown().await;
     tasks.shutdown().await;
     ended

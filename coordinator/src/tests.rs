@@ -8,6 +8,7 @@ mod jobs;
 mod kill;
 mod licence;
 mod matching;
+mod observed;
 mod property;
 mod requests;
 mod store_contract;

@@ -11,6 +11,7 @@ use ai_link_wire::{
 };
 use tokio::time::sleep;
 
+use crate::tally::Unheard;
 use crate::worker::Worker;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -142,7 +143,7 @@ async fn ask(
     coordinator: &Coordinator,
     request: ControlRequest,
 ) -> Result<ControlResponse, RequestError> {
-    worker
+    let answer = worker
         .node
         .request(
             coordinator.peer,
@@ -150,7 +151,14 @@ async fn ask(
             request,
             ANSWER_WITHIN,
         )
-        .await
+        .await;
+    let outcome = match &answer {
+        Ok(ControlResponse::Refused(_)) => Err(Unheard::Refused),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Unheard::Unreachable),
+    };
+    worker.tally.announcements.count((), outcome);
+    answer
 }
 
 #[derive(Debug, thiserror::Error)]

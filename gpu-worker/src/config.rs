@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use ai_link_observe::Loopback;
 use ai_link_storage::location::Site;
 use ai_link_wire::{Bytes, Multiaddr, Planck, Region, RoleSet};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub struct WorkerConfig {
     /// Where to compute.
     #[serde(default)]
     pub device: DeviceKind,
+    /// Where to serve metrics, at `/metrics`: an address on loopback. Nowhere by default.
+    #[serde(default)]
+    pub metrics: Option<Loopback>,
     /// Diagnostic: append every decrypted frame this process sends or receives to files in this directory.
     /// It shows what this worker sees, and nothing that it could not see anyway.
     #[serde(default)]

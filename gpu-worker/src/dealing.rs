@@ -18,6 +18,7 @@ use tokio::time::sleep;
 
 use crate::pool::demand::{Demands, Next};
 use crate::pool::{Claim, PoolKey};
+use crate::tally::NotDealt;
 use crate::worker::Worker;
 
 pub(crate) use store::{Filling, incoming};
@@ -152,6 +153,12 @@ async fn fill_one(worker: &Arc<Worker>, key: &PoolKey, proof: &Arc<Proof>, entri
             "cannot deal ahead now"
         ),
     }
+    let outcome = match &done {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_busy() => Err(NotDealt::Busy),
+        Err(_) => Err(NotDealt::Failed),
+    };
+    worker.tally.dealing.count((), outcome);
     worker.asked.with(|demands| match done {
         Ok(_) => demands.filled(key),
         Err(error) if error.is_busy() => demands.busy(key, UnixMillis::now()),

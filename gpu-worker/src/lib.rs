@@ -47,6 +47,7 @@ mod receipt;
 pub mod sealed;
 pub mod session;
 pub mod status;
+mod tally;
 pub mod used;
 mod worker;
 

@@ -31,6 +31,7 @@ use crate::hosting;
 use crate::nearby;
 use crate::pool::Claim;
 use crate::sealed;
+use crate::tally::{Attempt, Failure};
 use crate::worker::Worker;
 use board::Offer;
 
@@ -53,6 +54,8 @@ pub(crate) struct Seat {
     work: Option<Work>,
     /// With the dealer's stream comes the pool, if the session takes from one.
     claim: Option<Claim>,
+    /// With the client's stream the session counts as attempted.
+    attempt: Option<Attempt>,
 }
 
 #[derive(Debug)]
@@ -99,9 +102,14 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
             return;
         }
     };
+    let is_client = hello.from == ai_link_wire::Party::Client;
+    let attempt = is_client.then(|| worker.tally.begin(Level::Mpc));
     let admitted = match admit::admit(&worker, peer, &hello).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
+            if let Some(attempt) = attempt {
+                attempt.ended(Err((&refusal).into()));
+            }
             tracing::info!(%peer, %refusal, "session refused");
             let _ = hello::reply(&mut stream, &HelloReply::Refused(refusal)).await;
             let _ = stream.close().await;
@@ -130,6 +138,7 @@ pub(crate) async fn incoming(worker: Arc<Worker>, peer: PeerId, mut stream: Bulk
         ticket,
         work,
         claim,
+        attempt,
     };
     let until = UnixMillis::now().saturating_add(MEET_WITHIN);
     // Poisoned by a panic while offering: the streams are dropped, which the peers see.
@@ -204,6 +213,9 @@ pub(crate) async fn sweep(worker: Arc<Worker>) {
 
 /// Tells the far end why its stream is of no use, and closes it.
 async fn abort(mut seat: Seat, reason: String, culprit: Option<PeerKey>) {
+    if let Some(attempt) = seat.attempt.take() {
+        attempt.ended(Err(Failure::Party));
+    }
     let telling = async {
         if let Ok(bytes) = codec::encode(&Abort::new(reason, culprit), links::ABORT) {
             let _ = seat.stream.send(FrameKind::Abort, &bytes).await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ai_link_mpc::Secret32;
+use ai_link_observe::{ServeError, Served};
 use ai_link_registry::{CallError, ConnectError, QueryError, Registry, RegistryClient};
 use ai_link_storage::{HttpStore, StorageError};
 use ai_link_wire::multiaddr::Protocol;
@@ -33,6 +34,7 @@ use crate::sealed;
 use crate::session::board::Board;
 use crate::session::{self, Seat};
 use crate::status;
+use crate::tally::{self, Tally};
 use crate::used::{UsedError, UsedSessions};
 
 /// Streams handled at once, beyond which new ones wait in libp2p's own bounded queues.
@@ -75,6 +77,8 @@ pub(crate) struct Worker {
     pub(crate) coordinators: Coordinators,
     /// Material dealt ahead.
     pub(crate) pools: Arc<Shelf>,
+    /// What is counted.
+    pub(crate) tally: Tally,
     /// Sessions, for what is done in the background.
     pub(crate) activity: Arc<Activity>,
     /// What this worker was asked to deal.
@@ -121,6 +125,8 @@ pub struct Serving {
     pub operator: AccountId,
     /// Where it listens.
     pub addresses: Vec<Multiaddr>,
+    /// Where its metrics are, if they are served.
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 /// Runs a worker until `shutdown` resolves. `ready` is told when it serves.
@@ -196,10 +202,13 @@ pub async fn run(
         board: Mutex::default(),
         coordinators: Coordinators::default(),
         pools,
+        tally: Tally::default(),
         activity: Activity::new(UnixMillis::now()),
         asked: Asked::default(),
         filling: Filling::default(),
     });
+    let metrics = tally::metrics(&worker);
+    let served = ai_link_observe::serve("metrics", worker.config.metrics, metrics).await?;
     let mut tasks = JoinSet::new();
     for coordinator in coordinators {
         tasks.spawn(announce::announce(Arc::clone(&worker), coordinator));
@@ -211,12 +220,14 @@ pub async fn run(
         peer: worker.identity.peer_key(),
         operator: worker.operator,
         addresses: worker.addresses(),
+        metrics: served.as_ref().map(Served::address),
     });
     tokio::select! {
         () = serve(&worker, incoming) => {}
         () = shutdown => {}
     }
     drain(&worker).await;
+    drop(served);
     tasks.shutdown().await;
     worker.node.clone().shutdown().await;
     Ok(())
@@ -357,6 +368,9 @@ pub enum WorkerError {
     /// The record of shares that this worker has had.
     #[error("cannot open the record of shares")]
     SharesHad(#[source] BookError),
+    /// Metrics cannot be served.
+    #[error("what the operator is to see cannot be served")]
+    Observe(#[from] ServeError),
     /// The pools of dealt material.
     #[error("cannot open the pools of dealt material")]
     Pools(#[source] ShelfError),

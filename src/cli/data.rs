@@ -13,6 +13,10 @@ use super::Daemon;
 pub(crate) struct Storage {
     #[command(flatten)]
     pub(crate) daemon: Option<Daemon>,
+    /// Serve Prometheus metrics at /metrics of this address on loopback [default: `metrics` of the configuration, or
+    /// nowhere]
+    #[arg(long, env = "AI_LINK_METRICS", value_name = "ADDR")]
+    pub(crate) metrics: Option<ai_link_observe::Loopback>,
     #[command(subcommand)]
     pub(crate) command: Option<StorageCommand>,
 }

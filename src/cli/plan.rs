@@ -27,15 +27,8 @@ pub(crate) struct PlanArgs {
     /// Who may evaluate it: any number of evaluators, or 2, which allows comparisons in one round by keys
     #[arg(long, default_value = "any", value_name = "any|2")]
     evaluators: Evaluators,
-    /// Round trip between workers that the plan is made for
-    #[arg(long, default_value = "0.3ms", value_name = "TIME", value_parser = round_trip)]
-    rtt: Duration,
-    /// Bandwidth between them, each way
-    #[arg(long, default_value = "10gbit", value_name = "RATE", value_parser = bandwidth)]
-    bandwidth: u64,
-    /// Cores of each worker
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
-    cores: u16,
+    #[command(flatten)]
+    link: LinkArgs,
     /// Records at once that the plan is made for; it works for any number
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) batch: u32,
@@ -80,6 +73,27 @@ impl PlanArgs {
 
     /// The link.
     pub(crate) fn link(&self) -> LinkProfile {
+        self.link.profile()
+    }
+}
+
+/// A link between workers, and the workers at its ends.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LinkArgs {
+    /// Round trip between workers that the plan is made for
+    #[arg(long, default_value = "0.3ms", value_name = "TIME", value_parser = round_trip)]
+    rtt: Duration,
+    /// Bandwidth between them, each way
+    #[arg(long, default_value = "10gbit", value_name = "RATE", value_parser = bandwidth)]
+    bandwidth: u64,
+    /// Cores of each worker
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    cores: u16,
+}
+
+impl LinkArgs {
+    /// As plans have it.
+    pub(crate) fn profile(&self) -> LinkProfile {
         LinkProfile {
             round_trip: self.rtt,
             bandwidth_bits: self.bandwidth,

@@ -2,21 +2,28 @@
 
 use std::fs;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use ai_link_observe::Loopback;
 use ai_link_storage::{RequestSigner, SignWith, StorageConfig};
 use ai_link_wire::Identity;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Daemon, Fsck};
+use crate::cli::{CoordinatorDaemon, Daemon, Fsck, ObservedDaemon};
 use crate::dev::layout::Ready;
 use crate::output::{Failure, Output, chain as causes};
 
-pub(super) async fn worker(args: Daemon) -> Result<(), Failure> {
-    let config: ai_link_worker::WorkerConfig = load(&args.config)?;
+pub(super) async fn worker(args: ObservedDaemon) -> Result<(), Failure> {
+    let ObservedDaemon {
+        daemon: args,
+        metrics,
+    } = args;
+    let mut config: ai_link_worker::WorkerConfig = load(&args.config)?;
+    config.metrics = metrics.or(config.metrics);
     let ready = |serving: ai_link_worker::Serving| {
         let addresses = serving.addresses.iter().map(ToString::to_string).collect();
         announce(
@@ -24,6 +31,7 @@ pub(super) async fn worker(args: Daemon) -> Result<(), Failure> {
             "worker",
             addresses,
             Some(serving.operator.to_string()),
+            Observed::metrics(serving.metrics),
         );
     };
     ai_link_worker::run(config, ready, stopped()?)
@@ -31,8 +39,18 @@ pub(super) async fn worker(args: Daemon) -> Result<(), Failure> {
         .map_err(Failure::failed)
 }
 
-pub(super) async fn coordinator(args: Daemon) -> Result<(), Failure> {
-    let config: ai_link_coordinator::CoordinatorConfig = load(&args.config)?;
+pub(super) async fn coordinator(args: CoordinatorDaemon) -> Result<(), Failure> {
+    let CoordinatorDaemon {
+        observed,
+        dashboard,
+    } = args;
+    let ObservedDaemon {
+        daemon: args,
+        metrics,
+    } = observed;
+    let mut config: ai_link_coordinator::CoordinatorConfig = load(&args.config)?;
+    config.metrics = metrics.or(config.metrics);
+    config.dashboard = dashboard.or(config.dashboard);
     let (ready, serving) = tokio::sync::oneshot::channel::<ai_link_coordinator::Ready>();
     let announcing = async {
         // Dropped unsent when the coordinator does not start: then its error is the result.
@@ -43,6 +61,10 @@ pub(super) async fn coordinator(args: Daemon) -> Result<(), Failure> {
                 "coordinator",
                 addresses,
                 Some(serving.account.to_string()),
+                Observed {
+                    metrics: serving.metrics.map(metrics_url),
+                    dashboard: serving.dashboard.map(|at| format!("http://{at}/")),
+                },
             );
         }
     };
@@ -53,14 +75,20 @@ pub(super) async fn coordinator(args: Daemon) -> Result<(), Failure> {
     outcome.map_err(Failure::failed)
 }
 
-pub(super) async fn gateway(args: Daemon) -> Result<(), Failure> {
-    let config: ai_link_client::GatewayConfig = load(&args.config)?;
-    let ready = |address: std::net::SocketAddr, account: ai_link_wire::AccountId| {
+pub(super) async fn gateway(args: ObservedDaemon) -> Result<(), Failure> {
+    let ObservedDaemon {
+        daemon: args,
+        metrics,
+    } = args;
+    let mut config: ai_link_client::GatewayConfig = load(&args.config)?;
+    config.metrics = metrics.or(config.metrics);
+    let ready = |serving: ai_link_client::gateway::Serving| {
         announce(
             &args,
             "gateway",
-            vec![format!("http://{address}")],
-            Some(account.to_string()),
+            vec![format!("http://{}", serving.address)],
+            Some(serving.account.to_string()),
+            Observed::metrics(serving.metrics),
         );
     };
     ai_link_client::gateway::run(config, ready, stopped()?)
@@ -70,16 +98,27 @@ pub(super) async fn gateway(args: Daemon) -> Result<(), Failure> {
 
 pub(super) async fn chain(args: Daemon) -> Result<(), Failure> {
     let config: ai_link_devchain::DevChainConfig = load(&args.config)?;
-    let ready = |url: &str| announce(&args, "chain", vec![url.to_owned()], None);
+    let ready = |url: &str| {
+        announce(
+            &args,
+            "chain",
+            vec![url.to_owned()],
+            None,
+            Observed::default(),
+        )
+    };
     ai_link_devchain::run(config, ready, stopped()?)
         .await
         .map_err(Failure::failed)
 }
 
-pub(super) async fn storage(args: Daemon) -> Result<(), Failure> {
-    let config: ai_link_storage::StorageConfig = load(&args.config)?;
+pub(super) async fn storage(args: Daemon, metrics: Option<Loopback>) -> Result<(), Failure> {
+    let mut config: ai_link_storage::StorageConfig = load(&args.config)?;
+    config.metrics = metrics.or(config.metrics);
+    let observed = Observed::configured(config.metrics);
     let ready = |address: std::net::SocketAddr| {
-        announce(&args, "storage", vec![format!("http://{address}")], None);
+        let addresses = vec![format!("http://{address}")];
+        announce(&args, "storage", addresses, None, observed);
     };
     let signer = storage_signer(&config)?;
     let bank = super::filebank::of(&config).await?;
@@ -88,12 +127,18 @@ pub(super) async fn storage(args: Daemon) -> Result<(), Failure> {
         .map_err(Failure::failed)
 }
 
-pub(super) async fn storage_node(args: Daemon) -> Result<(), Failure> {
-    let config: ai_link_storage::node::NodeConfig = load(&args.config)?;
+pub(super) async fn storage_node(args: ObservedDaemon) -> Result<(), Failure> {
+    let ObservedDaemon {
+        daemon: args,
+        metrics,
+    } = args;
+    let mut config: ai_link_storage::node::NodeConfig = load(&args.config)?;
+    config.metrics = metrics.or(config.metrics);
+    let observed = Observed::configured(config.metrics);
     let account = config.account.to_string();
     let ready = |address: std::net::SocketAddr| {
         let addresses = vec![format!("http://{address}")];
-        announce(&args, "storage-node", addresses, Some(account));
+        announce(&args, "storage-node", addresses, Some(account), observed);
     };
     ai_link_storage::node::run_node(config, ready, stopped()?)
         .await
@@ -104,7 +149,13 @@ pub(super) async fn storage_tagger(args: Daemon) -> Result<(), Failure> {
     let config: ai_link_storage::node::TaggerConfig = load(&args.config)?;
     let ready = |address: std::net::SocketAddr, key: &ai_link_storage::podr2::PublicKey| {
         let (addresses, signer) = (vec![format!("http://{address}")], key.signer().to_string());
-        announce(&args, "storage-tagger", addresses, Some(signer));
+        announce(
+            &args,
+            "storage-tagger",
+            addresses,
+            Some(signer),
+            Observed::default(),
+        );
     };
     ai_link_storage::node::run_tagger(config, ready, stopped()?)
         .await
@@ -177,19 +228,61 @@ fn load<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
     toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
 }
 
+/// Where a process lets its operator look.
+#[derive(Default)]
+struct Observed {
+    metrics: Option<String>,
+    dashboard: Option<String>,
+}
+
+impl Observed {
+    fn metrics(at: Option<SocketAddr>) -> Self {
+        Self {
+            metrics: at.map(metrics_url),
+            dashboard: None,
+        }
+    }
+
+    /// As configured; a port that the system chooses is only in the log.
+    fn configured(at: Option<Loopback>) -> Self {
+        let at = at.map(Loopback::address);
+        Self::metrics(at.filter(|at| at.port() != 0))
+    }
+}
+
+fn metrics_url(at: SocketAddr) -> String {
+    format!("http://{at}/metrics")
+}
+
 /// Says, to whoever started us, that we serve.
-fn announce(args: &Daemon, role: &str, addresses: Vec<String>, account: Option<String>) {
+fn announce(
+    args: &Daemon,
+    role: &str,
+    addresses: Vec<String>,
+    account: Option<String>,
+    observed: Observed,
+) {
     tracing::info!(role, ?addresses, "serving");
     let ready = Ready {
         pid: std::process::id(),
         role: role.into(),
         addresses,
         account,
+        metrics: observed.metrics,
+        dashboard: observed.dashboard,
     };
+    tell_systemd(sd_notify::NotifyState::Ready);
     if let Some(path) = &args.ready
         && let Err(error) = ready.save(path)
     {
         tracing::error!(error = causes(&error), path = %path.display(), "cannot write the ready file");
+    }
+}
+
+/// Tells whoever supervises this process, if it is systemd: units are of `Type=notify`.
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(false, &[state]) {
+        tracing::warn!(%error, "systemd was not told");
     }
 }
 
@@ -202,5 +295,6 @@ fn stopped() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        tell_systemd(sd_notify::NotifyState::Stopping);
     })
 }

@@ -79,6 +79,8 @@ struct ProcessStatus {
     pid: Option<u32>,
     addresses: Vec<String>,
     account: Option<String>,
+    metrics: Option<String>,
+    dashboard: Option<String>,
 }
 
 fn status(dir: &StateDir, network: &Network) -> Status {
@@ -92,6 +94,8 @@ fn status(dir: &StateDir, network: &Network) -> Status {
                 pid: Some(ready.pid),
                 addresses: ready.addresses,
                 account: ready.account,
+                metrics: ready.metrics,
+                dashboard: ready.dashboard,
             },
             Err(_) => ProcessStatus {
                 name: name.clone(),
@@ -99,6 +103,8 @@ fn status(dir: &StateDir, network: &Network) -> Status {
                 pid: None,
                 addresses: Vec::new(),
                 account: None,
+                metrics: None,
+                dashboard: None,
             },
         })
         .collect();
@@ -115,6 +121,8 @@ impl Status {
             format!("state    {}", self.dir),
             format!("gateway  {}", self.gateway),
         ];
+        let pages = self.processes.iter().filter_map(|p| p.dashboard.as_ref());
+        lines.extend(pages.map(|at| format!("dashboard {at}")));
         for p in &self.processes {
             let state = if p.running { "running" } else { "stopped" };
             let pid = p.pid.map_or_else(String::new, |pid| pid.to_string());

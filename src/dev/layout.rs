@@ -131,6 +131,12 @@ pub(crate) struct Ready {
     pub(crate) addresses: Vec<String>,
     /// Its account, where it has one.
     pub(crate) account: Option<String>,
+    /// Where its metrics are, if it serves any.
+    #[serde(default)]
+    pub(crate) metrics: Option<String>,
+    /// Where its operator's page is, if it serves one.
+    #[serde(default)]
+    pub(crate) dashboard: Option<String>,
 }
 
 impl Ready {

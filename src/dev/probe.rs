@@ -33,15 +33,21 @@ pub(crate) async fn wait_for_workers(
     }
 }
 
-/// A node that only asks, with a throw-away key.
+/// A node that only asks.
 pub(crate) struct Probe {
     node: Node,
     address: Multiaddr,
 }
 
 impl Probe {
+    /// One with a throw-away key.
     pub(crate) async fn start(network: &Network) -> Result<Self, Failure> {
         let identity = Identity::try_generate().map_err(Failure::failed)?;
+        Self::start_as(network, identity).await
+    }
+
+    /// One that asks for `identity`.
+    pub(crate) async fn start_as(network: &Network, identity: Identity) -> Result<Self, Failure> {
         let config = NodeConfig::client(identity);
         let (node, _) = Node::start(config).await.map_err(Failure::failed)?;
         let address = network
@@ -53,20 +59,26 @@ impl Probe {
     }
 
     pub(crate) async fn info(&self) -> Result<CoordinatorInfo, Failure> {
-        let mut bare = self.address.clone();
-        let Some(Protocol::P2p(peer)) = bare.pop() else {
-            return Err(Failure::message("the coordinator's address names no peer"));
-        };
-        let answer = self
-            .node
-            .request(peer, &[bare], ControlRequest::Info, ANSWER_WITHIN)
-            .await
-            .map_err(Failure::failed)?;
-        match answer {
+        match self.ask(ControlRequest::Info, ANSWER_WITHIN).await? {
             ControlResponse::Info(info) => Ok(info),
             other => Err(Failure::message(format!(
                 "the coordinator answered {other:?}"
             ))),
         }
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        request: ControlRequest,
+        within: Duration,
+    ) -> Result<ControlResponse, Failure> {
+        let mut bare = self.address.clone();
+        let Some(Protocol::P2p(peer)) = bare.pop() else {
+            return Err(Failure::message("the coordinator's address names no peer"));
+        };
+        self.node
+            .request(peer, &[bare], request, within)
+            .await
+            .map_err(Failure::failed)
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ai_link_client::{ClientConfig, GatewayConfig, SealedConfig};
 use ai_link_coordinator::CoordinatorConfig;
 use ai_link_devchain::{DevChainConfig, Endowment};
+use ai_link_observe::Loopback;
 use ai_link_registry::{Registry, RegistryClient};
 use ai_link_storage::location::{Evidence, Site};
 use ai_link_storage::node::{NodeConfig, NodeEntry};
@@ -181,6 +182,7 @@ impl Starter<'_> {
     fn storage(&self, chain: &str) -> Result<StorageConfig, Failure> {
         let mut config = StorageConfig::new(self.address("storage")?, self.dir.data("storage"));
         config.site = Some(storage_site(0)?);
+        config.metrics = self.observed("storage")?;
         for i in 0..self.plan.storage_nodes {
             let name = storage_node_name(i);
             config.identity = Some(self.dir.key("storage"));
@@ -211,6 +213,7 @@ impl Starter<'_> {
             accounts: vec![self.storage_account("storage")?],
             site: storage_site(index)?,
             tagger: None,
+            metrics: self.observed(&name)?,
             limits: Default::default(),
         })
     }
@@ -224,6 +227,8 @@ impl Starter<'_> {
         Ok(CoordinatorConfig {
             listen: self.listen("coordinator")?,
             epoch_interval_ms: EPOCH_MS,
+            metrics: self.observed("coordinator")?,
+            dashboard: Some(self.loopback("dashboard")?),
             capture_dir: self.capture("coordinator"),
             ..CoordinatorConfig::new(
                 self.dir.key("coordinator"),
@@ -268,6 +273,7 @@ impl Starter<'_> {
             key_memory: Bytes::mib(1024),
             hosting: Bytes::mib(1024),
             device: DeviceKind::Cpu,
+            metrics: self.observed(&name)?,
             capture: self.capture(&name),
         })
     }
@@ -282,6 +288,7 @@ impl Starter<'_> {
         Ok(GatewayConfig {
             listen: self.plan.gateway,
             concurrency: 8,
+            metrics: self.observed("gateway")?,
             body_bytes: 64 << 20,
             api_keys: None,
             client: ClientConfig {
@@ -333,6 +340,15 @@ impl Starter<'_> {
             }
         };
         Ok((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Where a process serves its metrics.
+    fn observed(&self, name: &str) -> Result<Option<Loopback>, Failure> {
+        self.loopback(&format!("{name} metrics")).map(Some)
+    }
+
+    fn loopback(&self, name: &str) -> Result<Loopback, Failure> {
+        self.address(name)?.try_into().map_err(Failure::failed)
     }
 
     /// TCP and QUIC at the process's port.

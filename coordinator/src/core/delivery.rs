@@ -34,6 +34,13 @@ impl<S: Store> Coordinator<S> {
                 for peer in group {
                     self.roster.released(&peer);
                 }
+                self.tally.jobs.end(ticket.level, Ok(()));
+                let entry = self.ledger.job(&ticket.job).map_err(by_ledger)?;
+                let first = entry.and_then(|entry| Some(entry.attempts.first()?.matched_at));
+                if let Some(first) = first {
+                    let taken = now.saturating_since(first);
+                    self.tally.latency.observe(ticket.level, taken);
+                }
                 Ok(ControlResponse::Completed {
                     already: AlreadyKnown::No,
                 })

@@ -89,13 +89,15 @@ impl<S: Store> Coordinator<S> {
             .map_err(by_ledger)?;
         Ok(match chosen {
             Ok(chosen) => Ok(chosen.group.into_iter().map(|(_, member)| member).collect()),
-            Err(NoGroup::TooFew { refused, eligible }) if refused.is_empty() => {
+            Err(NoGroup::TooFew {
+                refused, eligible, ..
+            }) if refused.is_empty() => {
                 let (have, need) = (eligible, 3);
                 return Err(Refusal::NotEnoughWorkers { have, need }.into());
             }
             Err(NoGroup::TooFew { refused, .. }) => Err(refused),
             // Prices that add up to more than there is: nobody can ever pay such a group.
-            Err(NoGroup::TooExpensive { cheapest }) => {
+            Err(NoGroup::TooExpensive { cheapest, .. }) => {
                 let max = demand.budget;
                 let price = cheapest;
                 return Err(Refusal::PriceTooHigh { price, max }.into());

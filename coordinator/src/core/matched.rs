@@ -2,16 +2,19 @@
 
 use ai_link_storage::location::LocationPolicy;
 use ai_link_wire::{
-    ControlResponse, GroupMember, JobRequest, Level, LicenceProblem, ModelName, ModelVersion,
-    Planck, Refusal, Role, Signed, Ticket, TicketError, UnixMillis, WeightPrivacy,
+    ControlResponse, GroupMember, JobId, JobRequest, JobState, Level, LicenceProblem, ModelName,
+    ModelVersion, PeerKey, Planck, Refusal, Role, Signed, Ticket, TicketError, UnixMillis,
+    WeightPrivacy,
 };
 
+use super::decisions::{self, Intent, Notes};
 use super::refusal::{by_ledger, by_price, by_signature};
 use super::{Coordinator, LookedUp, Stop, Wanted};
 use crate::ledger::{Admission, LedgerError, NewAttempt, Store};
 use crate::matching::hosting::{self, NoHosts};
 use crate::matching::{self, Demand, NoGroup, rank};
 use crate::pricing;
+use crate::tally::Refused;
 use crate::view::PublishedModel;
 
 impl<S: Store> Coordinator<S> {
@@ -25,8 +28,74 @@ impl<S: Store> Coordinator<S> {
         if signed.signer().account() != request.client {
             return Err(Refusal::WrongSigner.into());
         }
+        let mut notes = Notes::default();
+        let answer = self.decide(request, &mut notes, looked_up, now);
+        self.decided(request, notes, &answer, now);
+        answer
+    }
+
+    /// What would be decided about a request, without deciding it.
+    pub(super) fn quoted(
+        &mut self,
+        caller: PeerKey,
+        signed: &Signed<JobRequest>,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
+        let request = signed.verify(now).map_err(by_signature)?;
+        let account = signed.signer().account();
+        if account != request.client || account != caller.account() {
+            return Err(Refusal::WrongSigner.into());
+        }
+        let mut notes = Notes {
+            intent: Intent::Quote,
+            ..Notes::default()
+        };
+        let answer = self.decide(request, &mut notes, looked_up, now);
+        let decision = decisions::decision(request, notes, &answer, now);
+        match (decision, answer) {
+            (Some(decision), _) => Ok(ControlResponse::Quoted(Box::new(decision))),
+            (None, Err(stop)) => Err(stop),
+            // The ticket is there already.
+            (None, Ok(_)) => Err(Refusal::WrongState {
+                state: JobState::Accepted,
+            }
+            .into()),
+        }
+    }
+
+    /// Counts a decision and remembers it.
+    fn decided(
+        &mut self,
+        request: &JobRequest,
+        notes: Notes,
+        answer: &Result<ControlResponse, Stop>,
+        now: UnixMillis,
+    ) {
+        let outcome = match answer {
+            _ if notes.repeated => return,
+            Err(Stop::LookUp(_)) => return,
+            Err(Stop::Refuse(refusal)) => Err(Refused::from(refusal)),
+            Ok(response) => Refused::of(response).map_or(Ok(()), Err),
+        };
+        self.tally.matches.count(request.level, outcome);
+        if let Some(decision) = decisions::decision(request, notes, answer, now) {
+            self.decisions.note(request.client, request.job, decision);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        request: &JobRequest,
+        notes: &mut Notes,
+        looked_up: &LookedUp,
+        now: UnixMillis,
+    ) -> Result<ControlResponse, Stop> {
         let culprits = match self.ledger.admit(request).map_err(by_ledger)? {
-            Admission::Known(ticket) => return Ok(ControlResponse::Ticket(*ticket)),
+            Admission::Known(ticket) => {
+                notes.repeated = true;
+                return Ok(ControlResponse::Ticket(*ticket));
+            }
             Admission::New { culprits } => culprits,
         };
         self.check_bounds(request, now)?;
@@ -61,6 +130,7 @@ impl<S: Store> Coordinator<S> {
         let budget = sale
             .workers_budget(request.max_price, fee)
             .map_err(by_price)?;
+        notes.budget = budget;
         let excluded: Vec<_> = request.exclude.iter().copied().chain(culprits).collect();
         let policies = policies(request)?;
         let demand = Demand {
@@ -83,6 +153,7 @@ impl<S: Store> Coordinator<S> {
             exploration_per_mille: self.policy.exploration_per_mille,
             seed: self.draw(&request.job, request.attempt),
         };
+        notes.explored = ranking.explores();
         let track = |peer: &_| self.ledger.track(peer);
         let chosen = match request.weights {
             WeightPrivacy::Public => {
@@ -115,8 +186,9 @@ impl<S: Store> Coordinator<S> {
         };
         let (sharing, chosen) = match chosen {
             Ok(chosen) => chosen,
-            Err(none) => return no_group(none, &demand, request.max_price),
+            Err(none) => return no_group(none, notes, &demand, request.max_price),
         };
+        notes.sheet = chosen.sheet;
 
         let quote = sale
             .quote(&chosen.group, self.account(), fee)
@@ -157,6 +229,10 @@ impl<S: Store> Coordinator<S> {
         let peers: Vec<_> = ticket.group.iter().map(|member| member.peer).collect();
         let ticket = Signed::sign(&self.identity, ticket, now, request.deadline)
             .map_err(Refusal::internal)?;
+        if notes.intent == Intent::Quote {
+            // Read for its price and dropped: no ticket is given that the ledger does not know.
+            return Ok(ControlResponse::Ticket(ticket));
+        }
         let attempt = NewAttempt {
             request,
             ticket: ticket.clone(),
@@ -171,6 +247,9 @@ impl<S: Store> Coordinator<S> {
             }
             return Err(by_ledger(error));
         }
+        if self.is_first_attempt(&request.job)? {
+            self.tally.jobs.attempt(request.level);
+        }
         for peer in &peers {
             self.roster.assigned(peer);
         }
@@ -179,6 +258,11 @@ impl<S: Store> Coordinator<S> {
             self.roster.brings_key(peer, key);
         }
         Ok(ControlResponse::Ticket(ticket))
+    }
+
+    fn is_first_attempt(&self, job: &JobId) -> Result<bool, Stop> {
+        let entry = self.ledger.job(job).map_err(by_ledger)?;
+        Ok(entry.is_some_and(|entry| entry.attempts.len() == 1))
     }
 
     /// Whether the model's owner permits the job.
@@ -268,15 +352,26 @@ fn policies(request: &JobRequest) -> Result<Vec<LocationPolicy>, Stop> {
         .map_err(|error| Refusal::malformed(error).into())
 }
 
-fn no_group(none: NoGroup, demand: &Demand<'_>, max: Planck) -> Result<ControlResponse, Stop> {
+fn no_group(
+    none: NoGroup,
+    notes: &mut Notes,
+    demand: &Demand<'_>,
+    max: Planck,
+) -> Result<ControlResponse, Stop> {
     match none {
-        NoGroup::TooExpensive { cheapest } => {
+        NoGroup::TooExpensive { cheapest, sheet } => {
+            notes.sheet = sheet;
             // What is not the workers' is the same in every group.
             let fixed = max.0.saturating_sub(demand.budget.0);
             let price = Planck(cheapest.0.saturating_add(fixed));
             Err(Refusal::PriceTooHigh { price, max }.into())
         }
-        NoGroup::TooFew { eligible, refused } if refused.is_empty() => {
+        NoGroup::TooFew {
+            eligible,
+            refused,
+            sheet,
+        } if refused.is_empty() => {
+            notes.sheet = sheet;
             let need = u32::try_from(demand.roles.len()).unwrap_or(u32::MAX);
             Err(Refusal::NotEnoughWorkers {
                 have: eligible,
@@ -284,7 +379,10 @@ fn no_group(none: NoGroup, demand: &Demand<'_>, max: Planck) -> Result<ControlRe
             }
             .into())
         }
-        NoGroup::TooFew { mut refused, .. } => {
+        NoGroup::TooFew {
+            mut refused, sheet, ..
+        } => {
+            notes.sheet = sheet;
             refused.truncate(ControlResponse::MAX_REASONS);
             Ok(ControlResponse::NoMatch { reasons: refused })
         }

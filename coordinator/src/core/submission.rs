@@ -13,6 +13,7 @@ use super::{Coordinator, Effect, TickError};
 use crate::ledger::{LedgerError, Store};
 use crate::policy::BatchLimits;
 use crate::settlement::{self, Submission};
+use crate::tally::Unsettled;
 
 /// For how many retry pauses a client waits whose single job was refused.
 const HELD_BACK_PAUSES: u32 = 30;
@@ -54,6 +55,8 @@ impl<S: Store> Coordinator<S> {
             return Ok(());
         }
         self.submissions.in_flight = None;
+        let ended = Unsettled::of(outcome).map_or(Ok(()), Err);
+        self.tally.settlements.end((), ended);
         let pause = self.policy.settlement.retry_after;
         match outcome {
             Submission::Finalised => {
@@ -114,6 +117,7 @@ impl<S: Store> Coordinator<S> {
             }
         };
         self.submissions.in_flight = Some(draft.epoch);
+        self.tally.settlements.attempt(());
         Ok(Some(Effect::Submit(draft)))
     }
 }

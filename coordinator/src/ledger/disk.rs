@@ -12,7 +12,7 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 const JOBS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("jobs");
@@ -20,6 +20,8 @@ const LIVE: TableDefinition<'_, [u8; 16], ()> = TableDefinition::new("live");
 const CLIENTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("clients");
 const TRACKS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("tracks");
 const DRAFT: TableDefinition<'_, (), &[u8]> = TableDefinition::new("draft");
+const EARNINGS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("earnings");
+const EPOCHS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("epochs");
 const FORMAT: TableDefinition<'_, (), u32> = TableDefinition::new("format");
 
 /// Raised when what is stored changes its meaning or encoding.
@@ -47,6 +49,8 @@ impl DiskStore {
             transaction.open_table(CLIENTS)?;
             transaction.open_table(TRACKS)?;
             transaction.open_table(DRAFT)?;
+            transaction.open_table(EARNINGS)?;
+            transaction.open_table(EPOCHS)?;
             let mut format = transaction.open_table(FORMAT)?;
             let found = format.get(())?.map(|version| version.value());
             match found {
@@ -118,6 +122,29 @@ impl Store for DiskStore {
         self.read(DRAFT, ())
     }
 
+    fn earnings(&self) -> Result<Vec<(AccountId, Earned)>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(EARNINGS)?;
+        let mut earnings = Vec::new();
+        for row in table.iter()? {
+            let (account, bytes) = row?;
+            let earned = decode(bytes.value(), ENTRY_LIMIT)?;
+            earnings.push((AccountId(account.value()), earned));
+        }
+        Ok(earnings)
+    }
+
+    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
+        let transaction = self.database.begin_read()?;
+        let table = transaction.open_table(EPOCHS)?;
+        let mut epochs = Vec::new();
+        for row in table.iter()?.rev().take(most) {
+            epochs.push(decode(row?.1.value(), ENTRY_LIMIT)?);
+        }
+        epochs.reverse();
+        Ok(epochs)
+    }
+
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
@@ -155,6 +182,18 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreError
             transaction
                 .open_table(TRACKS)?
                 .insert(peer.0, bytes.as_slice())?;
+        }
+        Write::Earned(account, earned) => {
+            let bytes = encode(earned, ENTRY_LIMIT)?;
+            transaction
+                .open_table(EARNINGS)?
+                .insert(account.0, bytes.as_slice())?;
+        }
+        Write::Epoch(entry) => {
+            let bytes = encode(entry, ENTRY_LIMIT)?;
+            transaction
+                .open_table(EPOCHS)?
+                .insert(entry.epoch, bytes.as_slice())?;
         }
         Write::Draft(Some(draft)) => {
             let bytes = encode(draft, ENTRY_LIMIT)?;

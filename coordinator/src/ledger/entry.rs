@@ -144,6 +144,41 @@ pub struct TrackRecord {
     pub failed: u64,
 }
 
+/// What an account was paid through this ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earned {
+    /// For work: as dealer or evaluator.
+    pub working: Planck,
+    /// For models that it owns, or has a share of.
+    pub owning: Planck,
+    /// For matching jobs.
+    pub coordinating: Planck,
+}
+
+/// What one epoch paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochEntry {
+    /// Its number.
+    pub epoch: u64,
+    /// Jobs that it paid.
+    pub jobs: u64,
+    /// What clients paid for them.
+    pub amount: Planck,
+    /// When the last of them was delivered.
+    pub delivered_until: UnixMillis,
+}
+
+impl Default for EpochEntry {
+    fn default() -> Self {
+        Self {
+            epoch: 0,
+            jobs: 0,
+            amount: Planck::ZERO,
+            delivered_until: UnixMillis(0),
+        }
+    }
+}
+
 /// A settlement batch, stored before it is submitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draft {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ai_link_wire::{AccountId, JobId, PeerKey, decode, encode};
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 /// Entries in memory; clones are handles of the same ones.
@@ -22,6 +22,8 @@ struct Tables {
     live: BTreeMap<JobId, ()>,
     clients: BTreeMap<AccountId, Vec<u8>>,
     tracks: BTreeMap<PeerKey, Vec<u8>>,
+    earnings: BTreeMap<AccountId, Vec<u8>>,
+    epochs: BTreeMap<u64, Vec<u8>>,
     draft: Option<Vec<u8>>,
 }
 
@@ -57,6 +59,20 @@ impl Store for MemoryStore {
         read(self.tables().draft.as_ref())
     }
 
+    fn earnings(&self) -> Result<Vec<(AccountId, Earned)>, StoreError> {
+        let tables = self.tables();
+        let rows = tables.earnings.iter();
+        rows.map(|(account, bytes)| Ok((*account, decode(bytes, ENTRY_LIMIT)?)))
+            .collect()
+    }
+
+    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
+        let tables = self.tables();
+        let first = tables.epochs.len().saturating_sub(most);
+        let rows = tables.epochs.values().skip(first);
+        rows.map(|bytes| Ok(decode(bytes, ENTRY_LIMIT)?)).collect()
+    }
+
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tables = self.tables();
         // All or nothing: on a copy, which takes the tables' place at the end.
@@ -76,6 +92,12 @@ impl Store for MemoryStore {
                 }
                 Write::Track(peer, track) => {
                     next.tracks.insert(*peer, encode(track, ENTRY_LIMIT)?);
+                }
+                Write::Earned(account, earned) => {
+                    next.earnings.insert(*account, encode(earned, ENTRY_LIMIT)?);
+                }
+                Write::Epoch(entry) => {
+                    next.epochs.insert(entry.epoch, encode(entry, ENTRY_LIMIT)?);
                 }
                 Write::Draft(draft) => {
                     next.draft = draft

@@ -2,7 +2,7 @@
 
 use ai_link_wire::{AccountId, CodecError, JobId, Limit, PeerKey};
 
-use super::entry::{ClientEntry, Draft, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, TrackRecord};
 
 /// Durable storage of ledger entries.
 ///
@@ -25,6 +25,12 @@ pub trait Store {
     /// The settlement batch that was stored and not yet resolved.
     fn draft(&self) -> Result<Option<Draft>, StoreError>;
 
+    /// What each account was paid.
+    fn earnings(&self) -> Result<Vec<(AccountId, Earned)>, StoreError>;
+
+    /// The last `most` epochs, ascending.
+    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError>;
+
     /// Applies all of `writes`, durably, or none.
     ///
     /// # Errors
@@ -42,6 +48,10 @@ pub enum Write {
     Client(AccountId, ClientEntry),
     /// Sets a worker's track record.
     Track(PeerKey, TrackRecord),
+    /// Sets what an account was paid.
+    Earned(AccountId, Earned),
+    /// Sets what an epoch paid.
+    Epoch(EpochEntry),
     /// Sets or clears the settlement batch under way.
     Draft(Option<Box<Draft>>),
 }

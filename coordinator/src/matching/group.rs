@@ -18,6 +18,7 @@
 use ai_link_wire::{AccountId, CandidateRefusal, PeerKey, Planck, RefusalReason, Role, Seats};
 
 use super::rank::{Ranked, Warm};
+use super::sheet::{Sheet, Warmth};
 use super::{Candidate, Demand, refusal};
 use crate::roster::Member;
 
@@ -28,6 +29,8 @@ pub struct Chosen<'a> {
     pub group: Vec<(Role, &'a Member)>,
     /// Why others were not eligible.
     pub refused: Vec<CandidateRefusal>,
+    /// What was thought of each.
+    pub sheet: Sheet,
 }
 
 /// Why there is no group.
@@ -39,11 +42,15 @@ pub enum NoGroup {
         eligible: u32,
         /// A reason for every candidate that cannot be used.
         refused: Vec<CandidateRefusal>,
+        /// What was thought of each.
+        sheet: Sheet,
     },
     /// The cheapest group costs more than is left for workers.
     TooExpensive {
         /// What the cheapest group's workers cost together.
         cheapest: Planck,
+        /// What was thought of each candidate.
+        sheet: Sheet,
     },
 }
 
@@ -95,11 +102,25 @@ pub(super) fn assemble<'a>(
     let Search { best, cheapest, .. } = search;
     if let Some((_, group)) = best {
         let members = group.into_iter().map(|ranked| ranked.candidate.member);
-        let group = roles.iter().copied().zip(members).collect();
-        return Ok(Chosen { group, refused });
+        let group: Vec<_> = roles.iter().copied().zip(members).collect();
+        let is = |warm: &Warm| {
+            let peers = group.iter().map(|(_, member)| member.record.peer);
+            peers.eq(warm.group.iter().copied())
+        };
+        let warmth = match warm.iter().any(is) {
+            true => Warmth::Warm,
+            false => Warmth::Cold,
+        };
+        let sheet = Sheet::new(&ranked, &group, warmth, &refused);
+        return Ok(Chosen {
+            group,
+            refused,
+            sheet,
+        });
     }
     if let Some(cheapest) = cheapest {
-        return Err(NoGroup::TooExpensive { cheapest });
+        let sheet = Sheet::new(&ranked, &[], Warmth::Cold, &refused);
+        return Err(NoGroup::TooExpensive { cheapest, sheet });
     }
     let eligible = u32::try_from(ranked.len()).unwrap_or(u32::MAX);
     let candidates = ranked.iter().map(|ranked| &ranked.candidate);
@@ -108,7 +129,12 @@ pub(super) fn assemble<'a>(
     } else {
         refused.extend(same_operator(candidates));
     }
-    Err(NoGroup::TooFew { eligible, refused })
+    let sheet = Sheet::new(&ranked, &[], Warmth::Cold, &refused);
+    Err(NoGroup::TooFew {
+        eligible,
+        refused,
+        sheet,
+    })
 }
 
 /// A part to fill, and who may fill it.

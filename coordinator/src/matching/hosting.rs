@@ -11,6 +11,8 @@ use ai_link_wire::{
     RefusalReason, Role, UnixMillis,
 };
 
+use super::rank::Ranked;
+use super::sheet::{Sheet, Warmth};
 use super::{Candidate, Chosen, Demand, NoGroup, filter, rank, refusal};
 use crate::ledger::TrackRecord;
 use crate::roster::{Member, Presence, Roster};
@@ -46,7 +48,7 @@ pub fn choose<'a, E>(
     track: impl Fn(&PeerKey) -> Result<TrackRecord, E>,
     now: UnixMillis,
 ) -> Result<Result<(Digest, Chosen<'a>), NoHosts>, E> {
-    let mut best: Option<(u64, Digest, [&'a Member; 3])> = None;
+    let mut best: Option<(u64, Digest, [&'a Member; 3], Vec<Ranked<'a>>)> = None;
     let mut cheapest: Option<Planck> = None;
     let mut refused: Vec<CandidateRefusal> = Vec::new();
     for (sharing, peers) in announced(roster, wanted, demand) {
@@ -80,18 +82,29 @@ pub fn choose<'a, E>(
             .iter()
             .fold(0_u64, |sum, r| sum.saturating_add(r.score));
         if cost <= demand.budget && best.as_ref().is_none_or(|(known, ..)| score > *known) {
-            best = Some((score, sharing, members));
+            best = Some((score, sharing, members, ranked));
         }
     }
     Ok(match (best, cheapest) {
-        (Some((_, sharing, members)), _) => {
-            let group = Role::TRIO.into_iter().zip(members).collect();
-            Ok((sharing, Chosen { group, refused }))
+        (Some((_, sharing, members, ranked)), _) => {
+            let group: Vec<_> = Role::TRIO.into_iter().zip(members).collect();
+            // Other groups that keep the weights are compared as wholes, and not listed.
+            let sheet = Sheet::new(&ranked, &group, Warmth::Cold, &refused);
+            let chosen = Chosen {
+                group,
+                refused,
+                sheet,
+            };
+            Ok((sharing, chosen))
         }
-        (None, Some(cheapest)) => Err(NoHosts::Unfit(NoGroup::TooExpensive { cheapest })),
+        (None, Some(cheapest)) => {
+            let sheet = Sheet::new(&[], &[], Warmth::Cold, &refused);
+            Err(NoHosts::Unfit(NoGroup::TooExpensive { cheapest, sheet }))
+        }
         (None, None) if refused.iter().all(|r| is_absence(&r.reason)) => Err(NoHosts::NotHosted),
         (None, None) => Err(NoHosts::Unfit(NoGroup::TooFew {
             eligible: 0,
+            sheet: Sheet::new(&[], &[], Warmth::Cold, &refused),
             refused,
         })),
     })

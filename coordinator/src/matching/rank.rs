@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use ai_link_wire::{PeerKey, PoolOffer, Role, StoredInput};
+use ai_link_wire::{PeerKey, PoolOffer, Role, Score, StoredInput};
 use sha2::{Digest as _, Sha256};
 
 use super::{Candidate, Demand};
@@ -67,6 +67,8 @@ pub struct Ranked<'a> {
     pub candidate: Candidate<'a>,
     /// The weighted sum of the rankers' scores.
     pub score: u64,
+    /// Its parts.
+    pub points: Score,
 }
 
 /// A group that has a pool for the job that is being matched.
@@ -123,12 +125,20 @@ impl Ranking<'_> {
             .into_iter()
             .map(|candidate| {
                 let chance = self.chance(&candidate.member.record.peer);
-                let score = if explore {
-                    chance
+                let points = if explore {
+                    Score {
+                        chance,
+                        ..Score::default()
+                    }
                 } else {
                     self.weighted(&candidate, demand, chance)
                 };
-                Ranked { candidate, score }
+                let score = points.total();
+                Ranked {
+                    candidate,
+                    score,
+                    points,
+                }
             })
             .collect();
         ranked.sort_by_key(|ranked| (Reverse(ranked.score), ranked.candidate.member.record.peer));
@@ -140,28 +150,23 @@ impl Ranking<'_> {
         self.draw(b"explore") % 1000 < u64::from(self.exploration_per_mille)
     }
 
-    fn weighted(&self, candidate: &Candidate<'_>, demand: &Demand<'_>, chance: u64) -> u64 {
+    fn weighted(&self, candidate: &Candidate<'_>, demand: &Demand<'_>, chance: u64) -> Score {
         let weights = self.weights;
-        [
-            (weights.price, price(candidate, demand)),
-            (weights.load, load(candidate)),
-            (weights.cached, cached(candidate, demand)),
-            (weights.reliability, reliability(candidate)),
-            (
-                weights.key,
-                if holds_key(candidate, demand) {
-                    FULL
-                } else {
-                    0
-                },
-            ),
-            (weights.inputs, inputs(candidate, demand)),
-            (weights.chance, chance),
-        ]
-        .into_iter()
-        .fold(0, |sum: u64, (weight, score)| {
-            sum.saturating_add(u64::from(weight) * score)
-        })
+        let points = |weight: u32, score: u64| u64::from(weight).saturating_mul(score);
+        let key = if holds_key(candidate, demand) {
+            FULL
+        } else {
+            0
+        };
+        Score {
+            price: points(weights.price, price(candidate, demand)),
+            load: points(weights.load, load(candidate)),
+            cached: points(weights.cached, cached(candidate, demand)),
+            reliability: points(weights.reliability, reliability(candidate)),
+            key: points(weights.key, key),
+            inputs: points(weights.inputs, inputs(candidate, demand)),
+            chance: points(weights.chance, chance),
+        }
     }
 
     fn chance(&self, peer: &PeerKey) -> u64 {

@@ -219,12 +219,12 @@ proptest! {
                     prop_assert_eq!(score, best);
                 }
             }
-            Err(NoGroup::TooExpensive { cheapest }) => {
+            Err(NoGroup::TooExpensive { cheapest, .. }) => {
                 let least = groups.iter().map(|(cost, _)| *cost).min();
                 prop_assert_eq!(Some(cheapest.0), least);
                 prop_assert!(cheapest.0 > budget);
             }
-            Err(NoGroup::TooFew { refused, eligible }) => {
+            Err(NoGroup::TooFew { refused, eligible, .. }) => {
                 prop_assert!(groups.is_empty());
                 prop_assert!(refused.len() <= workers.len());
                 prop_assert_eq!(eligible as usize, ranked.len());
@@ -292,7 +292,7 @@ fn the_largest_group_of_many_workers_is_found() {
                 assert!(fits && prices.sum::<u128>() <= budget);
                 assert_eq!(operators.len(), 9);
             }
-            Err(NoGroup::TooExpensive { cheapest }) => {
+            Err(NoGroup::TooExpensive { cheapest, .. }) => {
                 assert!(!fits);
                 assert_eq!(cheapest.0, least);
             }

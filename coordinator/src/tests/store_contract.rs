@@ -1,11 +1,13 @@
 //! What every [`Store`] must do, run against each implementation.
 
-use ai_link_wire::{AccountId, Digest, Identity, JobId, PeerKey, Planck, Signed, Voucher};
+use ai_link_wire::{
+    AccountId, Digest, Identity, JobId, PeerKey, Planck, Signed, UnixMillis, Voucher,
+};
 
 use super::world::{World, policy};
 use crate::ledger::{
-    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, JobEntry, MemoryStore, Phase,
-    RefundCause, Store, Terms, TrackRecord, Write,
+    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, Earned, EpochEntry, JobEntry,
+    MemoryStore, Phase, RefundCause, Store, Terms, TrackRecord, Write,
 };
 
 fn entry(job: u8, phase: Phase) -> JobEntry {
@@ -45,6 +47,8 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     assert!(store.track(&peer).unwrap().is_none());
     assert!(store.draft().unwrap().is_none());
     assert!(store.live_jobs().unwrap().is_empty());
+    assert!(store.earnings().unwrap().is_empty());
+    assert!(store.epochs(9).unwrap().is_empty());
 
     let accepted = entry(1, Phase::Accepted);
     let other = entry(4, Phase::Completed);
@@ -62,7 +66,23 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
         vouchers: vec![voucher(5)],
         payouts: vec![(client, Planck(5))],
     };
+    let earned = Earned {
+        working: Planck(1),
+        owning: Planck(2),
+        coordinating: Planck(u128::MAX),
+    };
+    let epoch = |epoch| EpochEntry {
+        epoch,
+        jobs: epoch + 1,
+        amount: Planck(3),
+        delivered_until: UnixMillis(4),
+    };
     let all = [
+        Write::Earned(client, Earned::default()),
+        Write::Earned(client, earned),
+        Write::Epoch(epoch(10)),
+        Write::Epoch(epoch(9)),
+        Write::Epoch(epoch(11)),
         Write::Job(Box::new(accepted.clone())),
         Write::Job(Box::new(other.clone())),
         Write::Client(client, held.clone()),
@@ -75,6 +95,9 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     assert_eq!(store.client(&client).unwrap(), Some(held));
     assert_eq!(store.track(&peer).unwrap(), Some(track));
     assert_eq!(store.draft().unwrap(), Some(draft));
+    assert_eq!(store.earnings().unwrap(), [(client, earned)]);
+    assert_eq!(store.epochs(2).unwrap(), [epoch(10), epoch(11)]);
+    assert_eq!(store.epochs(9).unwrap().len(), 3);
     assert_eq!(
         store.live_jobs().unwrap(),
         [accepted.clone(), other.clone()]

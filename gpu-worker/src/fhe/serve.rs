@@ -16,6 +16,7 @@ use super::{Evaluation, Held, Job, KeyShelf, Steps};
 use crate::receipt::{self, ReceiptError};
 use crate::session::admit as tickets;
 use crate::session::alone::{self, Place};
+use crate::tally::Failure;
 use crate::used::UsedError;
 use crate::worker::Worker;
 
@@ -41,7 +42,13 @@ pub(crate) async fn incoming(
     mut stream: BulkStream,
     hello: SessionHello,
 ) {
+    let attempt = worker.tally.begin(Level::Fhe);
     let admitted = admit(&worker, peer, &hello).await;
+    if let Err(refusal) = &admitted {
+        attempt.ended(Err(refusal.into()));
+        alone::begin(&mut stream, peer, admitted).await;
+        return;
+    }
     let Some(admitted) = alone::begin(&mut stream, peer, admitted).await else {
         return;
     };
@@ -53,7 +60,10 @@ pub(crate) async fn incoming(
         started: UnixMillis::now(),
         received: 0,
     };
-    match session.run(stream).await {
+    let outcome = session.run(stream).await;
+    let failure = outcome.as_ref().err().map(ServeError::failure);
+    attempt.ended(failure.map_or(Ok(()), Err));
+    match outcome {
         Ok(()) => tracing::info!(%job, level = %Level::Fhe, "session done"),
         Err(error) => tracing::warn!(
             %job, level = %Level::Fhe, error = &error as &dyn std::error::Error, "session failed"
@@ -419,6 +429,19 @@ enum ServeError {
     Stream(#[from] StreamError),
     #[error("the session may not begin")]
     Used(#[source] UsedError),
+}
+
+impl ServeError {
+    /// What it counts as.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Left(_) | Self::Silent | Self::Stream(_) => Failure::Client,
+            Self::Late => Failure::Late,
+            Self::Refused(_) => Failure::Input,
+            Self::Codec(_) => Failure::Client,
+            Self::Sign(_) | Self::Stopped(_) | Self::Used(_) => Failure::Internal,
+        }
+    }
 }
 
 impl From<FheRefusal> for ServeError {

@@ -20,6 +20,7 @@ use super::compute::{self, Events};
 use crate::receipt::{self, ReceiptError};
 use crate::session::admit as tickets;
 use crate::session::alone::{self, Place};
+use crate::tally::Failure;
 use crate::used::UsedError;
 use crate::worker::Worker;
 
@@ -40,7 +41,13 @@ pub(crate) async fn incoming(
     mut stream: BulkStream,
     hello: SessionHello,
 ) {
+    let attempt = worker.tally.begin(Level::Sealed);
     let admitted = admit(&worker, peer, &hello).await;
+    if let Err(refusal) = &admitted {
+        attempt.ended(Err(refusal.into()));
+        alone::begin(&mut stream, peer, admitted).await;
+        return;
+    }
     let Some(admitted) = alone::begin(&mut stream, peer, admitted).await else {
         return;
     };
@@ -51,7 +58,10 @@ pub(crate) async fn incoming(
         admitted,
         started: UnixMillis::now(),
     };
-    match session.run(stream).await {
+    let outcome = session.run(stream).await;
+    let failure = outcome.as_ref().err().map(ServeError::failure);
+    attempt.ended(failure.map_or(Ok(()), Err));
+    match outcome {
         Ok(()) => tracing::info!(%job, level = %Level::Sealed, "session done"),
         Err(error) => tracing::warn!(
             %job, level = %Level::Sealed, error = &error as &dyn std::error::Error, "session failed"
@@ -336,6 +346,21 @@ enum ServeError {
     TooLong,
     #[error("the session may not begin")]
     Used(#[source] UsedError),
+}
+
+impl ServeError {
+    /// What it counts as.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Left(_) | Self::Silent | Self::Stream(_) => Failure::Client,
+            Self::Chunk(_) | Self::Codec(_) | Self::Opening | Self::Session(_) => Failure::Client,
+            Self::Late => Failure::Late,
+            Self::TooLong | Self::Failed(SealedFailure::Invalid(_)) => Failure::Input,
+            Self::Failed(SealedFailure::Busy) => Failure::Busy,
+            Self::Failed(SealedFailure::Failed(_)) => Failure::Engine,
+            Self::Key(_) | Self::Sign(_) | Self::Used(_) => Failure::Internal,
+        }
+    }
 }
 
 fn kind(failure: &SealedFailure) -> &'static str {

@@ -20,6 +20,7 @@ use crate::dealing;
 use crate::engine::{Assignment, Engine as _, EngineError, Material, MpcEngine, Outcome};
 use crate::pool::Claim;
 use crate::receipt::{self, ReceiptError};
+use crate::tally::{Attempt, Failure};
 use crate::used::UsedError;
 use crate::worker::Worker;
 
@@ -48,6 +49,8 @@ struct Session<'a> {
     work: Work,
     /// At an evaluator, its part of the pool that the dealer settled on.
     claim: Option<Claim>,
+    /// Ends with the session.
+    attempt: Option<Attempt>,
     started: UnixMillis,
 }
 
@@ -61,12 +64,13 @@ impl<'a> Session<'a> {
         seats: Streams<Seat>,
     ) -> Option<Self> {
         let ticket = seats.first()?.1.ticket.clone();
-        let (mut work, mut claim) = (None, None);
+        let (mut work, mut claim, mut attempt) = (None, None, None);
         let streams: Vec<_> = seats
             .into_iter()
             .map(|(party, seat)| {
                 work = work.take().or(seat.work);
                 claim = claim.take().or(seat.claim);
+                attempt = attempt.take().or(seat.attempt);
                 (party, seat.peer, seat.stream)
             })
             .collect();
@@ -78,13 +82,19 @@ impl<'a> Session<'a> {
             links: SessionLinks::new(streams),
             work: work?,
             claim,
+            attempt,
             started: UnixMillis::now(),
         })
     }
 
     async fn run(mut self) {
         let job = self.ticket.job;
-        match self.evaluate().await {
+        let outcome = self.evaluate().await;
+        if let Some(attempt) = self.attempt.take() {
+            let failure = outcome.as_ref().err().map(RunError::failure);
+            attempt.ended(failure.map_or(Ok(()), Err));
+        }
+        match outcome {
             Ok(dealt) => {
                 // Before this session ends for whoever waits for that.
                 if self.role == Role::Dealer {
@@ -236,6 +246,16 @@ enum RunError {
 }
 
 impl RunError {
+    /// What it counts as.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Engine(_) => Failure::Engine,
+            Self::Open(_) => Failure::Party,
+            Self::Receipt(_) | Self::Settle(_) => Failure::Client,
+            Self::Encode(_) | Self::Sign(_) | Self::Used(_) => Failure::Internal,
+        }
+    }
+
     fn culprit(&self, ticket: &Ticket) -> Option<PeerKey> {
         match self {
             Self::Engine(error) => error.culprit(ticket),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ai_link_observe::Loopback;
 use ai_link_wire::{
     AccountId, DealerSeat, Level, Multiaddr, PeerKey, Planck, Purpose, Region, Trusted,
 };
@@ -98,6 +99,9 @@ pub struct GatewayConfig {
     /// Requests worked on at once; one more is answered 429.
     #[serde(default = "default_concurrency")]
     pub concurrency: usize,
+    /// Where to serve metrics, at `/metrics`: an address on loopback. Nowhere by default.
+    #[serde(default)]
+    pub metrics: Option<Loopback>,
     /// Largest body.
     #[serde(default = "default_body_bytes")]
     pub body_bytes: usize,

@@ -27,6 +27,7 @@ mod metadata;
 pub mod oip;
 mod openai;
 mod progress;
+mod tally;
 mod wish;
 
 use std::future::Future;
@@ -59,6 +60,7 @@ struct Gateway {
     keys: Arc<keys::ApiKeys>,
     /// Requests that are being worked on, by id.
     progress: progress::Board,
+    tally: tally::Tally,
 }
 
 impl Gateway {
@@ -72,12 +74,24 @@ impl Gateway {
 }
 
 /// Serves until `shutdown` resolves. `ready` is told the bound address.
+/// Where and who a gateway is, once it serves.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    /// Where it serves HTTP.
+    pub address: SocketAddr,
+    /// The application's account.
+    pub account: ai_link_wire::AccountId,
+    /// Where its metrics are, if they are served.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Serves until `shutdown` resolves. `ready` is told where.
 ///
 /// # Errors
 /// [`ServeError`].
 pub async fn run(
     config: GatewayConfig,
-    ready: impl FnOnce(SocketAddr, ai_link_wire::AccountId),
+    ready: impl FnOnce(Serving),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let client = Client::start(config.client)
@@ -102,8 +116,16 @@ pub async fn run(
         body_bytes: config.body_bytes,
         keys: Arc::new(keys),
         progress: progress::Board::default(),
+        tally: tally::Tally::default(),
     };
-    ready(address, account);
+    let metrics = gateway.tally.metrics(&gateway);
+    let served = ai_link_observe::serve("metrics", config.metrics, metrics);
+    let served = served.await.map_err(ServeError::Observe)?;
+    ready(Serving {
+        address,
+        account,
+        metrics: served.as_ref().map(ai_link_observe::Served::address),
+    });
     let (stopping, stopped) = tokio::sync::oneshot::channel();
     let serving = axum::serve(listener, router(gateway)).with_graceful_shutdown(async move {
         shutdown.await;
@@ -142,6 +164,8 @@ fn router(gateway: Gateway) -> Router {
         .merge(openai::routes())
         .layer(limit)
         .layer(from_fn_with_state(gateway.clone(), keys::check))
+        // Outermost: what is refused for its key counts too.
+        .layer(from_fn_with_state(gateway.clone(), tally::count))
         .with_state(gateway)
 }
 
@@ -169,6 +193,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// Metrics cannot be served.
+    #[error("what the operator is to see cannot be served")]
+    Observe(#[source] ai_link_observe::ServeError),
     /// The server failed.
     #[error("the HTTP server failed")]
     Serve(#[source] std::io::Error),

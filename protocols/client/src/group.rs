@@ -25,7 +25,7 @@ impl Default for Group {
 
 impl Group {
     /// Of level `fhe`: one worker, and nothing is dealt.
-    pub(crate) const ONE_WORKER: Self = Self {
+    pub const ONE_WORKER: Self = Self {
         dealer: DealerSeat::Worker,
         evaluators: 1,
     };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ai_link_observe::{Loopback, Metrics, serve as serve_pages};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -22,6 +23,7 @@ use crate::node::{HttpNode, HttpNodeConfig, HttpTagger, NodeEntry, StorageNode, 
 use crate::podr2::AuditConfig;
 use crate::server::{ServerConfig, serve_mutable};
 use crate::spread::{SpreadConfig, SpreadStore};
+use crate::tally;
 
 /// Configuration of a storage process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +47,9 @@ pub struct StorageConfig {
     /// to `nodes`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Site>,
+    /// Where to serve metrics, at `/metrics`: an address on loopback; nowhere if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Loopback>,
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: StorageLimits,
@@ -153,6 +158,9 @@ pub enum RunError {
     /// The key of a tagger makes no sense.
     #[error("the tagger's modulus must be 512 hexadecimal digits of an odd number of 2048 bits")]
     Tagger,
+    /// Metrics cannot be served.
+    #[error("what the operator is to see cannot be served")]
+    Observe(#[from] ai_link_observe::ServeError),
     /// A limit is zero, so that nothing could ever be done.
     #[error("the limit {0} is zero: nothing could ever be done")]
     Zero(&'static str),
@@ -171,6 +179,7 @@ impl StorageConfig {
             accounts: None,
             site: None,
             identity: None,
+            metrics: None,
             limits: StorageLimits::default(),
             chain: None,
             audit: None,
@@ -223,6 +232,7 @@ pub async fn run(
         accounts,
         site,
         identity: _,
+        metrics: metrics_at,
         limits,
         chain,
         audit,
@@ -249,6 +259,8 @@ pub async fn run(
         idle_timeout: Duration::from_millis(limits.idle_timeout_ms),
         ..ServerConfig::default()
     };
+    let metrics = Metrics::new("storage", env!("CARGO_PKG_VERSION"));
+    server.requests.register(&metrics);
     if nodes.is_empty() {
         if chain.is_some() {
             return Err(RunError::ChainWithoutNodes);
@@ -263,6 +275,11 @@ pub async fn run(
         };
         let store = EmbeddedStore::open(&data, store).await?;
         let versions = versions(&data)?;
+        let looked_at = store.clone();
+        tally::space(&metrics, limits.capacity_bytes, move || {
+            looked_at.occupied()
+        });
+        let _served = serve_pages("metrics", metrics_at, metrics).await?;
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, occupied = store.occupied(), "storage is ready");
@@ -272,6 +289,8 @@ pub async fn run(
         let store = spread(&data, &nodes, signer.clone(), &limits, bank).await?;
         let versions = versions(&data)?;
         let auditing = auditing(&store, audit, signer)?;
+        metrics.triple("storage_proofs", "Challenges to nodes", store.proofs());
+        let _served = serve_pages("metrics", metrics_at, metrics).await?;
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, nodes = nodes.len(), "storage is ready");

@@ -98,6 +98,7 @@ pub mod shares;
 mod spread;
 mod store;
 mod stream;
+mod tally;
 
 pub use account::{Account, ParseAccountError};
 #[doc(hidden)]

@@ -16,6 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -24,6 +25,7 @@ use self::handlers::App;
 use crate::http::auth::Authorizer;
 use crate::mutable::Versions;
 use crate::store::AccountStore;
+use crate::tally::{self, Requests};
 
 /// How long the accept loop rests after an error: mostly there are no file descriptors left.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
@@ -45,6 +47,8 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// How long requests that are under way may take to end when the server shuts down.
     pub grace: Duration,
+    /// Where its requests are counted.
+    pub requests: Requests,
 }
 
 impl Default for ServerConfig {
@@ -56,6 +60,7 @@ impl Default for ServerConfig {
             upload_timeout: Duration::from_secs(3600),
             idle_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(5),
+            requests: Requests::default(),
         }
     }
 }
@@ -93,6 +98,8 @@ pub(crate) async fn serve_router(
     config: ServerConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let requests = Arc::new(config.requests.clone());
+    let router = router.layer(from_fn_with_state(requests, tally::count));
     let slots = Arc::new(Semaphore::new(config.max_connections));
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();

@@ -54,6 +54,7 @@ use crate::object::{
 };
 use crate::store::{AccountStore, OwnedStore};
 use crate::stream::{ByteSource, ObjectStream};
+use crate::tally::Proofs;
 
 /// The most repairs behind reads at a time; more are left for later.
 const MENDERS: usize = 2;
@@ -104,6 +105,7 @@ struct Inner {
     reads: Arc<Semaphore>,
     menders: Arc<Semaphore>,
     mending: Mutex<JoinSet<()>>,
+    proofs: Proofs,
 }
 
 impl SpreadStore {
@@ -141,6 +143,7 @@ impl SpreadStore {
             reads: Arc::new(Semaphore::new(config.max_reads)),
             menders: Arc::new(Semaphore::new(MENDERS)),
             mending: Mutex::new(JoinSet::new()),
+            proofs: Proofs::default(),
             config,
         });
         for fid in inner.bank.deals().await? {
@@ -164,6 +167,11 @@ impl SpreadStore {
             .members
             .iter()
             .map(|(node, member)| (*node, &member.site))
+    }
+
+    /// How challenges to nodes ended.
+    pub(crate) fn proofs(&self) -> &Proofs {
+        &self.inner.proofs
     }
 
     /// Looks at every fragment of an object and brings it back to twelve good ones, on nodes that

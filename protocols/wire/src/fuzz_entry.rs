@@ -41,7 +41,9 @@ pub fn control(data: &[u8]) {
         match request {
             ControlRequest::Register(record) => drop(record.verify(now)),
             ControlRequest::Heartbeat(record) => drop(record.verify(now)),
-            ControlRequest::Match(record) => drop(record.verify(now)),
+            ControlRequest::Match(record) | ControlRequest::Quote(record) => {
+                drop(record.verify(now));
+            }
             ControlRequest::Complete { receipt, voucher } => {
                 drop(JobReceipt::check(&receipt));
                 let _ = voucher.verify();
@@ -50,7 +52,8 @@ pub fn control(data: &[u8]) {
             ControlRequest::Job(_)
             | ControlRequest::Info
             | ControlRequest::Hosts(_)
-            | ControlRequest::Holders(_) => {}
+            | ControlRequest::Holders(_)
+            | ControlRequest::Explain(_) => {}
         }
     }
     round_trip::<ControlResponse>(data, Limit::CONTROL);

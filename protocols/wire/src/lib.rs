@@ -33,6 +33,7 @@ mod bounded;
 pub mod clock;
 pub mod codec;
 pub mod dealing;
+pub mod explain;
 pub mod fhe;
 #[doc(hidden)]
 pub mod fuzz_entry;
@@ -51,6 +52,7 @@ pub mod units;
 
 pub use codec::{CodecError, Limit, decode, encode};
 pub use dealing::{PoolHello, PoolPurpose, PoolRefusal, PoolReply};
+pub use explain::{Decision, Explanation, Outcome, PassedOver, Score, Verdict, Weighed};
 pub use fhe::{FheJob, FheRefusal, FheReply, KeyPiece, KeyPieceError, Progress};
 pub use identity::{Identity, IdentityError, SignatureBytes};
 pub use ids::{

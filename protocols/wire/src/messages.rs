@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, GroupMember, Heartbeat, Held, Holder, JobFailure, JobId, JobReceipt, JobRequest,
-    Level, LicenceProblem, MAX_HOLDERS, ModelName, ModelVersion, PeerKey, Planck, Role, Signed,
-    Ticket, UnixMillis, Voucher, WorkerRecord, bounded,
+    AccountId, Decision, Explanation, GroupMember, Heartbeat, Held, Holder, JobFailure, JobId,
+    JobReceipt, JobRequest, Level, LicenceProblem, MAX_HOLDERS, ModelName, ModelVersion, PeerKey,
+    Planck, Role, Signed, Ticket, UnixMillis, Voucher, WorkerRecord, bounded,
 };
 
 /// A question.
@@ -34,6 +34,10 @@ pub enum ControlRequest {
     Hosts(HostsRequest),
     /// A worker wants to copy something from others instead of pulling it from storage.
     Holders(Held),
+    /// Why was a job of mine matched as it was, or not at all? `None`: the newest.
+    Explain(Option<JobId>),
+    /// What would you answer to this request for a group, now? Nothing is reserved and nothing is promised.
+    Quote(Signed<JobRequest>),
 }
 
 /// Whom a model's owner wants as hosts.
@@ -86,6 +90,10 @@ pub enum ControlResponse {
     Hosts(#[serde(deserialize_with = "bounded::list::<_, _, 3>")] Vec<GroupMember>),
     /// To `Holders`: workers other than the one that asks, the least busy first.
     Holders(#[serde(deserialize_with = "bounded::list::<_, _, MAX_HOLDERS>")] Vec<Holder>),
+    /// To `Explain`; `None` when the coordinator remembers no such job of the caller.
+    Explained(Option<Box<Explanation>>),
+    /// To `Quote`.
+    Quoted(Box<Decision>),
 }
 
 impl ControlResponse {

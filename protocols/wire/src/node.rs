@@ -62,6 +62,7 @@ mod error;
 mod frame;
 mod halves;
 mod limits;
+mod links;
 mod start;
 mod stream;
 mod task;
@@ -69,6 +70,7 @@ mod task;
 pub use error::{AddressFailure, ConnectError, NodeError, OpenError, RequestError, StreamRefusal};
 pub use frame::{FrameError, FrameHeader, FrameKind};
 pub use limits::NodeLimits;
+pub use links::{Link, Path, Transport};
 pub use stream::{BulkReader, BulkStream, BulkWriter, Carrier, SentNow, StreamError};
 
 use book::Book;
@@ -141,6 +143,15 @@ struct Shared {
     limits: NodeLimits,
     capture: Option<Capture>,
     book: Book,
+    links: std::sync::Mutex<links::Links<libp2p::swarm::ConnectionId>>,
+}
+
+impl Shared {
+    fn links(&self) -> std::sync::MutexGuard<'_, links::Links<libp2p::swarm::ConnectionId>> {
+        // Every change is one insertion or removal: nothing is half made.
+        let links = self.links.lock();
+        links.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 /// What others ask of this node. Dropping a half of it refuses that half.
@@ -185,6 +196,12 @@ impl Node {
     /// Where the node listens, with the ports it really has.
     pub fn listen_addrs(&self) -> Vec<Multiaddr> {
         self.listening.borrow().clone()
+    }
+
+    /// The peers that this node is connected with through libp2p, in the order of their ids. Direct connections, which carry
+    /// bulk streams, come and go with these and are not listed.
+    pub fn links(&self) -> Vec<Link> {
+        self.shared.links().all()
     }
 
     /// Asks `peer`, connecting to one of `addrs` (or to addresses known from before) if needed.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use ai_link_wire::{AccountId, JobId, PeerKey};
 
 use crate::ledger::{
-    ClientEntry, DiskStore, Draft, JobEntry, MemoryStore, Store, StoreError, TrackRecord, Write,
+    ClientEntry, DiskStore, Draft, Earned, EpochEntry, JobEntry, MemoryStore, Store, StoreError,
+    TrackRecord, Write,
 };
 
 /// When a [`CrashStore`] stops.
@@ -56,6 +57,14 @@ impl<S: Store> Store for CrashStore<S> {
 
     fn draft(&self) -> Result<Option<Draft>, StoreError> {
         self.inner.draft()
+    }
+
+    fn earnings(&self) -> Result<Vec<(AccountId, Earned)>, StoreError> {
+        self.inner.earnings()
+    }
+
+    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
+        self.inner.epochs(most)
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -114,6 +123,14 @@ impl Store for FileStore {
 
     fn draft(&self) -> Result<Option<Draft>, StoreError> {
         self.with(|store| store.draft())
+    }
+
+    fn earnings(&self) -> Result<Vec<(AccountId, Earned)>, StoreError> {
+        self.with(|store| store.earnings())
+    }
+
+    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
+        self.with(|store| store.epochs(most))
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {

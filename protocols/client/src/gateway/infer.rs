@@ -1,5 +1,7 @@
 //! Inference.
 
+use std::time::Instant;
+
 use ai_link_program::{Datatype, OutputData, OutputTensor, Signature, TensorMeta};
 use ai_link_sealed::message::{SealedEvent, SealedRequest, Tensor};
 use ai_link_wire::{Level, ModelName, ModelVersion};
@@ -42,6 +44,7 @@ pub(super) async fn evaluate(
     version: Option<ModelVersion>,
     request: InferRequest,
 ) -> Result<Answer, GatewayError> {
+    let started = Instant::now();
     let model = gateway
         .client
         .model(&name, version)
@@ -49,7 +52,9 @@ pub(super) async fn evaluate(
         .map_err(GatewayError::Model)?;
     let asked = wish::level(headers, &request)?;
     if asked == Some(Level::Sealed) || model.levels == [Level::Sealed] {
-        return sealed(gateway, headers, &model, request).await;
+        let answer = sealed(gateway, headers, &model, request).await?;
+        gateway.tally.answered(Level::Sealed, started.elapsed());
+        return Ok(answer);
     }
     let resolved = gateway.client.resolve(&model, asked);
     let (level, signature) = resolved.map_err(GatewayError::Infer)?;
@@ -77,6 +82,7 @@ pub(super) async fn evaluate(
         let parameters = &mut answer.parameters;
         parameters.insert("stored_inputs".into(), json!(from_storage));
     }
+    gateway.tally.answered(level, started.elapsed());
     Ok(answer)
 }
 

@@ -63,6 +63,11 @@ impl LocalNode {
         })
     }
 
+    /// Bytes of fragments on disk.
+    pub(crate) fn occupied(&self) -> u64 {
+        self.shelf.occupied()
+    }
+
     /// The same node, which proves what this key's owner tagged.
     #[must_use]
     pub fn with_tagger(self, public: PublicKey) -> Self {

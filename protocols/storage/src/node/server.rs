@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ai_link_observe::{Loopback, Metrics};
 use axum::body::Bytes as Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Query, Request, State};
@@ -43,6 +44,7 @@ use crate::layout::{Geometry, trim_zeros};
 use crate::location::Site;
 use crate::podr2::{Challenge, PublicKey, TagSet};
 use crate::server::{ServerConfig, serve_router};
+use crate::tally;
 
 /// Header with a file's id.
 pub(super) const FID: &str = "fid";
@@ -77,6 +79,9 @@ pub struct NodeConfig {
     /// has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tagger: Option<TaggerEntry>,
+    /// Where to serve metrics, at `/metrics`: an address on loopback; nowhere if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<Loopback>,
     /// Limits; all have defaults.
     #[serde(default)]
     pub limits: NodeLimits,
@@ -156,6 +161,7 @@ pub async fn run_node(
         site,
         accounts,
         tagger,
+        metrics: metrics_at,
         limits,
     } = config;
     for (limit, value) in [
@@ -181,6 +187,13 @@ pub async fn run_node(
         idle_timeout: Duration::from_millis(limits.idle_timeout_ms),
         ..ServerConfig::default()
     };
+    let metrics = Metrics::new("storage-node", env!("CARGO_PKG_VERSION"));
+    server.requests.register(&metrics);
+    let looked_at = node.clone();
+    tally::space(&metrics, limits.capacity_bytes, move || {
+        looked_at.occupied()
+    });
+    let _served = ai_link_observe::serve("metrics", metrics_at, metrics).await?;
     tracing::info!(%address, %account, "a storage node is ready");
     ready(address);
     let router = router(

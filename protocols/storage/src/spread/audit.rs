@@ -11,6 +11,7 @@ use crate::fid::{ContentHash, Fid};
 use crate::layout::FRAGMENTS;
 use crate::node::{NodeError, NodeId};
 use crate::podr2::{AuditAction, AuditConfig, Auditor, PublicKey, Subject, TagSet, Verdict};
+use crate::tally::Unproven;
 
 /// Files asked for at a time.
 const PAGE: usize = 1000;
@@ -213,8 +214,14 @@ impl SpreadStore {
                 let proof = answer.ok();
                 let (verdict, action) = auditor.answer(subject, proof.as_ref(), at);
                 match verdict {
-                    Verdict::Proven => report.proven += 1,
-                    Verdict::Failed | Verdict::Unasked => report.failed += 1,
+                    Verdict::Proven => {
+                        report.proven += 1;
+                        self.inner.proofs.count((), Ok(()));
+                    }
+                    Verdict::Failed | Verdict::Unasked => {
+                        report.failed += 1;
+                        self.inner.proofs.count((), Err(Unproven::Failed));
+                    }
                 }
                 if let Some(AuditAction::Repair(subject)) = action {
                     lost.push(subject);

@@ -55,6 +55,7 @@ pub(super) async fn start(config: NodeConfig) -> Result<(Node, Incoming), NodeEr
         limits,
         capture,
         book: Book::default(),
+        links: Default::default(),
     });
 
     let mode = match listen.is_empty() {

@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use libp2p::request_response::{self, OutboundFailure, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, Swarm, TransportError, identify};
+use libp2p::{Multiaddr, PeerId, Swarm, TransportError, identify, ping};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -204,7 +204,19 @@ impl Task {
                 info,
                 ..
             })) => self.on_identified(peer_id, info),
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                connection,
+                result: Ok(rtt),
+                ..
+            })) => self.shared.links().measured(&connection, rtt),
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => {
+                let address = endpoint.get_remote_address();
+                self.shared.links().made(connection_id, peer_id, address);
                 let made = self.dials.extract_if(|_, dial| dial.peer == peer_id);
                 for (_, dial) in made {
                     dial.waiting
@@ -226,10 +238,14 @@ impl Task {
             }
             SwarmEvent::ConnectionClosed {
                 peer_id,
-                num_established: 0,
+                connection_id,
+                num_established,
                 ..
             } => {
-                self.captures.remove(&peer_id);
+                self.shared.links().closed(&connection_id);
+                if num_established == 0 {
+                    self.captures.remove(&peer_id);
+                }
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
                 self.listening

@@ -251,13 +251,22 @@ impl Level {
     }
 }
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl ai_link_observe::Label for Level {
+    const NAME: &'static str = "level";
+    const ALL: &'static [Self] = &Level::ALL;
+
+    fn text(self) -> &'static str {
+        match self {
             Self::Fhe => "fhe",
             Self::Mpc => "mpc",
             Self::Sealed => "sealed",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(ai_link_observe::Label::text(*self))
     }
 }
 

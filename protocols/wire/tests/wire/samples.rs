@@ -277,6 +277,9 @@ impl Cast {
             }),
             ControlRequest::Holders(Held::Model(Commitment([3; 32]))),
             ControlRequest::Holders(Held::Input(Digest([9; 32]))),
+            ControlRequest::Quote(Signed::sign(&self.client, self.job_request(), T0, T1).unwrap()),
+            ControlRequest::Explain(None),
+            ControlRequest::Explain(Some(JobId([7; 16]))),
         ]
     }
 
@@ -364,6 +367,68 @@ impl Cast {
                 version: ModelVersion(1),
             }),
             ControlResponse::Hosts(self.ticket().group),
+            ControlResponse::Quoted(Box::new(self.explanation().decisions.remove(0))),
+            ControlResponse::Explained(None),
+            ControlResponse::Explained(Some(Box::new(self.explanation()))),
         ]
+    }
+
+    /// One with a decision and a verdict of every kind.
+    fn explanation(&self) -> Explanation {
+        let score = Score {
+            price: 1,
+            load: 2,
+            cached: 3,
+            reliability: 4,
+            key: 5,
+            inputs: 7,
+            chance: 6,
+        };
+        let verdicts = [
+            Verdict::Chosen {
+                role: Role::Dealer,
+                price: Planck(3),
+                score,
+            },
+            Verdict::Passed {
+                price: Planck(4),
+                score,
+                why: PassedOver::Outscored,
+            },
+            Verdict::Refused(RefusalReason::NotTrusted),
+        ];
+        let weighed = verdicts.into_iter().map(|verdict| Weighed {
+            peer: self.workers[0].peer_key(),
+            operator: self.operator(Role::Dealer),
+            verdict,
+        });
+        let candidates: Vec<_> = weighed.collect();
+        let outcomes = [
+            Outcome::Matched {
+                version: ModelVersion(1),
+                price: self.ticket().price,
+                payouts: self.ticket().payouts,
+            },
+            Outcome::NoMatch,
+            Outcome::Refused(Refusal::Expired),
+        ];
+        let decisions = outcomes.into_iter().map(|outcome| Decision {
+            attempt: 1,
+            at: T0,
+            model: ModelName::new("digits-cnn").unwrap(),
+            level: Level::Mpc,
+            batch: 2,
+            max_price: Planck(9),
+            budget: Planck(8),
+            explored: false,
+            outcome,
+            candidates: candidates.clone(),
+            unlisted: 0,
+        });
+        Explanation {
+            job: JobId([7; 16]),
+            status: None,
+            decisions: decisions.collect(),
+        }
     }
 }
