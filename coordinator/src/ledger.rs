@@ -38,7 +38,7 @@ mod store;
 
 pub use disk::DiskStore;
 pub use entry::{
-    AttemptEntry, AttemptPhase, ClientEntry, Delivery, Draft, Earned, EpochEntry, JobEntry, Phase,
+    AttemptEntry, AttemptPhase, ClientEntry, Delivery, Draft, Earned, JobEntry, PaidEpoch, Phase,
     RefundCause, Terms, TrackRecord,
 };
 pub use error::LedgerError;
@@ -126,7 +126,7 @@ impl<S: Store> Ledger<S> {
         for entry in store.live_jobs()? {
             index.replace(None, &entry);
         }
-        let history = History::new(store.earnings()?, store.epochs(RECENT_EPOCHS)?);
+        let history = History::new(store.earnings()?, store.paid_epochs(RECENT_EPOCHS)?);
         Ok(Self {
             store,
             limits,
@@ -465,7 +465,7 @@ impl<S: Store> Ledger<S> {
     }
 
     /// The latest epochs, oldest first: at most 64.
-    pub fn epochs(&self) -> impl Iterator<Item = &EpochEntry> {
+    pub fn epochs(&self) -> impl Iterator<Item = &PaidEpoch> {
         self.history.epochs()
     }
 

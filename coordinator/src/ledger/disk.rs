@@ -12,7 +12,7 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, JobEntry, PaidEpoch, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 const JOBS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("jobs");
@@ -21,7 +21,7 @@ const CLIENTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("clie
 const TRACKS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("tracks");
 const DRAFT: TableDefinition<'_, (), &[u8]> = TableDefinition::new("draft");
 const EARNINGS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("earnings");
-const EPOCHS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("epochs");
+const PAID: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("paid-epochs");
 const FORMAT: TableDefinition<'_, (), u32> = TableDefinition::new("format");
 
 /// Raised when what is stored changes its meaning or encoding.
@@ -50,7 +50,7 @@ impl DiskStore {
             transaction.open_table(TRACKS)?;
             transaction.open_table(DRAFT)?;
             transaction.open_table(EARNINGS)?;
-            transaction.open_table(EPOCHS)?;
+            transaction.open_table(PAID)?;
             let mut format = transaction.open_table(FORMAT)?;
             let found = format.get(())?.map(|version| version.value());
             match found {
@@ -134,9 +134,9 @@ impl Store for DiskStore {
         Ok(earnings)
     }
 
-    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
+    fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError> {
         let transaction = self.database.begin_read()?;
-        let table = transaction.open_table(EPOCHS)?;
+        let table = transaction.open_table(PAID)?;
         let mut epochs = Vec::new();
         for row in table.iter()?.rev().take(most) {
             epochs.push(decode(row?.1.value(), ENTRY_LIMIT)?);
@@ -189,10 +189,10 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreError
                 .open_table(EARNINGS)?
                 .insert(account.0, bytes.as_slice())?;
         }
-        Write::Epoch(entry) => {
+        Write::Paid(entry) => {
             let bytes = encode(entry, ENTRY_LIMIT)?;
             transaction
-                .open_table(EPOCHS)?
+                .open_table(PAID)?
                 .insert(entry.epoch, bytes.as_slice())?;
         }
         Write::Draft(Some(draft)) => {

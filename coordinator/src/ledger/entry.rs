@@ -157,7 +157,7 @@ pub struct Earned {
 
 /// What one epoch paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EpochEntry {
+pub struct PaidEpoch {
     /// Its number.
     pub epoch: u64,
     /// Jobs that it paid.
@@ -168,7 +168,7 @@ pub struct EpochEntry {
     pub delivered_until: UnixMillis,
 }
 
-impl Default for EpochEntry {
+impl Default for PaidEpoch {
     fn default() -> Self {
         Self {
             epoch: 0,

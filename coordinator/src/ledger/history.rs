@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use ai_link_wire::{AccountId, Payout, PayoutReason, Planck};
 
-use super::entry::{Earned, EpochEntry, JobEntry, Phase};
+use super::entry::{Earned, JobEntry, PaidEpoch, Phase};
 use super::store::Write;
 
 /// Epochs kept in memory; all are on disk.
@@ -16,11 +16,11 @@ pub(super) const RECENT_EPOCHS: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
     earnings: BTreeMap<AccountId, Earned>,
-    epochs: BTreeMap<u64, EpochEntry>,
+    epochs: BTreeMap<u64, PaidEpoch>,
 }
 
 impl History {
-    pub(super) fn new(earnings: Vec<(AccountId, Earned)>, epochs: Vec<EpochEntry>) -> Self {
+    pub(super) fn new(earnings: Vec<(AccountId, Earned)>, epochs: Vec<PaidEpoch>) -> Self {
         Self {
             earnings: earnings.into_iter().collect(),
             epochs: epochs.into_iter().map(|e| (e.epoch, e)).collect(),
@@ -33,7 +33,7 @@ impl History {
     }
 
     /// The latest epochs, oldest first.
-    pub(super) fn epochs(&self) -> impl Iterator<Item = &EpochEntry> {
+    pub(super) fn epochs(&self) -> impl Iterator<Item = &PaidEpoch> {
         self.epochs.values()
     }
 
@@ -46,9 +46,9 @@ impl History {
             };
             let known = || self.epochs.get(&epoch).copied();
             let sum = after.epochs.entry(epoch).or_insert_with(|| {
-                known().unwrap_or(EpochEntry {
+                known().unwrap_or(PaidEpoch {
                     epoch,
-                    ..EpochEntry::default()
+                    ..PaidEpoch::default()
                 })
             });
             sum.jobs = sum.jobs.saturating_add(1);
@@ -81,13 +81,13 @@ impl History {
 #[derive(Debug, Default)]
 pub(super) struct Paid {
     earnings: BTreeMap<AccountId, Earned>,
-    epochs: BTreeMap<u64, EpochEntry>,
+    epochs: BTreeMap<u64, PaidEpoch>,
 }
 
 impl Paid {
     pub(super) fn writes(&self) -> Vec<Write> {
         let earned = self.earnings.iter().map(|(a, e)| Write::Earned(*a, *e));
-        let epochs = self.epochs.values().map(|e| Write::Epoch(*e));
+        let epochs = self.epochs.values().map(|e| Write::Paid(*e));
         earned.chain(epochs).collect()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ai_link_wire::{AccountId, JobId, PeerKey, decode, encode};
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, JobEntry, PaidEpoch, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 /// Entries in memory; clones are handles of the same ones.
@@ -23,7 +23,7 @@ struct Tables {
     clients: BTreeMap<AccountId, Vec<u8>>,
     tracks: BTreeMap<PeerKey, Vec<u8>>,
     earnings: BTreeMap<AccountId, Vec<u8>>,
-    epochs: BTreeMap<u64, Vec<u8>>,
+    paid: BTreeMap<u64, Vec<u8>>,
     draft: Option<Vec<u8>>,
 }
 
@@ -66,10 +66,10 @@ impl Store for MemoryStore {
             .collect()
     }
 
-    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
+    fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError> {
         let tables = self.tables();
-        let first = tables.epochs.len().saturating_sub(most);
-        let rows = tables.epochs.values().skip(first);
+        let first = tables.paid.len().saturating_sub(most);
+        let rows = tables.paid.values().skip(first);
         rows.map(|bytes| Ok(decode(bytes, ENTRY_LIMIT)?)).collect()
     }
 
@@ -96,8 +96,8 @@ impl Store for MemoryStore {
                 Write::Earned(account, earned) => {
                     next.earnings.insert(*account, encode(earned, ENTRY_LIMIT)?);
                 }
-                Write::Epoch(entry) => {
-                    next.epochs.insert(entry.epoch, encode(entry, ENTRY_LIMIT)?);
+                Write::Paid(entry) => {
+                    next.paid.insert(entry.epoch, encode(entry, ENTRY_LIMIT)?);
                 }
                 Write::Draft(draft) => {
                     next.draft = draft

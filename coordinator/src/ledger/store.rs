@@ -2,7 +2,7 @@
 
 use ai_link_wire::{AccountId, CodecError, JobId, Limit, PeerKey};
 
-use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, JobEntry, PaidEpoch, TrackRecord};
 
 /// Durable storage of ledger entries.
 ///
@@ -29,7 +29,7 @@ pub trait Store {
     fn earnings(&self) -> Result<Vec<(AccountId, Earned)>, StoreError>;
 
     /// The last `most` epochs, ascending.
-    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError>;
+    fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError>;
 
     /// Applies all of `writes`, durably, or none.
     ///
@@ -51,7 +51,7 @@ pub enum Write {
     /// Sets what an account was paid.
     Earned(AccountId, Earned),
     /// Sets what an epoch paid.
-    Epoch(EpochEntry),
+    Paid(PaidEpoch),
     /// Sets or clears the settlement batch under way.
     Draft(Option<Box<Draft>>),
 }

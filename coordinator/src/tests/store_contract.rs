@@ -6,8 +6,8 @@ use ai_link_wire::{
 
 use super::world::{World, policy};
 use crate::ledger::{
-    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, Earned, EpochEntry, JobEntry,
-    MemoryStore, Phase, RefundCause, Store, Terms, TrackRecord, Write,
+    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, Earned, JobEntry, MemoryStore,
+    PaidEpoch, Phase, RefundCause, Store, Terms, TrackRecord, Write,
 };
 
 fn entry(job: u8, phase: Phase) -> JobEntry {
@@ -48,7 +48,7 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     assert!(store.draft().unwrap().is_none());
     assert!(store.live_jobs().unwrap().is_empty());
     assert!(store.earnings().unwrap().is_empty());
-    assert!(store.epochs(9).unwrap().is_empty());
+    assert!(store.paid_epochs(9).unwrap().is_empty());
 
     let accepted = entry(1, Phase::Accepted);
     let other = entry(4, Phase::Completed);
@@ -71,7 +71,7 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
         owning: Planck(2),
         coordinating: Planck(u128::MAX),
     };
-    let epoch = |epoch| EpochEntry {
+    let epoch = |epoch| PaidEpoch {
         epoch,
         jobs: epoch + 1,
         amount: Planck(3),
@@ -80,9 +80,9 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     let all = [
         Write::Earned(client, Earned::default()),
         Write::Earned(client, earned),
-        Write::Epoch(epoch(10)),
-        Write::Epoch(epoch(9)),
-        Write::Epoch(epoch(11)),
+        Write::Paid(epoch(10)),
+        Write::Paid(epoch(9)),
+        Write::Paid(epoch(11)),
         Write::Job(Box::new(accepted.clone())),
         Write::Job(Box::new(other.clone())),
         Write::Client(client, held.clone()),
@@ -96,8 +96,8 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     assert_eq!(store.track(&peer).unwrap(), Some(track));
     assert_eq!(store.draft().unwrap(), Some(draft));
     assert_eq!(store.earnings().unwrap(), [(client, earned)]);
-    assert_eq!(store.epochs(2).unwrap(), [epoch(10), epoch(11)]);
-    assert_eq!(store.epochs(9).unwrap().len(), 3);
+    assert_eq!(store.paid_epochs(2).unwrap(), [epoch(10), epoch(11)]);
+    assert_eq!(store.paid_epochs(9).unwrap().len(), 3);
     assert_eq!(
         store.live_jobs().unwrap(),
         [accepted.clone(), other.clone()]

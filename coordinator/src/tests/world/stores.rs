@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use ai_link_wire::{AccountId, JobId, PeerKey};
 
 use crate::ledger::{
-    ClientEntry, DiskStore, Draft, Earned, EpochEntry, JobEntry, MemoryStore, Store, StoreError,
+    ClientEntry, DiskStore, Draft, Earned, JobEntry, MemoryStore, PaidEpoch, Store, StoreError,
     TrackRecord, Write,
 };
 
@@ -63,8 +63,8 @@ impl<S: Store> Store for CrashStore<S> {
         self.inner.earnings()
     }
 
-    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
-        self.inner.epochs(most)
+    fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError> {
+        self.inner.paid_epochs(most)
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -129,8 +129,8 @@ impl Store for FileStore {
         self.with(|store| store.earnings())
     }
 
-    fn epochs(&self, most: usize) -> Result<Vec<EpochEntry>, StoreError> {
-        self.with(|store| store.epochs(most))
+    fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError> {
+        self.with(|store| store.paid_epochs(most))
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
