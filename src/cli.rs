@@ -136,6 +136,21 @@ pub(crate) enum DevCommand {
     Down,
     /// Which processes run, and where
     Status,
+    /// Write a chain specification with which a node that executes wasm runs the same chain
+    ChainSpec(ChainSpec),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChainSpec {
+    /// The runtime, as `model-registry/runtime/build-wasm.sh` makes it
+    #[arg(long, env = "AI_LINK_RUNTIME", value_name = "WASM")]
+    pub(crate) runtime: PathBuf,
+    /// Where to write it
+    #[arg(long, env = "AI_LINK_CHAIN_SPEC", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Accounts that begin with a million AIL [default: the well-known development accounts]
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) endow: Vec<ai_link_wire::AccountId>,
 }
 
 #[derive(Args, Clone, Debug)]
