@@ -174,6 +174,7 @@ mod tests {
     use ai_link_session::parties;
     use ai_link_wire::{
         AccountId, Commitment, Digest, Fid, GroupMember, JobId, Level, ModelVersion, Planck,
+        SignatureBytes,
     };
 
     fn ticket(dealer: DealerSeat, sharing: Option<Digest>) -> Ticket {
@@ -203,6 +204,7 @@ mod tests {
             price: Planck(0),
             payouts: Vec::new(),
             deadline: UnixMillis(1),
+            terms_signature: SignatureBytes([0; 64]),
         }
     }
 

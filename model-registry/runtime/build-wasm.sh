@@ -2,7 +2,8 @@
 # Builds the runtime to wasm, for nodes that execute it so. The embedded chain and the default build do not need it.
 #
 # With rustup: the target wasm32v1-none is added. On Debian without: apt-get install rustc-web cargo-web rust-web-src lld
-# (rustc 1.96); core and alloc are then built from source. Prints the path of the wasm.
+# (rustc 1.96); core and alloc are then built from source. AI_LINK_WASM_TOOLCHAIN=rustup|debian chooses where both are.
+# Prints the path of the wasm.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,7 +19,8 @@ has_target() {
     [ -d "$("$1" --print sysroot)/lib/rustlib/$target/lib" ]
 }
 
-if command -v rustup > /dev/null && rustup target add "$target" > /dev/null 2>&1 && has_target rustc; then
+wanted="${AI_LINK_WASM_TOOLCHAIN:-rustup}"
+if [ "$wanted" = rustup ] && command -v rustup > /dev/null && rustup target add "$target" > /dev/null 2>&1 && has_target rustc; then
     # rustc brings its own linker where there is no wasm-ld.
     command -v wasm-ld > /dev/null || export CARGO_TARGET_WASM32V1_NONE_LINKER=rust-lld
     cargo rustc "${arguments[@]}" >&2

@@ -12,7 +12,7 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, EpochEntry, JobEntry, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 const JOBS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("jobs");
@@ -20,10 +20,11 @@ const LIVE: TableDefinition<'_, [u8; 16], ()> = TableDefinition::new("live");
 const CLIENTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("clients");
 const TRACKS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("tracks");
 const DRAFT: TableDefinition<'_, (), &[u8]> = TableDefinition::new("draft");
+const EPOCHS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("epochs");
 const FORMAT: TableDefinition<'_, (), u32> = TableDefinition::new("format");
 
 /// Raised when what is stored changes its meaning or encoding.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 /// Entries in a redb file, opened by one process at a time.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl DiskStore {
             transaction.open_table(CLIENTS)?;
             transaction.open_table(TRACKS)?;
             transaction.open_table(DRAFT)?;
+            transaction.open_table(EPOCHS)?;
             let mut format = transaction.open_table(FORMAT)?;
             let found = format.get(())?.map(|version| version.value());
             match found {
@@ -118,6 +120,10 @@ impl Store for DiskStore {
         self.read(DRAFT, ())
     }
 
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        self.read(EPOCHS, epoch)
+    }
+
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
@@ -161,6 +167,12 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreError
             transaction
                 .open_table(DRAFT)?
                 .insert((), bytes.as_slice())?;
+        }
+        Write::Epoch(epoch, entry) => {
+            let bytes = encode(entry, ENTRY_LIMIT)?;
+            transaction
+                .open_table(EPOCHS)?
+                .insert(epoch, bytes.as_slice())?;
         }
         Write::Draft(None) => {
             transaction.open_table(DRAFT)?.remove(())?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ai_link_wire::{AccountId, JobId, PeerKey, decode, encode};
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, EpochEntry, JobEntry, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 /// Entries in memory; clones are handles of the same ones.
@@ -23,6 +23,7 @@ struct Tables {
     clients: BTreeMap<AccountId, Vec<u8>>,
     tracks: BTreeMap<PeerKey, Vec<u8>>,
     draft: Option<Vec<u8>>,
+    epochs: BTreeMap<u64, Vec<u8>>,
 }
 
 impl MemoryStore {
@@ -57,6 +58,10 @@ impl Store for MemoryStore {
         read(self.tables().draft.as_ref())
     }
 
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        read(self.tables().epochs.get(&epoch))
+    }
+
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tables = self.tables();
         // All or nothing: on a copy, which takes the tables' place at the end.
@@ -76,6 +81,9 @@ impl Store for MemoryStore {
                 }
                 Write::Track(peer, track) => {
                     next.tracks.insert(*peer, encode(track, ENTRY_LIMIT)?);
+                }
+                Write::Epoch(epoch, entry) => {
+                    next.epochs.insert(*epoch, encode(entry, ENTRY_LIMIT)?);
                 }
                 Write::Draft(draft) => {
                     next.draft = draft

@@ -2,7 +2,7 @@
 
 use ai_link_wire::{AccountId, CodecError, JobId, Limit, PeerKey};
 
-use super::entry::{ClientEntry, Draft, JobEntry, TrackRecord};
+use super::entry::{ClientEntry, Draft, EpochEntry, JobEntry, TrackRecord};
 
 /// Durable storage of ledger entries.
 ///
@@ -25,6 +25,9 @@ pub trait Store {
     /// The settlement batch that was stored and not yet resolved.
     fn draft(&self) -> Result<Option<Draft>, StoreError>;
 
+    /// What is under the root of a settled epoch.
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError>;
+
     /// Applies all of `writes`, durably, or none.
     ///
     /// # Errors
@@ -44,6 +47,8 @@ pub enum Write {
     Track(PeerKey, TrackRecord),
     /// Sets or clears the settlement batch under way.
     Draft(Option<Box<Draft>>),
+    /// Sets what is under the root of a settled epoch.
+    Epoch(u64, Box<EpochEntry>),
 }
 
 /// Longest encoded entry. A job of eight attempts with its receipt is below 64 KiB, a full draft

@@ -1,11 +1,11 @@
 //! What every [`Store`] must do, run against each implementation.
 
-use ai_link_wire::{AccountId, Digest, Identity, JobId, PeerKey, Planck, Signed, Voucher};
+use ai_link_wire::{AccountId, Digest, Identity, JobId, Leaf, PeerKey, Planck, Signed, Voucher};
 
 use super::world::{World, policy};
 use crate::ledger::{
-    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, JobEntry, MemoryStore, Phase,
-    RefundCause, Store, Terms, TrackRecord, Write,
+    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, EpochEntry, JobEntry, MemoryStore,
+    Phase, RefundCause, Store, Terms, TrackRecord, Write,
 };
 
 fn entry(job: u8, phase: Phase) -> JobEntry {
@@ -55,10 +55,17 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
         delivered: 1,
         failed: 2,
     };
+    let leaf = Leaf {
+        job,
+        terms: Digest([8; 32]),
+        receipt: Digest([9; 32]),
+    };
+    let epoch = EpochEntry { leaves: vec![leaf] };
     let draft = Draft {
         epoch: 7,
         receipts_root: Digest([6; 32]),
         jobs: vec![job],
+        leaves: vec![leaf],
         vouchers: vec![voucher(5)],
         payouts: vec![(client, Planck(5))],
     };
@@ -68,6 +75,7 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
         Write::Client(client, held.clone()),
         Write::Track(peer, track),
         Write::Draft(Some(Box::new(draft.clone()))),
+        Write::Epoch(6, Box::new(epoch.clone())),
     ];
     store.commit(&all).unwrap();
     let mut store = reopen(store);
@@ -75,6 +83,8 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     assert_eq!(store.client(&client).unwrap(), Some(held));
     assert_eq!(store.track(&peer).unwrap(), Some(track));
     assert_eq!(store.draft().unwrap(), Some(draft));
+    assert_eq!(store.epoch(6).unwrap(), Some(epoch));
+    assert_eq!(store.epoch(7).unwrap(), None);
     assert_eq!(
         store.live_jobs().unwrap(),
         [accepted.clone(), other.clone()]

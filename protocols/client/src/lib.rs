@@ -40,6 +40,7 @@ mod group;
 pub mod hosting;
 pub mod level;
 mod models;
+mod note;
 mod payments;
 pub mod receipts;
 pub mod sealed;

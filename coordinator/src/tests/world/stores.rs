@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use ai_link_wire::{AccountId, JobId, PeerKey};
 
 use crate::ledger::{
-    ClientEntry, DiskStore, Draft, JobEntry, MemoryStore, Store, StoreError, TrackRecord, Write,
+    ClientEntry, DiskStore, Draft, EpochEntry, JobEntry, MemoryStore, Store, StoreError,
+    TrackRecord, Write,
 };
 
 /// When a [`CrashStore`] stops.
@@ -56,6 +57,10 @@ impl<S: Store> Store for CrashStore<S> {
 
     fn draft(&self) -> Result<Option<Draft>, StoreError> {
         self.inner.draft()
+    }
+
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        self.inner.epoch(epoch)
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -114,6 +119,10 @@ impl Store for FileStore {
 
     fn draft(&self) -> Result<Option<Draft>, StoreError> {
         self.with(|store| store.draft())
+    }
+
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        self.with(|store| store.epoch(epoch))
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
