@@ -16,6 +16,7 @@ mod model;
 mod oip;
 mod published;
 mod receipt;
+mod settle;
 mod territory;
 
 use crate::cli::{Cli, Command, StorageCommand};
@@ -30,7 +31,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Infer(args) => infer::run(global, args, output).await,
         Command::Keys(command) => keys::run(global, &command, output),
         Command::Balance(args) => balance::run(global, args, output).await,
-        Command::Receipt(command) => receipt::run(global, command, output),
+        Command::Receipt(command) => receipt::run(global, command, output).await,
+        Command::Settle(args) => settle::run(global, &args, output).await,
         Command::Doctor => doctor::run(global, output).await,
         Command::Worker(args) => daemon::worker(args).await,
         Command::Coordinator(args) => daemon::coordinator(args).await,

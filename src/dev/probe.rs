@@ -42,6 +42,11 @@ pub(crate) struct Probe {
 impl Probe {
     pub(crate) async fn start(network: &Network) -> Result<Self, Failure> {
         let identity = Identity::try_generate().map_err(Failure::failed)?;
+        Self::of(identity, network).await
+    }
+
+    /// One that asks with a key of its own.
+    pub(crate) async fn of(identity: Identity, network: &Network) -> Result<Self, Failure> {
         let config = NodeConfig::client(identity);
         let (node, _) = Node::start(config).await.map_err(Failure::failed)?;
         let address = network
@@ -52,17 +57,20 @@ impl Probe {
         Ok(Self { node, address })
     }
 
-    pub(crate) async fn info(&self) -> Result<CoordinatorInfo, Failure> {
+    /// One question to the coordinator.
+    pub(crate) async fn ask(&self, request: ControlRequest) -> Result<ControlResponse, Failure> {
         let mut bare = self.address.clone();
         let Some(Protocol::P2p(peer)) = bare.pop() else {
             return Err(Failure::message("the coordinator's address names no peer"));
         };
-        let answer = self
-            .node
-            .request(peer, &[bare], ControlRequest::Info, ANSWER_WITHIN)
+        self.node
+            .request(peer, &[bare], request, ANSWER_WITHIN)
             .await
-            .map_err(Failure::failed)?;
-        match answer {
+            .map_err(Failure::failed)
+    }
+
+    pub(crate) async fn info(&self) -> Result<CoordinatorInfo, Failure> {
+        match self.ask(ControlRequest::Info).await? {
             ControlResponse::Info(info) => Ok(info),
             other => Err(Failure::message(format!(
                 "the coordinator answered {other:?}"

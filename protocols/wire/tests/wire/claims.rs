@@ -1,4 +1,4 @@
-//! Claims on settled jobs, against the pallet's statements byte by byte in `ai-link-runtime`'s tests.
+//! Claims on settled jobs. That the chain reads the same statements is shown by the registry client's tests.
 
 use ai_link_wire::*;
 
@@ -6,7 +6,7 @@ use crate::samples::*;
 
 #[test]
 fn a_claim_holds_only_as_it_was_signed() {
-    let world = World::new();
+    let world = Cast::new();
     let claim = world.claim();
     claim.check().unwrap();
     let without = JobClaim {
@@ -45,7 +45,7 @@ fn a_claim_holds_only_as_it_was_signed() {
 
 #[test]
 fn positions_contradict_where_they_overlap() {
-    let world = World::new();
+    let world = Cast::new();
     let ticket = world.ticket();
     let at = |cumulative| ticket.position(Planck(cumulative));
     let other = |cumulative| Position {
@@ -67,7 +67,7 @@ fn positions_contradict_where_they_overlap() {
 
 #[test]
 fn a_proof_is_for_its_root() {
-    let proof = World::new().proof().settled.unwrap();
+    let proof = Cast::new().proof().settled.unwrap();
     let leaves: Vec<_> = (0..5)
         .map(|i| Leaf {
             receipt: Digest([i; 32]),
