@@ -88,6 +88,8 @@ pub(crate) enum Command {
     /// Receipts: what was computed, by whom, for how much
     #[command(subcommand)]
     Receipt(ReceiptCommand),
+    /// Settlement: what waits for it
+    Settle(Settle),
     /// Look for everything that would keep this machine from taking part, all at once
     Doctor,
     /// Configuration files: check one, or show what one means with all defaults and the environment
@@ -178,6 +180,21 @@ pub(crate) enum DevCommand {
     Down,
     /// Which processes run, and where
     Status,
+    /// Write a chain specification with which a node that executes wasm runs the same chain
+    ChainSpec(ChainSpec),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ChainSpec {
+    /// The runtime, as `model-registry/runtime/build-wasm.sh` makes it
+    #[arg(long, env = "AI_LINK_RUNTIME", value_name = "WASM")]
+    pub(crate) runtime: PathBuf,
+    /// Where to write it
+    #[arg(long, env = "AI_LINK_CHAIN_SPEC", value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// Accounts that begin with a million AIL [default: the well-known development accounts]
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) endow: Vec<ai_link_wire::AccountId>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -500,8 +517,40 @@ pub(crate) struct Balance {
 pub(crate) enum ReceiptCommand {
     /// Print a receipt
     Show(ReceiptFile),
-    /// Verify a receipt: all signatures, the group, the sums. Needs no network
+    /// Verify a receipt: all signatures, the group, the sums, and that it is under the root of its epoch if
+    /// `fetch-proof` was run. Needs no network
     Verify(ReceiptFile),
+    /// Once it is settled: get the proof that the receipt is under its epoch's root, and keep it beside the receipt
+    FetchProof(FetchProof),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FetchProof {
+    #[command(flatten)]
+    pub(crate) file: ReceiptFile,
+    /// Key that asks: of the client, of a worker of the group, or of whom the job pays
+    #[arg(
+        long,
+        env = "AI_LINK_PROOF_KEY",
+        default_value = "client",
+        value_name = "NAME"
+    )]
+    pub(crate) key: String,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Settle {
+    /// Show what the next epochs would pay whom for what, as far as it concerns the key
+    #[arg(long, required = true)]
+    pub(crate) preview: bool,
+    /// Whose: a key in --dir
+    #[arg(
+        long,
+        env = "AI_LINK_SETTLE_KEY",
+        default_value = "client",
+        value_name = "NAME"
+    )]
+    pub(crate) key: String,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -22,6 +22,7 @@ mod model;
 mod oip;
 mod published;
 mod receipt;
+mod settle;
 mod territory;
 
 use crate::cli::{Cli, Command, StorageCommand};
@@ -39,7 +40,8 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(global, args, output).await,
         Command::Estimate(args) => estimate::run(global, args, output).await,
         Command::Metrics(args) => metrics::run(global, args, output).await,
-        Command::Receipt(command) => receipt::run(global, command, output),
+        Command::Receipt(command) => receipt::run(global, command, output).await,
+        Command::Settle(args) => settle::run(global, &args, output).await,
         Command::Doctor => doctor::run(global, output).await,
         Command::Config(command) => config::run(command, output),
         Command::Completions { shell } => manual::completions(shell),

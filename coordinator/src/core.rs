@@ -26,10 +26,12 @@ mod explain;
 mod holders;
 mod hosts;
 mod matched;
+mod proofs;
 mod refusal;
 mod snapshot;
 mod submission;
 
+pub use proofs::Refutation;
 use refusal::{by_ledger, by_roster, by_signature};
 
 /// The coordinator's state machine over some ledger storage.
@@ -147,9 +149,11 @@ impl<S: Store> Coordinator<S> {
             ControlRequest::Register(record) => self.register(caller, record, looked_up, now),
             ControlRequest::Heartbeat(heartbeat) => self.heartbeat(caller, heartbeat, now),
             ControlRequest::Match(request) => self.matched(request, looked_up, now),
-            ControlRequest::Complete { receipt, voucher } => {
-                self.complete(receipt, voucher, looked_up, now)
-            }
+            ControlRequest::Complete {
+                receipt,
+                voucher,
+                acceptance,
+            } => self.complete(receipt, voucher, *acceptance, looked_up, now),
             ControlRequest::Fail(failure) => self.fail(failure, now),
             ControlRequest::Job(job) => self.job(caller, job),
             ControlRequest::Info => self.info(caller, looked_up, now),
@@ -157,6 +161,11 @@ impl<S: Store> Coordinator<S> {
             ControlRequest::Holders(held) => self.holders(caller, held, now),
             ControlRequest::Explain(job) => self.explain(caller, *job),
             ControlRequest::Quote(request) => self.quoted(caller, request, looked_up, now),
+            ControlRequest::Proof(job) => self.proof(caller, job),
+            ControlRequest::Unsettled => Ok(self.unsettled(caller)),
+            ControlRequest::Accepted(_) => {
+                Err(Refusal::malformed("this is a coordinator; tell the workers").into())
+            }
         };
         let response = match answer {
             Ok(response) => response,

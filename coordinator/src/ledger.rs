@@ -17,6 +17,7 @@
 //! * A job is `Settled` on one kind of evidence only: the chain's own cumulative amount of the
 //!   client's vouchers has reached that job's voucher. Whether a submission "worked" is never
 //!   guessed, so a crash around it cannot pay anything twice.
+//! * What is under the root of a settled epoch is kept: a coordinator that cannot show a job answers for it.
 //! * Job ids and attempt numbers are used once. Entries are never deleted.
 
 use ai_link_wire::{
@@ -38,8 +39,8 @@ mod store;
 
 pub use disk::DiskStore;
 pub use entry::{
-    AttemptEntry, AttemptPhase, ClientEntry, Delivery, Draft, Earned, JobEntry, PaidEpoch, Phase,
-    RefundCause, Terms, TrackRecord,
+    AttemptEntry, AttemptPhase, ClientEntry, Delivery, Draft, Earned, EpochEntry, JobEntry,
+    PaidEpoch, Payment, Phase, RefundCause, Terms, TrackRecord,
 };
 pub use error::LedgerError;
 pub use index::Unsettled;
@@ -255,11 +256,16 @@ impl<S: Store> Ledger<S> {
         &mut self,
         receipt: Signed<JobReceipt>,
         verified: &VerifiedReceipt,
-        voucher: Voucher,
+        payment: Payment,
         funds: ClientFunds,
         now: UnixMillis,
     ) -> Result<Completion, LedgerError> {
         self.running()?;
+        let Payment {
+            voucher,
+            acceptance,
+            settle_by,
+        } = payment;
         let ticket = verified.ticket();
         let old = self
             .store
@@ -309,6 +315,9 @@ impl<S: Store> Ledger<S> {
             attempt: ticket.attempt,
             receipt,
             voucher,
+            acceptance,
+            terms: ticket.terms().id(),
+            settle_by,
             payouts: ticket.payouts.clone(),
             price,
             sequence: self.index.next_sequence(),
@@ -433,8 +442,11 @@ impl<S: Store> Ledger<S> {
             self.put_all(changes, after.writes())?;
             self.history.apply(after);
         }
-        if draft.is_some_and(|draft| draft.epoch <= view.last_epoch()) {
-            self.commit(&[Write::Draft(None)])?;
+        if let Some(Draft { epoch, leaves, .. }) =
+            draft.filter(|draft| draft.epoch <= view.last_epoch())
+        {
+            let settled = Write::Epoch(epoch, Box::new(EpochEntry { leaves }));
+            self.commit(&[settled, Write::Draft(None)])?;
         }
         Ok(paid)
     }
@@ -452,6 +464,11 @@ impl<S: Store> Ledger<S> {
     /// The settlement batch under way.
     pub fn draft(&self) -> Result<Option<Draft>, LedgerError> {
         Ok(self.store.draft()?)
+    }
+
+    /// What is under the root of a settled epoch.
+    pub fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, LedgerError> {
+        Ok(self.store.epoch(epoch)?)
     }
 
     /// Jobs that wait for settlement, in the order of their delivery.

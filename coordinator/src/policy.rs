@@ -63,6 +63,9 @@ pub struct SettlementPolicy {
     pub interval: Duration,
     /// A batch is made at once when this many jobs wait.
     pub jobs: u32,
+    /// Until when a delivered job is settled, as the coordinator signs it to those whom the job pays: later it
+    /// answers with its bond.
+    pub promised_within: Duration,
     /// How long to wait before a batch that could not be submitted is tried again.
     pub retry_after: Duration,
     /// Bounds of one batch, as the chain has them.
@@ -72,7 +75,7 @@ pub struct SettlementPolicy {
 /// Bounds of one settlement batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
-    /// Most jobs: bounds the work of building the receipts' tree.
+    /// Most jobs. Whom an epoch pays too little shows it with all of its jobs, and the chain takes 256 in one proof.
     pub jobs: usize,
     /// Most vouchers, one a client (the chain's bound).
     pub vouchers: usize,
@@ -123,6 +126,7 @@ impl Default for SettlementPolicy {
         Self {
             interval: Duration::from_secs(10),
             jobs: 128,
+            promised_within: Duration::from_secs(60 * 60),
             retry_after: Duration::from_secs(2),
             limits: BatchLimits::default(),
         }
@@ -132,7 +136,7 @@ impl Default for SettlementPolicy {
 impl Default for BatchLimits {
     fn default() -> Self {
         Self {
-            jobs: 1024,
+            jobs: 256,
             vouchers: 256,
             payouts: 1024,
         }

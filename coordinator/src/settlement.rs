@@ -13,10 +13,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ai_link_wire::{AccountId, Digest, JobId, Planck, UnixMillis, Voucher};
+use ai_link_wire::{AccountId, JobId, Leaf, Planck, UnixMillis, Voucher};
 
 use crate::ledger::{Draft, Unsettled};
-use crate::merkle;
 use crate::policy::{BatchLimits, SettlementPolicy};
 use crate::view::ChainView;
 
@@ -89,7 +88,7 @@ pub fn draft<'a>(
     }
     let Batch {
         jobs,
-        receipts,
+        leaves,
         vouchers,
         payouts,
         ..
@@ -99,8 +98,9 @@ pub fn draft<'a>(
     }
     Some(Draft {
         epoch: view.last_epoch().checked_add(1)?,
-        receipts_root: merkle::root(&receipts),
+        receipts_root: Leaf::root(&leaves),
         jobs,
+        leaves,
         vouchers: vouchers.into_values().collect(),
         payouts: payouts
             .into_iter()
@@ -132,7 +132,7 @@ pub fn check(draft: &Draft, view: &ChainView) -> Result<(), BatchError> {
 #[derive(Default)]
 struct Batch {
     jobs: Vec<JobId>,
-    receipts: Vec<Digest>,
+    leaves: Vec<Leaf>,
     vouchers: BTreeMap<AccountId, Voucher>,
     payouts: BTreeMap<AccountId, Planck>,
     held_back: BTreeSet<AccountId>,
@@ -191,7 +191,7 @@ impl Batch {
         }
         self.payouts.extend(sums);
         self.jobs.push(job.job);
-        self.receipts.push(job.receipt);
+        self.leaves.push(job.leaf);
         self.vouchers.insert(job.client, job.voucher);
         true
     }

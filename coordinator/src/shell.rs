@@ -30,9 +30,11 @@ use crate::ledger::{DiskStore, StoreError};
 
 mod chain;
 mod dashboard;
+mod disputes;
 mod metrics;
 
 use chain::{ChainError, Reader};
+use disputes::DisputesError;
 
 /// Messages answered at the same time; more wait in the node's bounded queue.
 const PARALLEL_ANSWERS: usize = 64;
@@ -295,6 +297,7 @@ async fn follow_chain(
     let mut every = tokio::time::interval(POLL_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut submissions = JoinSet::new();
+    let mut disputes = disputes::Disputes::default();
     loop {
         tokio::select! {
             _ = every.tick() => {}
@@ -331,6 +334,14 @@ async fn follow_chain(
         };
         for crate::core::Effect::Submit(draft) in effects {
             submissions.spawn(chain::submit(client.clone(), draft));
+        }
+        match disputes.look(&client, &core).await {
+            Ok(()) => {}
+            Err(DisputesError::Ledger(error)) => return Err(RunError::LedgerFailed(error.into())),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "disputes were not looked at"
+            ),
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod disputes;
 mod hostile;
 mod hosting;
 mod jobs;

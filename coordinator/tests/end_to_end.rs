@@ -11,10 +11,10 @@ use ai_link_devchain::{DevChain, Genesis, Serving};
 use ai_link_registry::{NewModel, Registry, RegistryClient};
 use ai_link_wire::node::{Node, NodeConfig};
 use ai_link_wire::{
-    AlreadyKnown, Bytes, Commitment, ControlRequest, ControlResponse, CoordinatorInfo, DealerSeat,
-    Digest, Fid, Heartbeat, Identity, JobId, JobReceipt, JobRequest, JobState, Level, ModelName,
-    ModelVersion, Planck, Purpose, Refusal, RoleSet, Signed, Ticket, UnixMillis, Voucher,
-    WeightPrivacy, WorkerReceipt, WorkerRecord,
+    Acceptance, AlreadyKnown, Bytes, Commitment, ControlRequest, ControlResponse, CoordinatorInfo,
+    DealerSeat, Digest, Fid, Heartbeat, Identity, JobId, JobReceipt, JobRequest, JobState, Level,
+    ModelName, ModelVersion, Planck, Purpose, Refusal, RoleSet, Signed, Ticket, UnixMillis,
+    Voucher, WeightPrivacy, WorkerReceipt, WorkerRecord,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -247,9 +247,14 @@ async fn complete(coordinator: &Running, node: &Node, ticket: &Signed<Ticket>) -
     let cumulative = held.checked_add(price).unwrap();
     let voucher = Voucher::sign(&party("client"), coordinator.ready.account, cumulative);
     let receipt = receipt(ticket);
-    coordinator
-        .ask(node, ControlRequest::Complete { receipt, voucher })
-        .await
+    let body = ticket.verify_at_any_time().unwrap();
+    let acceptance = Acceptance::sign(&party("client"), body, cumulative).signature;
+    let request = ControlRequest::Complete {
+        receipt,
+        voucher,
+        acceptance,
+    };
+    coordinator.ask(node, request).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -181,6 +181,7 @@ mod tests {
     use ai_link_session::parties;
     use ai_link_wire::{
         AccountId, Commitment, Digest, Fid, GroupMember, JobId, Level, ModelVersion, Planck,
+        SignatureBytes,
     };
 
     fn ticket(dealer: DealerSeat, sharing: Option<Digest>) -> Ticket {
@@ -210,6 +211,7 @@ mod tests {
             price: Planck(0),
             payouts: Vec::new(),
             deadline: UnixMillis(1),
+            terms_signature: SignatureBytes([0; 64]),
         }
     }
 

@@ -29,6 +29,7 @@
 pub mod activity;
 mod announce;
 pub mod cache;
+pub mod claims;
 mod config;
 mod coordinators;
 mod dealing;

@@ -11,8 +11,7 @@ use ai_link_storage::{HttpStore, StorageError};
 use ai_link_wire::multiaddr::Protocol;
 use ai_link_wire::node::{Incoming, Node, NodeConfig, NodeError, NodeLimits};
 use ai_link_wire::{
-    AccountId, ControlResponse, Identity, IdentityError, Level, Multiaddr, PeerKey, Refusal,
-    UnixMillis, WorkerRecord,
+    AccountId, Identity, IdentityError, Level, Multiaddr, PeerKey, UnixMillis, WorkerRecord,
 };
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -20,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::activity::Activity;
 use crate::announce::{self, Coordinator};
 use crate::cache::{CacheError, ModelCache};
+use crate::claims::{self, Claims, ClaimsError};
 use crate::config::WorkerConfig;
 use crate::coordinators::Coordinators;
 use crate::dealing::{self, Asked, Filling};
@@ -85,6 +85,8 @@ pub(crate) struct Worker {
     pub(crate) asked: Asked,
     /// Who deals to this worker.
     pub(crate) filling: Filling,
+    /// Jobs that are to be paid.
+    pub(crate) claims: Claims,
 }
 
 impl Worker {
@@ -147,6 +149,10 @@ pub async fn run(
     let used =
         UsedSessions::open(&config.data.join("used-sessions.redb")).map_err(WorkerError::Used)?;
     let pools = open_pools(&config, &identity)?;
+    let claims = Claims::open(&config.data.join("claims.redb")).map_err(WorkerError::Claims)?;
+    let operator_key = config.operator.as_ref().filter(|path| path.exists());
+    let operator_key = operator_key.map(Identity::load).transpose();
+    let operator_key = operator_key.map_err(WorkerError::Identity)?;
     let storage = HttpStore::new(&config.storage).map_err(WorkerError::Storage)?;
     let shares_had =
         SharesHad::open(&config.data.join("shares-had.redb")).map_err(WorkerError::SharesHad)?;
@@ -206,10 +212,16 @@ pub async fn run(
         activity: Activity::new(UnixMillis::now()),
         asked: Asked::default(),
         filling: Filling::default(),
+        claims,
     });
     let metrics = tally::metrics(&worker);
     let served = ai_link_observe::serve("metrics", worker.config.metrics, metrics).await?;
     let mut tasks = JoinSet::new();
+    tasks.spawn(claims::watch(
+        Arc::clone(&worker),
+        coordinators.clone(),
+        operator_key,
+    ));
     for coordinator in coordinators {
         tasks.spawn(announce::announce(Arc::clone(&worker), coordinator));
     }
@@ -257,8 +269,8 @@ async fn serve(worker: &Arc<Worker>, mut incoming: Incoming) {
             }
             request = incoming.requests.recv() => {
                 let Some(request) = request else { return };
-                let refusal = Refusal::malformed("this is a worker; ask a coordinator");
-                let _ = request.reply.send(ControlResponse::Refused(refusal));
+                let answer = claims::answer(worker, request.request);
+                let _ = request.reply.send(answer);
             }
             Some(_) = streams.join_next() => {}
         }
@@ -319,6 +331,9 @@ pub enum WorkerError {
     /// The chain is not there.
     #[error("cannot reach the chain")]
     Connect(#[source] ConnectError),
+    /// The record of jobs that are to be paid.
+    #[error("cannot open the record of jobs that are to be paid")]
+    Claims(#[source] ClaimsError),
     /// An address without a peer.
     #[error("the coordinator address {address} must end in /p2p/ and a peer id")]
     CoordinatorAddress {

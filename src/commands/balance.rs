@@ -44,6 +44,11 @@ pub(super) async fn run(global: &Global, args: Balance, output: &Output) -> Resu
         let mut balance = of(&registry, &name, account).await?;
         if args.explain {
             balance.explanation = explain(&registry, &balance, account, coordinator).await?;
+            let key = Identity::load(context.dir.key(&name)).ok();
+            if let Some(key) = key.filter(|key| key.account() == account) {
+                let lines = promised(key, &context).await;
+                balance.explanation.extend(lines);
+            }
         }
         accounts.push(balance);
     }
@@ -160,6 +165,37 @@ async fn explain(
     }
     lines.extend(territories(registry, account).await?);
     Ok(lines)
+}
+
+/// What jobs were delivered and wait for their epoch: promised by the account, or to it.
+async fn promised(key: Identity, context: &Context) -> Vec<String> {
+    let account = key.account();
+    // The coordinator asks nobody about itself.
+    if Identity::load(context.dir.key("coordinator")).is_ok_and(|k| k.account() == account) {
+        return Vec::new();
+    }
+    let jobs = match super::settle::unsettled(key, &context.network).await {
+        Ok(jobs) => jobs,
+        Err(_) => {
+            return vec!["due:    the coordinator does not say what waits for settlement".into()];
+        }
+    };
+    let mut lines = Vec::new();
+    for job in jobs {
+        if job.client == account {
+            lines.push(format!(
+                "owed:   {} of the escrow for job {}, taken by its epoch",
+                job.price, job.job
+            ));
+        }
+        for part in job.payouts.iter().filter(|part| part.account == account) {
+            lines.push(format!(
+                "due:    {} as {:?} of job {}, paid by its epoch",
+                part.amount, part.reason, job.job
+            ));
+        }
+    }
+    lines
 }
 
 /// What an account's space costs: it is paid ahead, so that nothing of it is held or owed.

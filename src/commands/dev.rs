@@ -1,9 +1,11 @@
 //! `ai-link dev`.
 
+use ai_link_devchain::Genesis;
+use ai_link_wire::Planck;
 use serde::Serialize;
 
 use super::context::{Context, state_dir};
-use crate::cli::{DevCommand, DevUp, Global};
+use crate::cli::{ChainSpec, DevCommand, DevUp, Global};
 use crate::dev::layout::Ready;
 use crate::dev::process::{self, Liveness};
 use crate::dev::up::{Plan, up};
@@ -25,6 +27,7 @@ pub(super) async fn run(
             };
             output.result(&stopped, |s| format!("stopped {}", s.stopped.join(", ")))
         }
+        DevCommand::ChainSpec(args) => chain_spec(&args, output),
         DevCommand::Status => {
             let context = Context::load(global)?;
             let status = status(&context.dir, &context.network);
@@ -36,6 +39,33 @@ pub(super) async fn run(
 #[derive(Serialize)]
 struct Stopped {
     stopped: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Specification {
+    chain_spec: std::path::PathBuf,
+    accounts: usize,
+}
+
+fn chain_spec(args: &ChainSpec, output: &Output) -> Result<(), Failure> {
+    let runtime = std::fs::read(&args.runtime).map_err(Failure::failed)?;
+    let genesis = match args.endow.as_slice() {
+        [] => Genesis::development(),
+        accounts => {
+            let rich = Planck::ail(1_000_000).0;
+            Genesis {
+                endowed: accounts.iter().map(|a| (a.0.into(), rich)).collect(),
+            }
+        }
+    };
+    let spec = ai_link_devchain::chain_spec(&genesis, &runtime).map_err(Failure::failed)?;
+    let text = serde_json::to_vec(&spec).map_err(Failure::failed)?;
+    std::fs::write(&args.out, text).map_err(Failure::failed)?;
+    let done = Specification {
+        chain_spec: args.out.clone(),
+        accounts: genesis.endowed.len(),
+    };
+    output.result(&done, |done| format!("wrote {}", done.chain_spec.display()))
 }
 
 async fn start(global: &Global, args: DevUp, output: &Output) -> Result<(), Failure> {

@@ -156,9 +156,9 @@ pub(super) async fn run(
         deadline,
     };
     let signed = Signed::sign(&identity, request, now, deadline).map_err(Failure::failed)?;
-    let probe = Probe::start_as(&context.network, identity.clone()).await?;
+    let probe = Probe::of(identity.clone(), &context.network).await?;
     let asked = ControlRequest::Quote(signed);
-    let quote = match probe.ask(asked, ANSWER_WITHIN).await? {
+    let quote = match probe.ask(asked).await? {
         ControlResponse::Quoted(quote) => *quote,
         ControlResponse::Refused(refusal) => return Err(Failure::failed(refusal)),
         other => {

@@ -1,7 +1,5 @@
 //! `ai-link explain`: why a job got the group and the price that it got, or why it got none.
 
-use std::time::Duration;
-
 use ai_link_wire::{
     ControlRequest, ControlResponse, Decision, Explanation, Identity, Outcome, PayoutReason, Score,
     Verdict, Weighed,
@@ -11,9 +9,6 @@ use super::context::Context;
 use crate::cli::{ExplainJob, Global};
 use crate::dev::probe::Probe;
 use crate::output::{Failure, Output};
-
-/// How long the coordinator may take.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Points of a ranker that gives a worker full marks with weight 1.
 const POINT: f64 = 1e6;
 
@@ -25,8 +20,8 @@ pub(super) async fn run(global: &Global, args: ExplainJob, output: &Output) -> R
     let identity = Identity::load(&key).map_err(Failure::failed)?;
     let job = args.job.map(|job| job.parse().map_err(Failure::failed));
     let asked = ControlRequest::Explain(job.transpose()?);
-    let probe = Probe::start_as(&context.network, identity).await?;
-    match probe.ask(asked, ANSWER_WITHIN).await? {
+    let probe = Probe::of(identity, &context.network).await?;
+    match probe.ask(asked).await? {
         ControlResponse::Explained(Some(explanation)) => output.result(&explanation, |e| text(e)),
         ControlResponse::Explained(None) => Err(Failure::message(
             "the coordinator knows no such job of this account; it remembers what was not matched until it \

@@ -1,16 +1,19 @@
 //! `ai-link receipt`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ai_link_client::receipts;
-use ai_link_wire::{JobReceipt, Signed, VerifiedReceipt};
+use ai_link_client::receipts::{self, SettledProof};
+use ai_link_wire::{
+    ControlRequest, ControlResponse, Identity, JobReceipt, Signed, VerifiedReceipt,
+};
 use serde_json::{Value, json};
 
-use super::context::state_dir;
-use crate::cli::{Global, ReceiptCommand, ReceiptFile};
+use super::context::{Context, state_dir};
+use crate::cli::{FetchProof, Global, ReceiptCommand, ReceiptFile};
+use crate::dev::probe::Probe;
 use crate::output::{Failure, Output, chain};
 
-pub(super) fn run(
+pub(super) async fn run(
     global: &Global,
     command: ReceiptCommand,
     output: &Output,
@@ -50,15 +53,95 @@ pub(super) fn run(
         }
         ReceiptCommand::Verify(file) => {
             let receipt = load(global, &file)?;
-            let verdict = JobReceipt::check(&receipt);
-            let value = match &verdict {
-                Ok(verified) => verified_json(verified),
-                Err(error) => json!({ "verified": false, "why": chain(error) }),
+            let verified = match JobReceipt::check(&receipt) {
+                Ok(verified) => verified,
+                Err(error) => {
+                    let value = json!({ "verified": false, "why": chain(&error) });
+                    output.result(&value, pretty)?;
+                    return Err(Failure::said_no());
+                }
             };
+            let proof = proof_path(&path(global, &file)?);
+            let proof = SettledProof::load(&proof).map_err(Failure::failed)?;
+            let settled = proof
+                .as_ref()
+                .map(|proof| (proof, proof.settles(&receipt, verified.ticket())));
+            let mut value = verified_json(&verified);
+            value["settled"] = match settled {
+                // Not that it is not: only that nobody fetched the proof.
+                None => Value::Null,
+                Some((proof, holds)) => settled_json(proof, holds),
+            };
+            let holds = settled.is_none_or(|(_, holds)| holds);
+            value["verified"] = holds.into();
             output.result(&value, pretty)?;
-            verdict.map(drop).map_err(|_| Failure::said_no())
+            match holds {
+                true => Ok(()),
+                false => Err(Failure::said_no()),
+            }
         }
+        ReceiptCommand::FetchProof(args) => fetch_proof(global, &args, output).await,
     }
+}
+
+/// Asks the coordinator where the job is, and the chain for the root; keeps both.
+async fn fetch_proof(global: &Global, args: &FetchProof, output: &Output) -> Result<(), Failure> {
+    let receipt = load(global, &args.file)?;
+    let verified = JobReceipt::check(&receipt).map_err(Failure::failed)?;
+    let ticket = verified.ticket();
+    let context = Context::load(global)?;
+    let key = Identity::load(context.dir.key(&args.key)).map_err(Failure::failed)?;
+    let probe = Probe::of(key, &context.network).await?;
+    let proof = match probe.ask(ControlRequest::Proof(ticket.job)).await? {
+        ControlResponse::Proof(Some(proof)) => *proof,
+        ControlResponse::Proof(None) => {
+            return Err(Failure::message(
+                "the coordinator knows no such delivered job of this key's",
+            ));
+        }
+        other => {
+            return Err(Failure::message(format!(
+                "the coordinator answered {other:?}"
+            )));
+        }
+    };
+    let Some(proof) = proof.settled else {
+        return Err(Failure::message(
+            "the job waits for its settlement: try again after the next epoch",
+        ));
+    };
+    let registry = context.registry().await?;
+    let epoch = registry
+        .epoch(ticket.coordinator, proof.epoch)
+        .await
+        .map_err(Failure::failed)?
+        .ok_or_else(|| Failure::message("the chain has no such epoch of the coordinator"))?;
+    let settled = SettledProof {
+        coordinator: ticket.coordinator,
+        root: epoch.receipts_root,
+        settled_at: epoch.settled_at,
+        proof,
+    };
+    let holds = settled.proof.jobs == epoch.jobs && settled.settles(&receipt, ticket);
+    output.result(&settled_json(&settled, holds), pretty)?;
+    if !holds {
+        // What does not hold is shown, and not kept.
+        return Err(Failure::said_no());
+    }
+    let path = proof_path(&path(global, &args.file)?);
+    settled.save(path).map_err(Failure::failed)
+}
+
+fn settled_json(settled: &SettledProof, holds: bool) -> Value {
+    json!({
+        "holds": holds,
+        "coordinator": settled.coordinator.to_string(),
+        "epoch": settled.proof.epoch,
+        "jobs": settled.proof.jobs,
+        "index": settled.proof.index,
+        "root": settled.root.to_string(),
+        "settled_at_ms": settled.settled_at.0,
+    })
 }
 
 /// What a verified receipt says.
@@ -87,6 +170,15 @@ pub(super) fn verified_json(receipt: &VerifiedReceipt) -> Value {
 }
 
 fn load(global: &Global, file: &ReceiptFile) -> Result<Signed<JobReceipt>, Failure> {
+    receipts::load(&path(global, file)?).map_err(Failure::failed)
+}
+
+/// Where the proof of a receipt's settlement is kept.
+fn proof_path(receipt: &Path) -> PathBuf {
+    receipt.with_extension("proof")
+}
+
+fn path(global: &Global, file: &ReceiptFile) -> Result<PathBuf, Failure> {
     let mut path = PathBuf::from(&file.receipt);
     if !path.exists() {
         let dir = state_dir(global)?;
@@ -95,7 +187,7 @@ fn load(global: &Global, file: &ReceiptFile) -> Result<Signed<JobReceipt>, Failu
             .join("receipts")
             .join(format!("{}.receipt", file.receipt));
     }
-    receipts::load(&path).map_err(Failure::failed)
+    Ok(path)
 }
 
 fn pretty(value: &Value) -> String {

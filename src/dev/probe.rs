@@ -9,7 +9,7 @@ use ai_link_wire::{ControlRequest, ControlResponse, CoordinatorInfo, Identity, M
 use super::layout::Network;
 use crate::output::Failure;
 
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Waits until the coordinator knows at least `wanted` workers.
 pub(crate) async fn wait_for_workers(
@@ -33,21 +33,20 @@ pub(crate) async fn wait_for_workers(
     }
 }
 
-/// A node that only asks.
+/// A node that only asks, with a throw-away key.
 pub(crate) struct Probe {
     node: Node,
     address: Multiaddr,
 }
 
 impl Probe {
-    /// One with a throw-away key.
     pub(crate) async fn start(network: &Network) -> Result<Self, Failure> {
         let identity = Identity::try_generate().map_err(Failure::failed)?;
-        Self::start_as(network, identity).await
+        Self::of(identity, network).await
     }
 
-    /// One that asks for `identity`.
-    pub(crate) async fn start_as(network: &Network, identity: Identity) -> Result<Self, Failure> {
+    /// One that asks with a key of its own.
+    pub(crate) async fn of(identity: Identity, network: &Network) -> Result<Self, Failure> {
         let config = NodeConfig::client(identity);
         let (node, _) = Node::start(config).await.map_err(Failure::failed)?;
         let address = network
@@ -58,27 +57,24 @@ impl Probe {
         Ok(Self { node, address })
     }
 
-    pub(crate) async fn info(&self) -> Result<CoordinatorInfo, Failure> {
-        match self.ask(ControlRequest::Info, ANSWER_WITHIN).await? {
-            ControlResponse::Info(info) => Ok(info),
-            other => Err(Failure::message(format!(
-                "the coordinator answered {other:?}"
-            ))),
-        }
-    }
-
-    pub(crate) async fn ask(
-        &self,
-        request: ControlRequest,
-        within: Duration,
-    ) -> Result<ControlResponse, Failure> {
+    /// One question to the coordinator.
+    pub(crate) async fn ask(&self, request: ControlRequest) -> Result<ControlResponse, Failure> {
         let mut bare = self.address.clone();
         let Some(Protocol::P2p(peer)) = bare.pop() else {
             return Err(Failure::message("the coordinator's address names no peer"));
         };
         self.node
-            .request(peer, &[bare], request, within)
+            .request(peer, &[bare], request, ANSWER_WITHIN)
             .await
             .map_err(Failure::failed)
+    }
+
+    pub(crate) async fn info(&self) -> Result<CoordinatorInfo, Failure> {
+        match self.ask(ControlRequest::Info).await? {
+            ControlResponse::Info(info) => Ok(info),
+            other => Err(Failure::message(format!(
+                "the coordinator answered {other:?}"
+            ))),
+        }
     }
 }

@@ -123,18 +123,16 @@ impl Net {
             concurrency: CONCURRENCY.into(),
             body_bytes: 64 << 20,
             api_keys: None,
+            metrics: None,
             client: client_config(&at("client"), key("client")?, coordinators, &url, &storage),
         };
-        let (ready, gateway) = oneshot::channel();
+        let (ready, gateway) = told();
         let until = over(stopped);
         parts.spawn(async move {
-            let ready = |address, _| {
-                let _ = ready.send(address);
-            };
             ai_link_client::gateway::run(config, ready, until).await?;
             Ok(())
         });
-        let gateway = format!("http://{}", heard(gateway).await?);
+        let gateway = format!("http://{}", heard(gateway).await?.address);
         Ok(Self {
             gateway,
             registry,

@@ -40,6 +40,7 @@ pub(crate) fn run_node(options: &NodeOptions) -> anyhow::Result<()> {
         site: site()?,
         tagger: None,
         limits: NodeLimits::default(),
+        metrics: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

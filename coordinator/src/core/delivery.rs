@@ -1,18 +1,20 @@
 //! A countersigned receipt and the voucher that pays for it.
 
 use ai_link_wire::{
-    AlreadyKnown, ControlResponse, JobReceipt, Refusal, Signed, UnixMillis, Voucher,
+    Acceptance, AlreadyKnown, ControlResponse, JobReceipt, Refusal, SignatureBytes, Signed,
+    UnixMillis, Voucher,
 };
 
 use super::refusal::{by_ledger, by_receipt};
 use super::{Coordinator, LookedUp, Stop, Wanted};
-use crate::ledger::{Completion, LedgerError, Store};
+use crate::ledger::{Completion, LedgerError, Payment, Store};
 
 impl<S: Store> Coordinator<S> {
     pub(super) fn complete(
         &mut self,
         receipt: &Signed<JobReceipt>,
         voucher: &Voucher,
+        acceptance: SignatureBytes,
         looked_up: &LookedUp,
         now: UnixMillis,
     ) -> Result<ControlResponse, Stop> {
@@ -25,10 +27,21 @@ impl<S: Store> Coordinator<S> {
             return Err(Refusal::WrongSigner.into());
         }
         voucher.verify().map_err(|_| Refusal::BadSignature)?;
+        // Without it nobody could tell later which job the voucher was for.
+        let accepted = Acceptance {
+            cumulative: voucher.cumulative,
+            signature: acceptance,
+        };
+        accepted.verify(ticket).map_err(|_| Refusal::BadSignature)?;
+        let payment = Payment {
+            voucher: *voucher,
+            acceptance,
+            settle_by: now.saturating_add(self.policy.settlement.promised_within),
+        };
         let funds = self.funds(&ticket.client, looked_up)?;
         let completion = self
             .ledger
-            .complete(receipt.clone(), &verified, *voucher, funds, now);
+            .complete(receipt.clone(), &verified, payment, funds, now);
         match completion {
             Ok(Completion::New { group }) => {
                 for peer in group {

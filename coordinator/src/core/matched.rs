@@ -3,8 +3,8 @@
 use ai_link_storage::location::LocationPolicy;
 use ai_link_wire::{
     ControlResponse, GroupMember, JobId, JobRequest, JobState, Level, LicenceProblem, ModelName,
-    ModelVersion, PeerKey, Planck, Refusal, Role, Signed, Ticket, TicketError, UnixMillis,
-    WeightPrivacy,
+    ModelVersion, PeerKey, Planck, Refusal, Role, SignatureBytes, Signed, Ticket, TicketError,
+    UnixMillis, WeightPrivacy,
 };
 
 use super::decisions::{self, Intent, Notes};
@@ -199,7 +199,7 @@ impl<S: Store> Coordinator<S> {
             operator: member.record.operator,
             addresses: member.record.addresses.clone(),
         });
-        let ticket = Ticket {
+        let mut ticket = Ticket {
             job: request.job,
             attempt: request.attempt,
             client: request.client,
@@ -218,7 +218,9 @@ impl<S: Store> Coordinator<S> {
             price: quote.price,
             payouts: quote.payouts,
             deadline: request.deadline,
+            terms_signature: SignatureBytes([0; 64]),
         };
+        ticket.sign_terms(&self.identity);
         // Which ports inputs have is the client's word; everything else was made here.
         ticket.check().map_err(|error| match error {
             TicketError::InputPorts | TicketError::InputsGroup { .. } => Refusal::malformed(error),

@@ -12,7 +12,7 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, Earned, JobEntry, PaidEpoch, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, PaidEpoch, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 const JOBS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("jobs");
@@ -22,10 +22,11 @@ const TRACKS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("track
 const DRAFT: TableDefinition<'_, (), &[u8]> = TableDefinition::new("draft");
 const EARNINGS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("earnings");
 const PAID: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("paid-epochs");
+const EPOCHS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("epochs");
 const FORMAT: TableDefinition<'_, (), u32> = TableDefinition::new("format");
 
 /// Raised when what is stored changes its meaning or encoding.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 /// Entries in a redb file, opened by one process at a time.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ impl DiskStore {
             transaction.open_table(DRAFT)?;
             transaction.open_table(EARNINGS)?;
             transaction.open_table(PAID)?;
+            transaction.open_table(EPOCHS)?;
             let mut format = transaction.open_table(FORMAT)?;
             let found = format.get(())?.map(|version| version.value());
             match found {
@@ -145,6 +147,10 @@ impl Store for DiskStore {
         Ok(epochs)
     }
 
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        self.read(EPOCHS, epoch)
+    }
+
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
@@ -200,6 +206,12 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), StoreError
             transaction
                 .open_table(DRAFT)?
                 .insert((), bytes.as_slice())?;
+        }
+        Write::Epoch(epoch, entry) => {
+            let bytes = encode(entry, ENTRY_LIMIT)?;
+            transaction
+                .open_table(EPOCHS)?
+                .insert(epoch, bytes.as_slice())?;
         }
         Write::Draft(None) => {
             transaction.open_table(DRAFT)?.remove(())?;

@@ -1,8 +1,8 @@
 //! What the ledger stores.
 
 use ai_link_wire::{
-    AccountId, DealerSeat, Digest, JobId, JobReceipt, JobRequest, Level, ModelName, ModelVersion,
-    Payout, PeerKey, Planck, Signed, Ticket, UnixMillis, Voucher,
+    AccountId, DealerSeat, Digest, JobId, JobReceipt, JobRequest, Leaf, Level, ModelName,
+    ModelVersion, Payout, PeerKey, Planck, SignatureBytes, Signed, Ticket, UnixMillis, Voucher,
 };
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +117,12 @@ pub struct Delivery {
     pub receipt: Signed<JobReceipt>,
     /// The client's cumulative promise up to and including this job.
     pub voucher: Voucher,
+    /// The client's word that the voucher is for this job.
+    pub acceptance: SignatureBytes,
+    /// [`JobTerms::id`](ai_link_wire::JobTerms::id) of the ticket that was delivered.
+    pub terms: Digest,
+    /// Until when it is settled, as this coordinator promised.
+    pub settle_by: UnixMillis,
     /// Who gets what; the sum is the price.
     pub payouts: Vec<Payout>,
     /// The price.
@@ -125,6 +131,24 @@ pub struct Delivery {
     pub sequence: u64,
     /// When it arrived.
     pub at: UnixMillis,
+}
+
+/// What pays for a delivered job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// The client's new total.
+    pub voucher: Voucher,
+    /// The client's word that it is for this job.
+    pub acceptance: SignatureBytes,
+    /// Until when the job is settled.
+    pub settle_by: UnixMillis,
+}
+
+/// A settled epoch: what is under its root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochEntry {
+    /// Its jobs, in the order of the tree.
+    pub leaves: Vec<Leaf>,
 }
 
 /// What is kept of a client for good.
@@ -188,6 +212,8 @@ pub struct Draft {
     pub receipts_root: Digest,
     /// The jobs, in the order of their completion.
     pub jobs: Vec<JobId>,
+    /// The same jobs, as they are under the root.
+    pub leaves: Vec<Leaf>,
     /// The newest voucher in the batch of each client.
     pub vouchers: Vec<Voucher>,
     /// Netted: one line an account, ascending, none of zero.
@@ -204,6 +230,17 @@ impl Terms {
             dealer: request.dealer,
             evaluators: request.evaluators,
             batch: request.batch,
+        }
+    }
+}
+
+impl Delivery {
+    /// The job `entry` as it is under the root of its epoch.
+    pub fn leaf(&self, entry: &JobEntry) -> Leaf {
+        Leaf {
+            job: entry.job,
+            terms: self.terms,
+            receipt: self.receipt.digest(),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ai_link_wire::{AccountId, Digest, JobId, Payout, Planck, UnixMillis, Voucher};
+use ai_link_wire::{AccountId, JobId, Leaf, Payout, Planck, UnixMillis, Voucher};
 
 use super::entry::{JobEntry, Phase};
 
@@ -32,8 +32,8 @@ pub struct Unsettled {
     pub voucher: Voucher,
     /// Whom.
     pub payouts: Vec<Payout>,
-    /// Names the countersigned receipt.
-    pub receipt: Digest,
+    /// What it is under the root of its epoch.
+    pub leaf: Leaf,
     /// Since when.
     pub at: UnixMillis,
 }
@@ -114,7 +114,7 @@ impl Index {
                         price: delivery.price,
                         voucher: delivery.voucher,
                         payouts: delivery.payouts.clone(),
-                        receipt: delivery.receipt.digest(),
+                        leaf: delivery.leaf(entry),
                         at: delivery.at,
                     };
                     self.unsettled.insert(delivery.sequence, unsettled);

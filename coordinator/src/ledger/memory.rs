@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ai_link_wire::{AccountId, JobId, PeerKey, decode, encode};
 use serde::de::DeserializeOwned;
 
-use super::entry::{ClientEntry, Draft, Earned, JobEntry, PaidEpoch, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, PaidEpoch, TrackRecord};
 use super::store::{ENTRY_LIMIT, Store, StoreError, Write};
 
 /// Entries in memory; clones are handles of the same ones.
@@ -25,6 +25,7 @@ struct Tables {
     earnings: BTreeMap<AccountId, Vec<u8>>,
     paid: BTreeMap<u64, Vec<u8>>,
     draft: Option<Vec<u8>>,
+    epochs: BTreeMap<u64, Vec<u8>>,
 }
 
 impl MemoryStore {
@@ -73,6 +74,10 @@ impl Store for MemoryStore {
         rows.map(|bytes| Ok(decode(bytes, ENTRY_LIMIT)?)).collect()
     }
 
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        read(self.tables().epochs.get(&epoch))
+    }
+
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let mut tables = self.tables();
         // All or nothing: on a copy, which takes the tables' place at the end.
@@ -98,6 +103,9 @@ impl Store for MemoryStore {
                 }
                 Write::Paid(entry) => {
                     next.paid.insert(entry.epoch, encode(entry, ENTRY_LIMIT)?);
+                }
+                Write::Epoch(epoch, entry) => {
+                    next.epochs.insert(*epoch, encode(entry, ENTRY_LIMIT)?);
                 }
                 Write::Draft(draft) => {
                     next.draft = draft

@@ -2,7 +2,7 @@
 
 use ai_link_wire::{AccountId, CodecError, JobId, Limit, PeerKey};
 
-use super::entry::{ClientEntry, Draft, Earned, JobEntry, PaidEpoch, TrackRecord};
+use super::entry::{ClientEntry, Draft, Earned, EpochEntry, JobEntry, PaidEpoch, TrackRecord};
 
 /// Durable storage of ledger entries.
 ///
@@ -31,6 +31,9 @@ pub trait Store {
     /// The last `most` epochs, ascending.
     fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError>;
 
+    /// What is under the root of a settled epoch.
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError>;
+
     /// Applies all of `writes`, durably, or none.
     ///
     /// # Errors
@@ -54,6 +57,8 @@ pub enum Write {
     Paid(PaidEpoch),
     /// Sets or clears the settlement batch under way.
     Draft(Option<Box<Draft>>),
+    /// Sets what is under the root of a settled epoch.
+    Epoch(u64, Box<EpochEntry>),
 }
 
 /// Longest encoded entry. A job of eight attempts with its receipt is below 64 KiB, a full draft

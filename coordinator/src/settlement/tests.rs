@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use ai_link_wire::{Identity, Payout, PayoutReason};
+use ai_link_wire::{Digest, Identity, Payout, PayoutReason};
 
 use super::*;
 use crate::view::ClientFunds;
@@ -30,8 +30,16 @@ fn job(id: u8, who: u8, price: u128, cumulative: u128, payee: u8) -> Unsettled {
                 reason: PayoutReason::Coordinator,
             },
         ],
-        receipt: Digest([id; 32]),
+        leaf: leaf(id),
         at: UnixMillis(1_000),
+    }
+}
+
+fn leaf(id: u8) -> Leaf {
+    Leaf {
+        job: JobId([id; 16]),
+        terms: Digest([id; 32]),
+        receipt: Digest([id; 32]),
     }
 }
 
@@ -68,10 +76,7 @@ fn one_voucher_a_client_and_one_payout_an_account() {
     let draft = made(&jobs, &view, &BatchLimits::default()).unwrap();
     assert_eq!(draft.epoch, 5);
     assert_eq!(ids(&draft), [1, 2, 3, 4]);
-    assert_eq!(
-        draft.receipts_root,
-        merkle::root(&[1, 2, 3, 4].map(|i| Digest([i; 32])))
-    );
+    assert_eq!(draft.receipts_root, Leaf::root(&[1, 2, 3, 4].map(leaf)));
     let mut vouchers: Vec<_> = draft.vouchers.iter().map(|v| v.cumulative.0).collect();
     vouchers.sort_unstable();
     assert_eq!(vouchers, [20, 121]);

@@ -31,6 +31,12 @@ label! {
         Explain = "explain",
         /// What would be answered to a request for a group.
         Quote = "quote",
+        /// Is a job acknowledged, and settled?
+        Proof = "proof",
+        /// A job was accepted: said to a coordinator by mistake.
+        Accepted = "accepted",
+        /// What waits for settlement?
+        Unsettled = "unsettled",
     }
 }
 
@@ -115,6 +121,9 @@ impl Question {
             ControlRequest::Holders(_) => Self::Holders,
             ControlRequest::Explain(_) => Self::Explain,
             ControlRequest::Quote(_) => Self::Quote,
+            ControlRequest::Proof(_) => Self::Proof,
+            ControlRequest::Accepted(_) => Self::Accepted,
+            ControlRequest::Unsettled => Self::Unsettled,
         }
     }
 }

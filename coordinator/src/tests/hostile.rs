@@ -26,13 +26,14 @@ fn messages() -> Vec<Vec<u8>> {
     let client = world.clients[0].account();
     let failure = JobFailure::new(JobId([1; 16]), 0, client, vec![], "");
     let failure = Signed::sign(&world.clients[0], failure, world.now, expires).unwrap();
-    let receipt = world.receipt(0, &ticket);
     let voucher = world.voucher(0, ai_link_wire::Planck(1));
     [
         ControlRequest::Register(record),
         ControlRequest::Match(request),
         ControlRequest::Fail(failure),
-        ControlRequest::Complete { receipt, voucher },
+        world.completion(0, &ticket, voucher),
+        ControlRequest::Proof(JobId([1; 16])),
+        ControlRequest::Unsettled,
         ControlRequest::Job(JobId([1; 16])),
         ControlRequest::Info,
     ]

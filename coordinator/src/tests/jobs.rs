@@ -1,8 +1,8 @@
 //! The life of a job: attempts, receipts, vouchers, deadlines, settlement.
 
 use ai_link_wire::{
-    AccountId, AlreadyKnown, ControlRequest, ControlResponse, Digest, Identity, JobId, JobReceipt,
-    JobState, PeerKey, Planck, Refusal, Signed,
+    Acceptance, AccountId, AlreadyKnown, ControlRequest, ControlResponse, Digest, Identity, JobId,
+    JobReceipt, JobState, PeerKey, Planck, Refusal, Signed,
 };
 
 use super::world::{
@@ -157,12 +157,11 @@ fn a_job_delivered_by_two_attempts_is_paid_once() {
 fn vouchers_must_add_exactly_the_price() {
     let mut world = world();
     let ticket = world.ticket(0, 1, 0);
-    let receipt = world.receipt(0, &ticket);
     let caller = world.clients[0].peer_key();
     let price = price_of_job();
     let send = |world: &mut World<MemoryStore>, voucher| {
-        let receipt = receipt.clone();
-        world.ask(caller, &ControlRequest::Complete { receipt, voucher })
+        let request = world.completion(0, &ticket, voucher);
+        world.ask(caller, &request)
     };
     let low = world.voucher(0, Planck(price.0 - 1));
     let expected = Refusal::VoucherTooLow {
@@ -212,7 +211,15 @@ fn receipts_that_do_not_hold() {
         .clone();
     let send = |world: &mut World<MemoryStore>, signer: &Identity, receipt: JobReceipt| {
         let receipt = Signed::sign(signer, receipt, world.now, world.now).unwrap();
-        refused(world.ask(caller, &ControlRequest::Complete { receipt, voucher }))
+        let ticket = receipt.verify_at_any_time().unwrap().ticket.clone();
+        let ticket = ticket.verify_at_any_time().unwrap();
+        let acceptance = Acceptance::sign(signer, ticket, voucher.cumulative).signature;
+        let request = ControlRequest::Complete {
+            receipt,
+            voucher,
+            acceptance,
+        };
+        refused(world.ask(caller, &request))
     };
     let client = Identity::derive(b"world", "client0");
     // Two workers only.

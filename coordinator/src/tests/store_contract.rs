@@ -1,13 +1,13 @@
 //! What every [`Store`] must do, run against each implementation.
 
 use ai_link_wire::{
-    AccountId, Digest, Identity, JobId, PeerKey, Planck, Signed, UnixMillis, Voucher,
+    AccountId, Digest, Identity, JobId, Leaf, PeerKey, Planck, Signed, UnixMillis, Voucher,
 };
 
 use super::world::{World, policy};
 use crate::ledger::{
-    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, Earned, JobEntry, MemoryStore,
-    PaidEpoch, Phase, RefundCause, Store, Terms, TrackRecord, Write,
+    AttemptEntry, AttemptPhase, ClientEntry, DiskStore, Draft, Earned, EpochEntry, JobEntry,
+    MemoryStore, PaidEpoch, Phase, RefundCause, Store, Terms, TrackRecord, Write,
 };
 
 fn entry(job: u8, phase: Phase) -> JobEntry {
@@ -59,10 +59,17 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
         delivered: 1,
         failed: 2,
     };
+    let leaf = Leaf {
+        job,
+        terms: Digest([8; 32]),
+        receipt: Digest([9; 32]),
+    };
+    let epoch = EpochEntry { leaves: vec![leaf] };
     let draft = Draft {
         epoch: 7,
         receipts_root: Digest([6; 32]),
         jobs: vec![job],
+        leaves: vec![leaf],
         vouchers: vec![voucher(5)],
         payouts: vec![(client, Planck(5))],
     };
@@ -71,7 +78,7 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
         owning: Planck(2),
         coordinating: Planck(u128::MAX),
     };
-    let epoch = |epoch| PaidEpoch {
+    let paid = |epoch| PaidEpoch {
         epoch,
         jobs: epoch + 1,
         amount: Planck(3),
@@ -80,14 +87,15 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     let all = [
         Write::Earned(client, Earned::default()),
         Write::Earned(client, earned),
-        Write::Paid(epoch(10)),
-        Write::Paid(epoch(9)),
-        Write::Paid(epoch(11)),
+        Write::Paid(paid(10)),
+        Write::Paid(paid(9)),
+        Write::Paid(paid(11)),
         Write::Job(Box::new(accepted.clone())),
         Write::Job(Box::new(other.clone())),
         Write::Client(client, held.clone()),
         Write::Track(peer, track),
         Write::Draft(Some(Box::new(draft.clone()))),
+        Write::Epoch(6, Box::new(epoch.clone())),
     ];
     store.commit(&all).unwrap();
     let mut store = reopen(store);
@@ -96,8 +104,10 @@ fn contract<S: Store>(mut store: S, mut reopen: impl FnMut(S) -> S) {
     assert_eq!(store.track(&peer).unwrap(), Some(track));
     assert_eq!(store.draft().unwrap(), Some(draft));
     assert_eq!(store.earnings().unwrap(), [(client, earned)]);
-    assert_eq!(store.paid_epochs(2).unwrap(), [epoch(10), epoch(11)]);
+    assert_eq!(store.paid_epochs(2).unwrap(), [paid(10), paid(11)]);
     assert_eq!(store.paid_epochs(9).unwrap().len(), 3);
+    assert_eq!(store.epoch(6).unwrap(), Some(epoch));
+    assert_eq!(store.epoch(7).unwrap(), None);
     assert_eq!(
         store.live_jobs().unwrap(),
         [accepted.clone(), other.clone()]

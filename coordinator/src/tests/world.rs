@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use ai_link_registry::ModelRights;
 use ai_link_wire::{
-    AccountId, Bytes, Commitment, ControlRequest, ControlResponse, DealerSeat, Digest, Fid,
-    Heartbeat, Identity, JobFailure, JobId, JobReceipt, JobRequest, JobState, Level, ModelName,
-    ModelVersion, PeerKey, Planck, Purpose, Refusal, Region, Role, RoleSet, Signed, Ticket,
-    UnixMillis, Voucher, WeightPrivacy, WorkerReceipt, WorkerRecord,
+    Acceptance, AccountId, Bytes, Commitment, ControlRequest, ControlResponse, DealerSeat, Digest,
+    Fid, Heartbeat, Identity, JobFailure, JobId, JobReceipt, JobRequest, JobState, Level,
+    ModelName, ModelVersion, PeerKey, Planck, Purpose, Refusal, Region, Role, RoleSet, Signed,
+    Ticket, UnixMillis, Voucher, WeightPrivacy, WorkerReceipt, WorkerRecord,
 };
 
 use crate::core::{ChainReading, Effect, LookedUp, Reaction};
@@ -312,16 +312,29 @@ impl<S: Store + Clone + Reopen> World<S> {
         Voucher::sign(&self.clients[client], self.account(), cumulative)
     }
 
+    /// Receipt and acceptance of a ticket that was delivered, paid with `voucher`.
+    pub(crate) fn completion(
+        &self,
+        client: usize,
+        ticket: &Signed<Ticket>,
+        voucher: Voucher,
+    ) -> ControlRequest {
+        let body = ticket.verify_at_any_time().unwrap();
+        let identity = &self.clients[client];
+        ControlRequest::Complete {
+            receipt: self.receipt(client, ticket),
+            voucher,
+            acceptance: Acceptance::sign(identity, body, voucher.cumulative).signature,
+        }
+    }
+
     /// As an honest client: the voucher adds the price to what the coordinator holds.
     pub(crate) fn complete(&mut self, client: usize, ticket: &Signed<Ticket>) -> ControlResponse {
         let price = ticket.verify_at_any_time().unwrap().price;
         let held = self.held(client);
         let voucher = self.voucher(client, held.checked_add(price).unwrap());
-        let receipt = self.receipt(client, ticket);
-        self.ask(
-            self.clients[client].peer_key(),
-            &ControlRequest::Complete { receipt, voucher },
-        )
+        let request = self.completion(client, ticket, voucher);
+        self.ask(self.clients[client].peer_key(), &request)
     }
 
     pub(crate) fn fail(

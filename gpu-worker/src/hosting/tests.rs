@@ -5,7 +5,7 @@ use ai_link_mpc::weights::{share, share_bytes};
 use ai_link_program::fixed::{Parameters, ProgramBuilder};
 use ai_link_wire::{
     AccountId, Commitment, DealerSeat, Fid, GroupMember, Host, JobId, Level, ModelVersion, Planck,
-    UnixMillis,
+    SignatureBytes, UnixMillis,
 };
 
 use super::*;
@@ -79,6 +79,7 @@ fn ticket(sharing: Digest) -> Ticket {
         price: Planck(0),
         payouts: Vec::new(),
         deadline: UnixMillis(1),
+        terms_signature: SignatureBytes([0; 64]),
     }
 }
 

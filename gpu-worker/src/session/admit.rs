@@ -96,6 +96,12 @@ pub(crate) async fn matched(
             "not signed by the coordinator it names",
         ));
     }
+    // Or this worker could not insist on its pay.
+    if ticket.check_terms().is_err() {
+        return Err(SessionRefusal::ticket_invalid(
+            "its coordinator did not sign what the job pays",
+        ));
+    }
     match worker
         .coordinators
         .is_bonded(&worker.registry, signer)

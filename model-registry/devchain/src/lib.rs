@@ -46,6 +46,7 @@ mod node;
 mod nodes;
 mod pool;
 mod rpc;
+mod spec;
 mod store;
 
 pub use chain::{
@@ -56,6 +57,7 @@ pub use config::{DevChainConfig, Endowment, RunError, run};
 pub use execute::ExecuteError;
 pub use node::{DevChain, ServeError, Serving};
 pub use pool::{PoolError, PoolLimits, Standing};
+pub use spec::chain_spec;
 pub use store::StoreError;
 
 /// Number of blocks before the head whose states can still be queried.

@@ -7,6 +7,7 @@
 //!   holds a bond;
 //! * [`settlement`]: clients pay into escrow once, sign cumulative vouchers off chain for every job,
 //!   and a bonded coordinator turns an epoch of vouchers into payouts with one transaction;
+//! * [`disputes`]: who delivered and was left out shows it, and is paid from the coordinator's bond;
 //! * [`cess`]: files, territories, gateways and storage miners as CESS's chain has them.
 //!
 //! # Why vouchers
@@ -30,7 +31,8 @@
 //! # What this does not protect
 //!
 //! * The chain sees vouchers and payouts, never jobs. That a payout goes to the workers who did the
-//!   jobs is checked by them, against the receipts under `receipts_root`.
+//!   jobs is checked by them, against the receipts under `receipts_root`; what they find wrong the chain
+//!   judges ([`disputes`]).
 //! * A coordinator can be paid up to the vouchers it holds, whatever it did for them. A client
 //!   limits its risk by signing a voucher only against a finished job.
 //! * A voucher and a peer-binding proof name no chain. Keys must not be shared between chains.
@@ -42,6 +44,8 @@ extern crate alloc;
 
 pub mod cess;
 #[allow(missing_docs)] // the pallet macro generates undocumented items
+pub mod disputes;
+#[allow(missing_docs)] // the pallet macro generates undocumented items
 pub mod models;
 #[allow(missing_docs)] // the pallet macro generates undocumented items
 pub mod operators;
@@ -51,7 +55,9 @@ pub mod rights;
 pub mod settlement;
 pub mod weights;
 
-use frame_support::traits::fungible;
+use core::ops::Range;
+
+use frame_support::{dispatch::DispatchResult, traits::fungible};
 use sp_runtime::AccountId32;
 
 /// Money in planck.
@@ -64,6 +70,61 @@ pub type Moment = u64;
 pub trait BondedCoordinators {
     /// Whether `account` is a registered coordinator whose bond is held and not on its way out.
     fn has_bonded_coordinator(account: &AccountId32) -> bool;
+}
+
+/// What coordinators answer with.
+pub trait CoordinatorBonds {
+    /// What is held on `coordinator` as its bond, whether it stands or is leaving; zero for none.
+    fn bond(coordinator: &AccountId32) -> Balance;
+
+    /// Pays out of the bond. The sum of `payments` is within it. A coordinator whose bond falls below the
+    /// minimum loses its standing.
+    fn charge(coordinator: &AccountId32, payments: &[(AccountId32, Balance)]) -> DispatchResult;
+
+    /// From leaving until the bond is given back, milliseconds.
+    fn unbonding_delay() -> Moment;
+}
+
+/// Tells the operators pallet whose bond must stay.
+pub trait OpenDisputes {
+    /// Whether something about `coordinator` is to be decided.
+    fn is_disputed(coordinator: &AccountId32) -> bool;
+}
+
+/// What was settled, for those who judge whether it was right.
+pub trait SettledEpochs {
+    /// An epoch, if it was settled.
+    fn epoch(coordinator: &AccountId32, epoch: u64) -> Option<EpochFacts>;
+
+    /// The part of all that `client` promised which the epoch took; `None` when it took nothing of the
+    /// client, and when its dispute window is long over.
+    fn drawn(coordinator: &AccountId32, epoch: u64, client: &AccountId32)
+    -> Option<Range<Balance>>;
+
+    /// What was settled in all.
+    fn settled(client: &AccountId32, coordinator: &AccountId32) -> Balance;
+
+    /// What `client` has in escrow.
+    fn escrow(client: &AccountId32) -> Balance;
+
+    /// Pays out of a client's escrow. The sum of `payments` is within it.
+    fn charge(client: &AccountId32, payments: &[(AccountId32, Balance)]) -> DispatchResult;
+
+    /// For how long an epoch can be disputed, milliseconds.
+    fn dispute_window() -> Moment;
+}
+
+/// An epoch as it was settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochFacts {
+    /// Root of the tree over its jobs.
+    pub receipts_root: [u8; 32],
+    /// Number of leaves of that tree.
+    pub jobs: u32,
+    /// [`settlement::payouts_hash`] of its payouts; zeros once its dispute window is long over.
+    pub payouts: [u8; 32],
+    /// When.
+    pub settled_at: Moment,
 }
 
 /// Money on hold for `reason` summed over `expected`: true if each account holds exactly that much.

@@ -8,7 +8,9 @@
 //!
 //! Leaving takes time: `deregister` ends the peer's standing at once but keeps the bond held until
 //! the unbonding delay is over, so that faults found later can still be charged to it. Until
-//! `withdraw_bond` the peer cannot be bound again.
+//! `withdraw_bond` the peer cannot be bound again, and an account that was a coordinator cannot be one again:
+//! so there is one bond that answers for it. While it is disputed ([`disputes`](crate::disputes)) that bond is
+//! not given back. A coordinator whose bond was charged below the minimum loses its standing.
 
 mod binding;
 
@@ -91,15 +93,23 @@ pub mod pallet {
 
     use frame_support::{
         pallet_prelude::*,
-        traits::{Time, fungible::MutateHold, tokens::Precision},
+        traits::{
+            Time,
+            fungible::MutateHold,
+            tokens::{Fortitude, Precision, Restriction},
+        },
     };
     use frame_system::pallet_prelude::*;
     use sp_runtime::DispatchError;
 
     use super::*;
-    use crate::{BondedCoordinators, weights};
+    use crate::{BondedCoordinators, CoordinatorBonds, OpenDisputes, weights};
+
+    /// 1: [`Leaving`].
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
     #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
     pub struct Pallet<T>(_);
 
     #[pallet::config]
@@ -114,6 +124,8 @@ pub mod pallet {
         /// Least bond of a worker, planck.
         #[pallet::constant]
         type MinWorkerBond: Get<Balance>;
+        /// What bonds must stay for.
+        type Disputes: OpenDisputes;
         /// The runtime's reasons for holds.
         type RuntimeHoldReason: From<HoldReason>;
         /// From deregistering to getting the bond back, milliseconds.
@@ -147,6 +159,10 @@ pub mod pallet {
     #[pallet::storage]
     pub type Unbonding<T: Config> = StorageMap<_, Blake2_128Concat, PeerKey, UnbondingRecord>;
 
+    /// The peer under which a coordinator that has left is in [`Unbonding`]: the bond that still answers for it.
+    #[pallet::storage]
+    pub type Leaving<T: Config> = StorageMap<_, Blake2_128Concat, AccountId32, PeerKey>;
+
     #[pallet::event]
     #[pallet::generate_deposit(pub(super) fn deposit_event)]
     pub enum Event<T: Config> {
@@ -164,6 +180,12 @@ pub mod pallet {
             role: PeerRole,
             withdrawable_at: Moment,
         },
+        /// So much of a coordinator's bond was paid for what it did wrong.
+        BondCharged {
+            operator: AccountId32,
+            amount: Balance,
+            bond: Balance,
+        },
         /// A bond was given back.
         BondWithdrawn {
             peer: PeerKey,
@@ -178,6 +200,8 @@ pub mod pallet {
         AlreadyCoordinator,
         /// The bond is below the minimum for the role.
         BondTooLow,
+        /// Something about the coordinator is to be decided first.
+        DisputeOpen,
         /// The proof is no signature by the peer key over the binding of this account.
         InvalidProof,
         /// The peer belongs to another operator.
@@ -188,12 +212,32 @@ pub mod pallet {
         NotUnbonding,
         /// The peer is registered, or its last bond was not withdrawn yet.
         PeerAlreadyBound,
+        /// The account has left as a coordinator, and its last bond was not withdrawn yet.
+        StillUnbonding,
         /// The unbonding delay is not over.
         UnbondingNotOver,
     }
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_runtime_upgrade() -> Weight {
+            let weight = T::DbWeight::get();
+            if Self::on_chain_storage_version() >= STORAGE_VERSION {
+                return weight.reads(1);
+            }
+            let (mut reads, mut writes) = (1, 1);
+            for (peer, record) in Unbonding::<T>::iter() {
+                reads += 2;
+                let stands = Coordinators::<T>::contains_key(&record.operator);
+                if record.role == PeerRole::Coordinator && !stands {
+                    Leaving::<T>::insert(record.operator, peer);
+                    writes += 1;
+                }
+            }
+            STORAGE_VERSION.put::<Self>();
+            weight.reads_writes(reads, writes)
+        }
+
         #[cfg(feature = "try-runtime")]
         fn try_state(_: BlockNumberFor<T>) -> Result<(), sp_runtime::TryRuntimeError> {
             Self::check_state()
@@ -256,6 +300,10 @@ pub mod pallet {
                 Error::<T>::AlreadyCoordinator
             );
             ensure!(
+                !Leaving::<T>::contains_key(&operator),
+                Error::<T>::StillUnbonding
+            );
+            ensure!(
                 verify_binding(&peer, &operator, &proof),
                 Error::<T>::InvalidProof
             );
@@ -286,29 +334,7 @@ pub mod pallet {
             let sender = ensure_signed(origin)?;
             let (operator, role, bond) = Self::standing(&peer).ok_or(Error::<T>::NotRegistered)?;
             ensure!(operator == sender, Error::<T>::NotOperator);
-            match role {
-                PeerRole::Coordinator => {
-                    Coordinators::<T>::remove(&operator);
-                    CoordinatorPeers::<T>::remove(peer);
-                }
-                PeerRole::Worker => Workers::<T>::remove(peer),
-            }
-            let withdrawable_at = T::Clock::now().saturating_add(T::UnbondingDelay::get());
-            Unbonding::<T>::insert(
-                peer,
-                UnbondingRecord {
-                    operator: operator.clone(),
-                    role,
-                    bond,
-                    withdrawable_at,
-                },
-            );
-            Self::deposit_event(Event::Deregistered {
-                peer,
-                operator,
-                role,
-                withdrawable_at,
-            });
+            Self::end_standing(peer, operator, role, bond);
             Ok(())
         }
 
@@ -329,8 +355,17 @@ pub mod pallet {
                 bond,
                 ..
             } = record;
+            if role == PeerRole::Coordinator {
+                ensure!(
+                    !T::Disputes::is_disputed(&operator),
+                    Error::<T>::DisputeOpen
+                );
+            }
             T::Currency::release(&hold_reason(role).into(), &operator, bond, Precision::Exact)?;
             Unbonding::<T>::remove(peer);
+            if Leaving::<T>::get(&operator) == Some(peer) {
+                Leaving::<T>::remove(&operator);
+            }
             Self::deposit_event(Event::BondWithdrawn {
                 peer,
                 operator,
@@ -374,6 +409,18 @@ pub mod pallet {
                     "a peer leads to no coordinator"
                 );
             }
+            for (account, peer) in Leaving::<T>::iter() {
+                ensure!(
+                    !Coordinators::<T>::contains_key(&account),
+                    "a coordinator has left and is one"
+                );
+                ensure!(
+                    Unbonding::<T>::get(peer)
+                        .is_some_and(|record| record.operator == account
+                            && record.role == PeerRole::Coordinator),
+                    "a coordinator that has left has no bond on its way back"
+                );
+            }
             for (_, record) in Unbonding::<T>::iter() {
                 let bonds = match record.role {
                     PeerRole::Coordinator => &mut coordinator_bonds,
@@ -391,6 +438,34 @@ pub mod pallet {
                 );
             }
             Ok(())
+        }
+
+        /// Moves the bond of a peer in good standing to where it waits for its delay.
+        fn end_standing(peer: PeerKey, operator: AccountId32, role: PeerRole, bond: Balance) {
+            match role {
+                PeerRole::Coordinator => {
+                    Coordinators::<T>::remove(&operator);
+                    CoordinatorPeers::<T>::remove(peer);
+                    Leaving::<T>::insert(&operator, peer);
+                }
+                PeerRole::Worker => Workers::<T>::remove(peer),
+            }
+            let withdrawable_at = T::Clock::now().saturating_add(T::UnbondingDelay::get());
+            Unbonding::<T>::insert(
+                peer,
+                UnbondingRecord {
+                    operator: operator.clone(),
+                    role,
+                    bond,
+                    withdrawable_at,
+                },
+            );
+            Self::deposit_event(Event::Deregistered {
+                peer,
+                operator,
+                role,
+                withdrawable_at,
+            });
         }
 
         fn ensure_unbound(peer: &PeerKey) -> DispatchResult {
@@ -414,6 +489,65 @@ pub mod pallet {
     impl<T: Config> BondedCoordinators for Pallet<T> {
         fn has_bonded_coordinator(account: &AccountId32) -> bool {
             Coordinators::<T>::contains_key(account)
+        }
+    }
+
+    impl<T: Config> CoordinatorBonds for Pallet<T> {
+        fn bond(coordinator: &AccountId32) -> Balance {
+            if let Some(record) = Coordinators::<T>::get(coordinator) {
+                return record.bond;
+            }
+            Leaving::<T>::get(coordinator)
+                .and_then(Unbonding::<T>::get)
+                .map_or(0, |record| record.bond)
+        }
+
+        fn charge(
+            coordinator: &AccountId32,
+            payments: &[(AccountId32, Balance)],
+        ) -> DispatchResult {
+            let amount = payments
+                .iter()
+                .try_fold(0, |sum: Balance, (_, amount)| sum.checked_add(*amount));
+            let amount = amount.ok_or(Error::<T>::BondTooLow)?;
+            let bond = Self::bond(coordinator)
+                .checked_sub(amount)
+                .ok_or(Error::<T>::BondTooLow)?;
+            for (account, amount) in payments {
+                T::Currency::transfer_on_hold(
+                    &HoldReason::CoordinatorBond.into(),
+                    coordinator,
+                    account,
+                    *amount,
+                    Precision::Exact,
+                    Restriction::Free,
+                    Fortitude::Force,
+                )?;
+            }
+            if let Some(record) = Coordinators::<T>::get(coordinator) {
+                if bond < T::MinCoordinatorBond::get() {
+                    let role = PeerRole::Coordinator;
+                    Self::end_standing(record.peer, coordinator.clone(), role, bond);
+                } else {
+                    Coordinators::<T>::insert(coordinator, CoordinatorRecord { bond, ..record });
+                }
+            } else if let Some(peer) = Leaving::<T>::get(coordinator) {
+                Unbonding::<T>::mutate(peer, |record| {
+                    if let Some(record) = record {
+                        record.bond = bond;
+                    }
+                });
+            }
+            Self::deposit_event(Event::BondCharged {
+                operator: coordinator.clone(),
+                amount,
+                bond,
+            });
+            Ok(())
+        }
+
+        fn unbonding_delay() -> Moment {
+            T::UnbondingDelay::get()
         }
     }
 

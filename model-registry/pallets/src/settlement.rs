@@ -16,6 +16,8 @@
 //!   with it. An epoch settles at most once: sending the same batch again fails with
 //!   `EpochAlreadySettled`, which tells a coordinator that crashed after sending that it was paid.
 //!
+//! * What an epoch took from whom is kept for as long as the epoch can be disputed ([`Drawn`]).
+//!
 //! Only a coordinator in good standing settles: one that wants to leave settles its vouchers before
 //! it deregisters.
 //!
@@ -25,6 +27,7 @@
 //! therefore requested first and paid after a delay, and until it is paid vouchers may still draw
 //! on it. A coordinator that settles more often than the delay loses nothing.
 
+mod drawn;
 mod escrow;
 mod voucher;
 
@@ -33,6 +36,7 @@ use frame_support::{BoundedVec, traits::ConstU32};
 use scale_info::TypeInfo;
 use sp_runtime::AccountId32;
 
+pub use drawn::{Draw, DrawnRecord, payouts_hash};
 pub use escrow::EscrowRecord;
 pub use pallet::*;
 pub use voucher::{VoucherClaim, voucher_message};
@@ -83,6 +87,7 @@ pub mod pallet {
         collections::{BTreeMap, BTreeSet},
         vec::Vec,
     };
+    use core::ops::Range;
 
     use frame_support::{
         PalletId,
@@ -100,7 +105,7 @@ pub mod pallet {
     use sp_runtime::{DispatchError, traits::AccountIdConversion};
 
     use super::*;
-    use crate::{BondedCoordinators, weights};
+    use crate::{BondedCoordinators, EpochFacts, SettledEpochs, weights};
 
     #[pallet::pallet]
     pub struct Pallet<T>(_);
@@ -114,6 +119,9 @@ pub mod pallet {
         /// Where money is.
         type Currency: Mutate<AccountId32, Balance = Balance>
             + MutateHold<AccountId32, Balance = Balance, Reason = Self::RuntimeHoldReason>;
+        /// For how long after its settlement an epoch can be disputed, milliseconds.
+        #[pallet::constant]
+        type DisputeWindow: Get<Moment>;
         /// Identifies the pot account.
         #[pallet::constant]
         type PalletId: Get<PalletId>;
@@ -157,6 +165,15 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastEpoch<T: Config> = StorageMap<_, Blake2_128Concat, AccountId32, u64, ValueQuery>;
 
+    /// What epochs took from whom, for as long as they can be disputed.
+    #[pallet::storage]
+    pub type Drawn<T: Config> =
+        StorageDoubleMap<_, Blake2_128Concat, AccountId32, Blake2_128Concat, u64, DrawnRecord>;
+
+    /// The coordinator's first epoch that has a [`Drawn`]; all later ones have one too.
+    #[pallet::storage]
+    pub type FirstDrawn<T: Config> = StorageMap<_, Blake2_128Concat, AccountId32, u64>;
+
     #[pallet::event]
     #[pallet::generate_deposit(pub(super) fn deposit_event)]
     pub enum Event<T: Config> {
@@ -181,6 +198,11 @@ pub mod pallet {
             client: AccountId32,
             coordinator: AccountId32,
             cumulative: Balance,
+            amount: Balance,
+        },
+        /// A client that contradicted itself paid for a job out of its escrow.
+        EscrowCharged {
+            client: AccountId32,
             amount: Balance,
         },
         /// A payout of an epoch was made.
@@ -350,7 +372,13 @@ pub mod pallet {
             ensure!(taken == total, Error::<T>::PayoutsNotEqualVouchers);
 
             with_storage_layer(|| -> DispatchResult {
+                let mut draws = Vec::with_capacity(takings.len());
                 for taking in takings {
+                    draws.push(Draw {
+                        client: taking.client.clone(),
+                        from: taking.cumulative - taking.amount,
+                        to: taking.cumulative,
+                    });
                     Self::take(&coordinator, taking);
                 }
                 // Within this call, and nowhere else, the takings are in the pot's free balance.
@@ -375,6 +403,7 @@ pub mod pallet {
                     },
                 );
                 LastEpoch::<T>::insert(&coordinator, epoch);
+                Self::remember_drawn(&coordinator, epoch, draws, &payouts);
                 Self::deposit_event(Event::EpochSettled {
                     coordinator,
                     epoch,
@@ -444,7 +473,47 @@ pub mod pallet {
                     "a coordinator's epochs do not add up to what was settled with it"
                 );
             }
+            for coordinator in LastEpoch::<T>::iter_keys() {
+                let last = LastEpoch::<T>::get(&coordinator);
+                let first = FirstDrawn::<T>::get(&coordinator).unwrap_or(last.saturating_add(1));
+                let kept = Drawn::<T>::iter_prefix(&coordinator).map(|(epoch, _)| epoch);
+                ensure!(
+                    kept.collect::<BTreeSet<_>>() == (first..=last).collect(),
+                    "what epochs took is not kept without gaps"
+                );
+            }
             Ok(())
+        }
+
+        /// Keeps what an epoch took, and forgets at most two that can no longer be disputed.
+        fn remember_drawn(
+            coordinator: &AccountId32,
+            epoch: u64,
+            draws: Vec<Draw>,
+            payouts: &Payouts,
+        ) {
+            let record = DrawnRecord {
+                // One a voucher.
+                draws: BoundedVec::truncate_from(draws),
+                payouts: payouts_hash(payouts),
+            };
+            Drawn::<T>::insert(coordinator, epoch, record);
+            let known = FirstDrawn::<T>::get(coordinator);
+            let mut first = known.unwrap_or(epoch);
+            for _ in 0..2 {
+                let over = Epochs::<T>::get(coordinator, first).is_some_and(|record| {
+                    let end = record.settled_at.saturating_add(T::DisputeWindow::get());
+                    T::Clock::now() > end
+                });
+                if !over || first == epoch {
+                    break;
+                }
+                Drawn::<T>::remove(coordinator, first);
+                first += 1;
+            }
+            if known != Some(first) {
+                FirstDrawn::<T>::insert(coordinator, first);
+            }
         }
 
         fn check_payouts(payouts: &Payouts) -> Result<Balance, DispatchError> {
@@ -525,6 +594,72 @@ pub mod pallet {
             } else {
                 Escrow::<T>::insert(client, escrow);
             }
+        }
+    }
+
+    impl<T: Config> SettledEpochs for Pallet<T> {
+        fn epoch(coordinator: &AccountId32, epoch: u64) -> Option<EpochFacts> {
+            let EpochRecord {
+                receipts_root,
+                jobs,
+                settled_at,
+                ..
+            } = Epochs::<T>::get(coordinator, epoch)?;
+            let payouts = Drawn::<T>::get(coordinator, epoch).map(|drawn| drawn.payouts);
+            Some(EpochFacts {
+                receipts_root,
+                jobs,
+                payouts: payouts.unwrap_or_default(),
+                settled_at,
+            })
+        }
+
+        fn drawn(
+            coordinator: &AccountId32,
+            epoch: u64,
+            client: &AccountId32,
+        ) -> Option<Range<Balance>> {
+            let draws = Drawn::<T>::get(coordinator, epoch)?.draws;
+            let draw = draws.into_iter().find(|draw| draw.client == *client)?;
+            Some(draw.from..draw.to)
+        }
+
+        fn settled(client: &AccountId32, coordinator: &AccountId32) -> Balance {
+            Settled::<T>::get(client, coordinator)
+        }
+
+        fn escrow(client: &AccountId32) -> Balance {
+            Escrow::<T>::get(client).map_or(0, |escrow| escrow.total())
+        }
+
+        fn charge(client: &AccountId32, payments: &[(AccountId32, Balance)]) -> DispatchResult {
+            let sum = checked_sum::<T>(payments.iter().map(|(_, amount)| *amount))?;
+            if sum == 0 {
+                return Ok(());
+            }
+            let mut escrow = Escrow::<T>::get(client).ok_or(Error::<T>::EscrowTooLow)?;
+            escrow.draw(sum).ok_or(Error::<T>::EscrowTooLow)?;
+            for (account, amount) in payments {
+                T::Currency::transfer_on_hold(
+                    &HoldReason::Escrow.into(),
+                    &Self::pot(),
+                    account,
+                    *amount,
+                    Precision::Exact,
+                    Restriction::Free,
+                    Fortitude::Polite,
+                )?;
+            }
+            Self::store_escrow(client, escrow);
+            Self::deposit_event(Event::EscrowCharged {
+                client: client.clone(),
+                amount: sum,
+            });
+            Ok(())
+        }
+
+        fn dispute_window() -> Moment {
+            T::DisputeWindow::get()
         }
     }
 

@@ -107,11 +107,63 @@ pub fn withdraw<T: frame_system::Config>() -> Weight {
     BASE.saturating_add(access::<T>(3 + HOLD.0, 2 + HOLD.1))
 }
 
-/// `Settlement::settle`: coordinator, last epoch, time, pot with its hold, epoch record; per voucher
+/// `Disputes::dispute`: decided, open dispute, bond (three maps), time, epoch, what it drew, settled, count;
+/// deposit; two signatures.
+pub fn dispute<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(VERIFY.saturating_mul(2))
+        .saturating_add(access::<T>(10 + HOLD.0, 2 + HOLD.1))
+}
+
+/// `Disputes::answer`: dispute, time, epoch with what it drew, count, escrow; the deposit moves; at worst a job's payouts
+/// come out of the escrow; a signature or a path.
+pub fn answer<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(VERIFY.saturating_mul(2))
+        .saturating_add(access::<T>(7 + HOLD.0, 4 + HOLD.1))
+        .saturating_add(made_good::<T>())
+}
+
+/// `Disputes::conclude`: dispute, time, settled, escrow, count; the deposit is released; the job's payouts and the
+/// slash come out of the bond.
+pub fn conclude<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(access::<T>(5 + HOLD.0, 3 + HOLD.1))
+        .saturating_add(made_good::<T>())
+}
+
+/// `Disputes::prove_altered`: decided, dispute with its count and deposit, bond, time, epoch with what it drew; two
+/// signatures and a path; payouts and slash.
+pub fn prove_altered<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(VERIFY.saturating_mul(3))
+        .saturating_add(access::<T>(9 + HOLD.0, 3 + HOLD.1))
+        .saturating_add(made_good::<T>())
+}
+
+/// `Disputes::prove_underpaid`: epoch with what it drew, time, what was made good; payouts and slash; per job terms are
+/// hashed and a path is followed, per payout it is hashed.
+pub fn prove_underpaid<T: frame_system::Config>(jobs: usize, payouts: usize) -> Weight {
+    BASE.saturating_add(access::<T>(4, 1))
+        .saturating_add(made_good::<T>())
+        .saturating_add(VERIFY.saturating_mul(jobs as u64))
+        .saturating_add(Weight::from_parts(1_000_000, 0).saturating_mul(payouts as u64))
+}
+
+/// `Disputes::prove_equivocation`: whether it was punished; two signatures; the slash.
+pub fn prove_equivocation<T: frame_system::Config>() -> Weight {
+    BASE.saturating_add(VERIFY.saturating_mul(2))
+        .saturating_add(access::<T>(1, 1))
+        .saturating_add(made_good::<T>())
+}
+
+/// The bond (three maps) and at most 17 transfers out of a hold.
+fn made_good<T: frame_system::Config>() -> Weight {
+    access::<T>(4, 4).saturating_add(access::<T>(3, 3).saturating_mul(17))
+}
+
+/// `Settlement::settle`: coordinator, last epoch, time, pot with its hold, epoch record; what the epoch drew, and of two
+/// earlier ones whether that can be forgotten; per voucher
 /// one verification, the settled amount and the escrow; per payout the pot and the payee.
 pub fn settle<T: frame_system::Config>(vouchers: usize, payouts: usize) -> Weight {
     let (vouchers, payouts) = (vouchers as u64, payouts as u64);
-    BASE.saturating_add(access::<T>(3 + HOLD.0, 2 + HOLD.1))
+    BASE.saturating_add(access::<T>(6 + HOLD.0, 6 + HOLD.1))
         .saturating_add(
             VERIFY
                 .saturating_add(access::<T>(2, 2))

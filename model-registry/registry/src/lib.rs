@@ -42,6 +42,7 @@
 #[allow(missing_docs, unreachable_pub, clippy::all)] // generated
 mod api;
 mod client;
+pub mod disputes;
 mod error;
 mod link;
 mod registry;
@@ -50,6 +51,7 @@ pub mod storage;
 mod types;
 
 pub use client::{CALL_DEADLINE, RegistryClient};
+pub use disputes::{DisputeAnswer, DisputeBasis, DisputeInfo, DisputeOutcome};
 pub use error::{BatchError, CallError, ConnectError, DispatchFailure, QueryError};
 pub use registry::{QUERY_DEADLINE, Registry};
 pub use rights::{Grant, ModelRights, Offer, Royalty, Standing, Terms, Transfer};

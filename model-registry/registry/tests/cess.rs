@@ -1,14 +1,17 @@
-//! Files, territories, gateways and miners against a chain in this process, over a real socket.
+//! Files, territories, gateways and miners against a chain in this process, or that of `AI_LINK_CHAIN_URL`, over a real
+//! socket.
 #![allow(clippy::unwrap_used)]
 
-use std::net::Ipv4Addr;
+#[path = "support/chain.rs"]
+mod chain;
 
-use ai_link_devchain::{DevChain, Genesis, Serving};
 use ai_link_registry::storage::{
     DeclaredSegment, FRAGMENTS, NewFile, ProofOutcome, TerritoryName, TerritoryState,
 };
 use ai_link_registry::{Registry, RegistryClient, TREASURY};
 use ai_link_wire::{Digest, Fid, Identity, Planck};
+
+use chain::TestChain;
 
 const GIB: u128 = 1 << 30;
 const TIB: u128 = 1 << 40;
@@ -27,30 +30,17 @@ fn name(text: &str) -> TerritoryName {
 }
 
 struct Fixture {
-    _directory: tempfile::TempDir,
-    chain: Serving,
+    _chain: TestChain,
     registry: Registry,
 }
 
 impl Fixture {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let mut parties: Vec<Identity> = (0..13).map(miner).collect();
         parties.extend(["owner", "gateway"].map(party));
-        let endowed = parties.iter().map(|party| {
-            let account = party.account().0.into();
-            (account, Planck::ail(10_000).0)
-        });
-        let genesis = Genesis {
-            endowed: endowed.collect(),
-        };
-        let chain = DevChain::open(directory.path(), &genesis).unwrap();
-        let chain = chain.serve((Ipv4Addr::LOCALHOST, 0).into(), None);
-        let chain = chain.await.unwrap();
-        let registry = Registry::connect(chain.url()).await.unwrap();
+        let (chain, registry) = TestChain::start(&parties, Planck::ail(10_000)).await;
         Self {
-            _directory: directory,
-            chain,
+            _chain: chain,
             registry,
         }
     }
@@ -205,5 +195,4 @@ async fn a_file_is_paid_declared_reported_repaired_and_deleted() {
     owners.cancel_gateway(gateway.account()).await.unwrap();
     let refused = gateways.declare_file(file).await.unwrap_err();
     assert!(refused.is("FileBank", "NoPermission"), "{refused:?}");
-    fixture.chain.stop().await.unwrap();
 }

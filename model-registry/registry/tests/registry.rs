@@ -1,9 +1,12 @@
-//! Every call against a chain in this process, over a real socket.
+//! Every call against a chain, over a real socket: one in this process, or that of `AI_LINK_CHAIN_URL`.
 #![allow(clippy::unwrap_used)]
 
-use std::{net::Ipv4Addr, path::Path};
+#[path = "support/chain.rs"]
+mod chain;
 
-use ai_link_devchain::{DevChain, Genesis, Serving};
+use std::net::Ipv4Addr;
+
+use ai_link_devchain::DevChain;
 use ai_link_registry::{
     BatchError, CallError, ConnectError, DispatchFailure, Levels, NewModel, Registry,
     RegistryClient, SettlementBatch,
@@ -13,42 +16,28 @@ use ai_link_wire::{
     SignatureBytes, Voucher,
 };
 
+use chain::{TestChain, genesis};
+
 const RICH: Planck = Planck::ail(1_000_000);
 
 fn party(name: &str) -> Identity {
     Identity::derive(b"registry tests", name)
 }
 
-fn genesis() -> Genesis {
-    let parties = ["owner", "operator", "coordinator", "client", "other"];
-    let endowed = parties.map(|name| (party(name).account().0.into(), RICH.0));
-    Genesis {
-        endowed: endowed.to_vec(),
-    }
-}
-
-async fn serve(directory: &Path) -> Serving {
-    let chain = DevChain::open(directory, &genesis()).unwrap();
-    chain
-        .serve((Ipv4Addr::LOCALHOST, 0).into(), None)
-        .await
-        .unwrap()
+fn parties() -> [Identity; 5] {
+    ["owner", "operator", "coordinator", "client", "other"].map(party)
 }
 
 struct Fixture {
-    directory: tempfile::TempDir,
-    chain: Serving,
+    _chain: TestChain,
     registry: Registry,
 }
 
 impl Fixture {
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let chain = serve(directory.path()).await;
-        let registry = Registry::connect(chain.url()).await.unwrap();
+        let (chain, registry) = TestChain::start(&parties(), RICH).await;
         Self {
-            directory,
-            chain,
+            _chain: chain,
             registry,
         }
     }
@@ -468,11 +457,14 @@ async fn a_refused_call_does_not_disturb_the_next() {
 
 #[tokio::test]
 async fn a_restarted_chain_has_everything_and_clients_find_it_again() {
-    let Fixture {
+    let (chain, registry) = TestChain::embedded(&parties(), RICH).await;
+    let TestChain::Embedded {
         directory,
-        chain,
-        registry,
-    } = Fixture::start().await;
+        serving: chain,
+    } = chain
+    else {
+        unreachable!("it was asked for")
+    };
     let client = RegistryClient::new(registry.clone(), party("client"));
     let owner = RegistryClient::new(registry.clone(), party("owner"));
     owner.publish_model(model("kept", 1)).await.unwrap();
@@ -482,7 +474,7 @@ async fn a_restarted_chain_has_everything_and_clients_find_it_again() {
     chain.stop().await.unwrap();
     assert!(registry.total_issuance().await.is_err());
 
-    let chain = DevChain::open(directory.path(), &genesis()).unwrap();
+    let chain = DevChain::open(directory.path(), &genesis(&parties(), RICH)).unwrap();
     let chain = chain.serve(address, None).await.unwrap();
     assert_eq!(registry.total_issuance().await.unwrap(), issuance);
     assert_eq!(

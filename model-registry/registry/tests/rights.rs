@@ -1,9 +1,9 @@
-//! Rights in models, against a chain in this process.
+//! Rights in models, against a chain in this process, or that of `AI_LINK_CHAIN_URL`.
 #![allow(clippy::unwrap_used)]
 
-use std::net::Ipv4Addr;
+#[path = "support/chain.rs"]
+mod chain;
 
-use ai_link_devchain::{DevChain, Genesis, Serving};
 use ai_link_registry::{
     CallError, Grant, Levels, ModelRights, NewModel, Offer, Registry, RegistryClient, Royalty,
     Standing, Terms, Transfer, rights::Access,
@@ -13,6 +13,8 @@ use ai_link_wire::{
     UnixMillis,
 };
 
+use chain::TestChain;
+
 const RICH: Planck = Planck::ail(1_000);
 
 fn party(name: &str) -> Identity {
@@ -20,8 +22,7 @@ fn party(name: &str) -> Identity {
 }
 
 struct Fixture {
-    _directory: tempfile::TempDir,
-    _chain: Serving,
+    _chain: TestChain,
     registry: Registry,
     name: ModelName,
 }
@@ -29,21 +30,10 @@ struct Fixture {
 impl Fixture {
     /// A chain on which `owner` has published versions 1, 2 and 5 of a model.
     async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let parties =
-            ["owner", "buyer", "author"].map(|name| (party(name).account().0.into(), RICH.0));
-        let genesis = Genesis {
-            endowed: parties.to_vec(),
-        };
-        let chain = DevChain::open(directory.path(), &genesis).unwrap();
-        let serving = chain
-            .serve((Ipv4Addr::LOCALHOST, 0).into(), None)
-            .await
-            .unwrap();
-        let registry = Registry::connect(serving.url()).await.unwrap();
+        let parties = ["owner", "buyer", "author"].map(party);
+        let (chain, registry) = TestChain::start(&parties, RICH).await;
         let fixture = Self {
-            _directory: directory,
-            _chain: serving,
+            _chain: chain,
             registry,
             name: ModelName::new("digits").unwrap(),
         };

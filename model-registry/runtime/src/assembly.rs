@@ -40,6 +40,8 @@ mod runtime {
     pub type Settlement = ai_link_pallets::settlement;
     #[runtime::pallet_index(13)]
     pub type Rights = ai_link_pallets::rights;
+    #[runtime::pallet_index(14)]
+    pub type Disputes = ai_link_pallets::disputes;
     // The indices of CESS's runtime.
     #[runtime::pallet_index(104)]
     pub type FileBank = ai_link_pallets::cess::file_bank;

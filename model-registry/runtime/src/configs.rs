@@ -18,9 +18,9 @@ use sp_runtime::{
 };
 
 use crate::{
-    AccountId, Balance, Balances, Block, FileBank, Hash, Models, Moment, Nonce, Operators,
-    PalletInfo, Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason,
-    RuntimeOrigin, RuntimeTask, System, Timestamp, UNITS, VERSION,
+    AccountId, Balance, Balances, Block, Disputes, FileBank, Hash, Models, Moment, Nonce,
+    Operators, PalletInfo, Runtime, RuntimeCall, RuntimeEvent, RuntimeFreezeReason,
+    RuntimeHoldReason, RuntimeOrigin, RuntimeTask, Settlement, System, Timestamp, UNITS, VERSION,
 };
 
 /// Least balance of an account, planck: an account below it is removed and the rest goes to the
@@ -45,6 +45,8 @@ pub fn settlement_pot() -> AccountId {
 
 parameter_types! {
     pub const SettlementPalletId: PalletId = PalletId(*b"ailescrw");
+    /// What a coordinator loses of its bond for a fault.
+    pub const SlashShare: Perbill = Perbill::from_percent(10);
     pub const Version: sp_version::RuntimeVersion = VERSION;
     /// Two seconds of computation per block.
     pub RuntimeBlockWeights: BlockWeights = BlockWeights::with_sensible_defaults(
@@ -124,6 +126,7 @@ impl ai_link_pallets::models::Config for Runtime {
 impl ai_link_pallets::operators::Config for Runtime {
     type Clock = Timestamp;
     type Currency = Balances;
+    type Disputes = Disputes;
     type MinCoordinatorBond = ConstU128<{ 1_000 * UNITS }>;
     type MinWorkerBond = ConstU128<{ 100 * UNITS }>;
     type RuntimeHoldReason = RuntimeHoldReason;
@@ -142,9 +145,24 @@ impl ai_link_pallets::settlement::Config for Runtime {
     type Clock = Timestamp;
     type Coordinators = Operators;
     type Currency = Balances;
+    // Workers look after every settlement; this is for those that were away.
+    type DisputeWindow = ConstU64<{ 12 * HOUR }>;
     type PalletId = SettlementPalletId;
     type RuntimeHoldReason = RuntimeHoldReason;
     type WithdrawalDelay = ConstU64<HOUR>;
+}
+
+impl ai_link_pallets::disputes::Config for Runtime {
+    // Coordinators look every few seconds; this is for one that must be repaired first.
+    type AnswerWithin = ConstU64<{ 6 * HOUR }>;
+    type Bonds = Operators;
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type DisputeDeposit = ConstU128<UNITS>;
+    type Epochs = Settlement;
+    type FinesTo = Treasury;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type SlashShare = SlashShare;
 }
 
 /// Blocks of six seconds in a day, as in CESS.

@@ -17,7 +17,7 @@ use ai_link_wire::{
     AccountId, Identity, JobId, JobReceipt, Level, ModelName, ModelVersion, Multiaddr, PeerId,
     PeerKey, Planck, Progress, Signed, UnixMillis,
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ use crate::fhe::{self, KeyStore};
 use crate::group::Group;
 use crate::level::{self, LevelProblem};
 use crate::models::{Model, ModelError, Models};
-use crate::payments::Payments;
+use crate::payments::{MAX_NOTES, Payments};
 use crate::receipts::Receipts;
 use crate::stored::{Asked, Stored, StoredTensor};
 use crate::wallet::Wallet;
@@ -163,6 +163,8 @@ impl Client {
                 node: node.clone(),
                 wallet: Arc::clone(&wallet),
                 coordinators: Arc::clone(&coordinators),
+                receipts: receipts.clone(),
+                notes: Arc::new(Semaphore::new(MAX_NOTES)),
                 wake: Arc::clone(&wake),
             }
             .run(),

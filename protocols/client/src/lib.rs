@@ -42,6 +42,7 @@ mod group;
 pub mod hosting;
 pub mod level;
 mod models;
+mod note;
 mod payments;
 pub mod receipts;
 pub mod sealed;

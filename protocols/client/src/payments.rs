@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use ai_link_wire::node::Node;
 use ai_link_wire::{
-    AccountId, ControlRequest, ControlResponse, Identity, Planck, Refusal, Voucher,
+    Acceptance, AccountId, ControlRequest, ControlResponse, Identity, JobClaim, Planck, Refusal,
+    Voucher,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use crate::client::Coordinator;
+use crate::note::Note;
+use crate::receipts::Receipts;
 use crate::wallet::{Pending, Wallet, WalletError};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -31,9 +34,16 @@ pub(crate) struct Payments {
     pub(crate) node: Node,
     pub(crate) wallet: Arc<Wallet>,
     pub(crate) coordinators: Arc<[Coordinator]>,
+    /// Where claims are kept.
+    pub(crate) receipts: Receipts,
+    /// One permit for each job whose workers are being told.
+    pub(crate) notes: Arc<Semaphore>,
     /// Told when something was enqueued.
     pub(crate) wake: Arc<Notify>,
 }
+
+/// Jobs whose workers are told at once.
+pub(crate) const MAX_NOTES: usize = 32;
 
 /// What became of one try.
 enum Outcome {
@@ -132,14 +142,30 @@ impl Payments {
             tracing::error!(%before, price = %body.price, "the total would overflow");
             return Ok(Outcome::Wait(payee, RETRY_AFTER_MENDING));
         };
+        let Ok(ticket) = body.ticket.verify_at_any_time() else {
+            tracing::error!(
+                sequence,
+                "a ticket in the wallet is damaged; it is left out"
+            );
+            self.wallet.abandon(sequence)?;
+            return Ok(Outcome::Done);
+        };
         let voucher = Voucher::sign(&self.identity, payee, total);
+        let acceptance = Acceptance::sign(&self.identity, ticket, total);
         let request = ControlRequest::Complete {
             receipt: receipt.clone(),
             voucher,
+            acceptance: acceptance.signature,
         };
         match self.ask(coordinator, request).await {
             Some(ControlResponse::Completed { .. }) => {
                 self.wallet.acknowledge(sequence, payee, total)?;
+                let claim = JobClaim {
+                    ticket: body.ticket.clone(),
+                    acceptance,
+                    acknowledgement: None,
+                };
+                self.tell_workers(coordinator, claim).await;
                 Ok(Outcome::Done)
             }
             Some(ControlResponse::Refused(refusal)) => match Verdict::of(&refusal) {
@@ -157,6 +183,24 @@ impl Payments {
             },
             Some(_) | None => Ok(Outcome::Wait(payee, RETRY_EVERY)),
         }
+    }
+
+    /// Gives those whom the job pays what they need to insist on it, in the background. A worker that cannot be
+    /// reached asks the coordinator.
+    async fn tell_workers(&self, coordinator: &Coordinator, claim: JobClaim) {
+        let Ok(permit) = Arc::clone(&self.notes).acquire_owned().await else {
+            return;
+        };
+        let note = Note {
+            node: self.node.clone(),
+            coordinator: coordinator.clone(),
+            receipts: self.receipts.clone(),
+            claim,
+        };
+        tokio::spawn(async move {
+            note.run().await;
+            drop(permit);
+        });
     }
 
     /// Takes back the total that this wallet's own signature proves.

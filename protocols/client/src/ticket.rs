@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use ai_link_registry::ModelRights;
+use ai_link_wire::identity::BadSignature;
 use ai_link_wire::{
     AccountId, Commitment, Fid, JobRequest, Level, ModelVersion, PayoutReason, PeerKey, Planck,
     Signed, SignedError, Ticket, TicketError, Trusted, UnixMillis, WeightPrivacy,
@@ -113,6 +114,7 @@ pub fn check<'t>(
             return Err(TicketProblem::Seat { peer: member.peer });
         }
     }
+    ticket.check_terms().map_err(TicketProblem::Terms)?;
     Ok(ticket)
 }
 
@@ -134,6 +136,9 @@ pub enum TicketProblem {
     /// Group or sums are impossible.
     #[error("the ticket contradicts itself")]
     Malformed(#[source] TicketError),
+    /// Whom the job pays could not prove it to the chain.
+    #[error("the coordinator did not sign what the job pays")]
+    Terms(#[source] BadSignature),
     /// For another request.
     #[error("the ticket is for another job than was asked for")]
     OtherJob,
@@ -204,7 +209,7 @@ mod tests {
     use ai_link_registry::Royalty;
     use ai_link_wire::{
         DealerSeat, Digest, GroupMember, Identity, JobId, Level, Payout, PayoutReason, Purpose,
-        Role,
+        Role, SignatureBytes,
     };
 
     const NOW: UnixMillis = UnixMillis(1_000_000);
@@ -290,7 +295,10 @@ mod tests {
             price: Planck(100),
             payouts: vec![payout(9, 60), payout(8, 20), evaluator],
             deadline: request.deadline,
+            terms_signature: SignatureBytes([0; 64]),
         };
+        let mut ticket = ticket;
+        ticket.sign_terms(&coordinator);
         Case {
             coordinator,
             ticket,

@@ -2,7 +2,7 @@
 
 use ai_link_wire::{
     AccountId, Commitment, DealerSeat, Fid, GroupMember, JobId, Level, ModelVersion, PeerKey,
-    Planck, Role, Ticket, UnixMillis,
+    Planck, Role, SignatureBytes, Ticket, UnixMillis,
 };
 
 /// Whoever is number `i` in the group has peer key and operator `i`.
@@ -33,6 +33,7 @@ pub(crate) fn ticket(evaluators: u8, dealer: DealerSeat) -> Ticket {
         price: Planck(0),
         payouts: Vec::new(),
         deadline: UnixMillis(1),
+        terms_signature: SignatureBytes([0; 64]),
     };
     ticket.check().expect("a ticket that holds");
     ticket

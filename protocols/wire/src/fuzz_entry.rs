@@ -44,19 +44,29 @@ pub fn control(data: &[u8]) {
             ControlRequest::Match(record) | ControlRequest::Quote(record) => {
                 drop(record.verify(now));
             }
-            ControlRequest::Complete { receipt, voucher } => {
+            ControlRequest::Complete {
+                receipt, voucher, ..
+            } => {
                 drop(JobReceipt::check(&receipt));
                 let _ = voucher.verify();
             }
             ControlRequest::Fail(record) => drop(record.verify(now)),
+            ControlRequest::Accepted(claim) => drop(claim.check()),
             ControlRequest::Job(_)
+            | ControlRequest::Proof(_)
+            | ControlRequest::Unsettled
             | ControlRequest::Info
             | ControlRequest::Hosts(_)
             | ControlRequest::Holders(_)
             | ControlRequest::Explain(_) => {}
         }
     }
-    round_trip::<ControlResponse>(data, Limit::CONTROL);
+    if let Some(ControlResponse::Proof(Some(proof))) =
+        round_trip::<ControlResponse>(data, Limit::CONTROL)
+    {
+        drop(proof.claim.check());
+        let _ = proof.settled.map(|settled| settled.verify(Digest([0; 32])));
+    }
 }
 
 /// The words at both ends of a session.

@@ -40,6 +40,7 @@ pub mod fuzz_entry;
 pub mod identity;
 pub mod ids;
 pub mod licence;
+pub mod merkle;
 pub mod messages;
 pub mod names;
 pub mod nearby;
@@ -72,12 +73,13 @@ pub use node::{
     OpenError, RequestError, StreamError,
 };
 pub use records::{
-    DealerSeat, EvaluatorNumber, GrantBytes, GroupMember, Heartbeat, Host, HostedWeights, Hosting,
-    HostingError, HostingRefusal, HostingReply, InputPart, InputRefusal, JobFailure, JobReceipt,
-    JobRequest, Level, LocationText, MAX_STORED_INPUTS, Payout, PayoutReason, Permit, PoolOffer,
-    ReceiptError, Role, RoleSet, Seats, Share, SharedInput, StoredInput, Ticket, TicketError,
-    VerifiedReceipt, Voucher, VoucherError, WeightPrivacy, WorkerGrant, WorkerReceipt,
-    WorkerRecord, binding_message,
+    Acceptance, Acknowledgement, ClaimError, DealerSeat, EpochProof, EvaluatorNumber, GrantBytes,
+    GroupMember, Heartbeat, Host, HostedWeights, Hosting, HostingError, HostingRefusal,
+    HostingReply, InputPart, InputRefusal, JobClaim, JobFailure, JobProof, JobReceipt, JobRequest,
+    JobTerms, Leaf, Level, LocationText, MAX_STORED_INPUTS, Payout, PayoutReason, Permit,
+    PoolOffer, Position, ReceiptError, Role, RoleSet, Seats, Share, SharedInput, StoredInput,
+    Ticket, TicketError, UnsettledJob, VerifiedReceipt, Voucher, VoucherError, WeightPrivacy,
+    WorkerGrant, WorkerReceipt, WorkerRecord, binding_message,
 };
 pub use sealed::{SealedKey, Trusted};
 pub use session::{Abort, HelloReply, Party, SessionHello, SessionRefusal};

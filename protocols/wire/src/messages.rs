@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AccountId, Decision, Explanation, GroupMember, Heartbeat, Held, Holder, JobFailure, JobId,
-    JobReceipt, JobRequest, Level, LicenceProblem, MAX_HOLDERS, ModelName, ModelVersion, PeerKey,
-    Planck, Role, Signed, Ticket, UnixMillis, Voucher, WorkerRecord, bounded,
+    AccountId, Decision, Explanation, GroupMember, Heartbeat, Held, Holder, JobClaim, JobFailure,
+    JobId, JobProof, JobReceipt, JobRequest, Level, LicenceProblem, MAX_HOLDERS, ModelName,
+    ModelVersion, PeerKey, Planck, Role, SignatureBytes, Signed, Ticket, UnixMillis, UnsettledJob,
+    Voucher, WorkerRecord, bounded,
 };
 
 /// A question.
@@ -23,6 +24,8 @@ pub enum ControlRequest {
         receipt: Signed<JobReceipt>,
         /// The client's new total.
         voucher: Voucher,
+        /// The client's word that the voucher is for this job: for those whom it pays.
+        acceptance: SignatureBytes,
     },
     /// A client says that an attempt failed.
     Fail(Signed<JobFailure>),
@@ -38,6 +41,12 @@ pub enum ControlRequest {
     Explain(Option<JobId>),
     /// What would you answer to this request for a group, now? Nothing is reserved and nothing is promised.
     Quote(Signed<JobRequest>),
+    /// A client, a worker of its group, or whom the job pays wants to see that a job is acknowledged, and settled.
+    Proof(JobId),
+    /// A client tells a worker that it accepted the worker's job and promised to pay it.
+    Accepted(Box<JobClaim>),
+    /// What of the caller's waits for settlement?
+    Unsettled,
 }
 
 /// Whom a model's owner wants as hosts.
@@ -94,11 +103,22 @@ pub enum ControlResponse {
     Explained(Option<Box<Explanation>>),
     /// To `Quote`.
     Quoted(Box<Decision>),
+    /// To `Proof`; `None` when no such job of the caller's was delivered.
+    Proof(Option<Box<JobProof>>),
+    /// To `Accepted`.
+    AcceptanceNoted,
+    /// To `Unsettled`: the oldest ones first, at most 256.
+    Unsettled(
+        #[serde(deserialize_with = "bounded::list::<_, _, { ControlResponse::MAX_UNSETTLED }>")]
+        Vec<UnsettledJob>,
+    ),
 }
 
 impl ControlResponse {
     /// Most reasons in one answer; a coordinator with more candidates gives the first ones.
     pub const MAX_REASONS: usize = 64;
+    /// Most jobs in one answer.
+    pub const MAX_UNSETTLED: usize = 256;
 }
 
 /// Whether a message repeats an earlier one.

@@ -4,6 +4,7 @@
 //! each worker → [`JobReceipt`] (client, which countersigns) → [`Voucher`]
 //! (client). [`JobReceipt::check`] verifies the trail offline.
 
+mod claim;
 mod hosting;
 mod input;
 mod promise;
@@ -13,6 +14,10 @@ mod ticket;
 mod voucher;
 mod worker;
 
+pub use claim::{
+    Acceptance, Acknowledgement, ClaimError, EpochProof, JobClaim, JobProof, JobTerms, Leaf,
+    Position, UnsettledJob,
+};
 pub use hosting::{Host, Hosting, HostingError, HostingRefusal, HostingReply};
 pub use input::{
     GrantBytes, InputPart, InputRefusal, LocationText, MAX_STORED_INPUTS, Permit, Seats, Share,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ai_link_registry::Grant;
-use ai_link_wire::{AccountId, JobId, ModelName, PeerKey, Planck};
+use ai_link_wire::{AccountId, Digest, JobId, ModelName, PeerKey, Planck};
 
 use crate::core::{Fact, Wanted};
 use crate::ledger::Draft;
@@ -22,6 +22,8 @@ pub(crate) struct Chain {
     /// Jobs of every batch that took effect.
     pub(crate) paid_jobs: Vec<JobId>,
     pub(crate) deposited: u128,
+    /// Of each epoch.
+    pub(crate) roots: Vec<Digest>,
 }
 
 impl Chain {
@@ -55,6 +57,7 @@ impl Chain {
         }
         next.paid_jobs.extend(&batch.jobs);
         next.last_epoch = batch.epoch;
+        next.roots.push(batch.receipts_root);
         *self = next;
         Ok(())
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use ai_link_wire::{AccountId, JobId, PeerKey};
 
 use crate::ledger::{
-    ClientEntry, DiskStore, Draft, Earned, JobEntry, MemoryStore, PaidEpoch, Store, StoreError,
-    TrackRecord, Write,
+    ClientEntry, DiskStore, Draft, Earned, EpochEntry, JobEntry, MemoryStore, PaidEpoch, Store,
+    StoreError, TrackRecord, Write,
 };
 
 /// When a [`CrashStore`] stops.
@@ -65,6 +65,10 @@ impl<S: Store> Store for CrashStore<S> {
 
     fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError> {
         self.inner.paid_epochs(most)
+    }
+
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        self.inner.epoch(epoch)
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
@@ -131,6 +135,10 @@ impl Store for FileStore {
 
     fn paid_epochs(&self, most: usize) -> Result<Vec<PaidEpoch>, StoreError> {
         self.with(|store| store.paid_epochs(most))
+    }
+
+    fn epoch(&self, epoch: u64) -> Result<Option<EpochEntry>, StoreError> {
+        self.with(|store| store.epoch(epoch))
     }
 
     fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {

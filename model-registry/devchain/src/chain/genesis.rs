@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use ai_link_runtime::{AccountId, Balance, EXISTENTIAL_DEPOSIT, Header};
-use sp_core::H256;
+use sp_core::{H256, storage::Storage};
 use sp_runtime::{
     BuildStorage, Digest,
     traits::{BlakeTwo256, Hash as _, Header as _},
@@ -26,12 +26,19 @@ pub(super) struct FirstBlock {
     pub(super) changes: NodeChanges,
 }
 
-impl FirstBlock {
-    /// Checks and builds it.
-    pub(super) fn of(genesis: &Genesis) -> Result<Self, OpenError> {
+impl Genesis {
+    /// The well-known development accounts, a million AIL each. Everybody knows their secret keys.
+    pub fn development() -> Self {
+        Self {
+            endowed: ai_link_runtime::dev_endowed(),
+        }
+    }
+
+    /// Checks it, and builds the state.
+    pub(crate) fn storage(&self) -> Result<Storage, OpenError> {
         let mut seen = HashSet::new();
         let mut total: Balance = 0;
-        for (account, planck) in &genesis.endowed {
+        for (account, planck) in &self.endowed {
             if *planck < EXISTENTIAL_DEPOSIT {
                 let account = account.clone();
                 return Err(OpenError::EndowedTooLittle {
@@ -50,12 +57,20 @@ impl FirstBlock {
                 .filter(|total| *total <= Balance::MAX / 2)
                 .ok_or(OpenError::EndowedTooMuch)?;
         }
-        let storage = ai_link_runtime::genesis_config(&genesis.endowed)
+        let storage = ai_link_runtime::genesis_config(&self.endowed)
             .build_storage()
             .map_err(OpenError::Genesis)?;
         if !storage.children_default.is_empty() {
             return Err(OpenError::Genesis("it has child tries".to_owned()));
         }
+        Ok(storage)
+    }
+}
+
+impl FirstBlock {
+    /// Checks and builds it.
+    pub(super) fn of(genesis: &Genesis) -> Result<Self, OpenError> {
+        let storage = genesis.storage()?;
         let mut state: InMemoryBackend<BlakeTwo256> = (storage, STATE_VERSION).into();
         let header = Header::new(
             0,

@@ -7,6 +7,9 @@
 
 mod cess;
 mod cess_properties;
+mod dispute_properties;
+mod disputes;
+mod evidence;
 mod mock;
 mod models;
 mod operators;

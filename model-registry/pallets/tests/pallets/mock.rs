@@ -3,7 +3,7 @@
 use ai_link_pallets::{
     Balance,
     cess::{audit, file_bank, oss, sminer, storage_handler},
-    models,
+    disputes, models,
     operators::{self, binding_message},
     rights,
     settlement::{self, VoucherClaim, voucher_message},
@@ -14,7 +14,7 @@ use frame_support::{
 };
 use sp_core::{Pair, ed25519};
 use sp_io::TestExternalities;
-use sp_runtime::{AccountId32, BuildStorage, traits::IdentityLookup};
+use sp_runtime::{AccountId32, BuildStorage, Perbill, traits::IdentityLookup};
 
 pub(crate) const EXISTENTIAL_DEPOSIT: Balance = 10;
 pub(crate) const ENDOWMENT: Balance = 10_000;
@@ -24,6 +24,9 @@ pub(crate) const WORKER_BOND: Balance = 500;
 pub(crate) const COORDINATOR_BOND: Balance = 1_000;
 pub(crate) const UNBONDING_DELAY: u64 = 5_000;
 pub(crate) const WITHDRAWAL_DELAY: u64 = 1_000;
+pub(crate) const DISPUTE_WINDOW: u64 = 2_000;
+pub(crate) const ANSWER_WITHIN: u64 = 800;
+pub(crate) const DISPUTE_DEPOSIT: Balance = 20;
 /// Blocks of a day, and of a declaration's and a claimed repair's life.
 pub(crate) const ONE_DAY: u32 = 2;
 pub(crate) const FROZEN_DAYS: u32 = 7;
@@ -45,6 +48,7 @@ frame_support::construct_runtime!(
         Operators: operators,
         Settlement: settlement,
         Rights: rights,
+        Disputes: disputes,
         FileBank: file_bank = 104,
         Sminer: sminer = 105,
         Audit: audit = 106,
@@ -55,6 +59,7 @@ frame_support::construct_runtime!(
 
 parameter_types! {
     pub const Escrow: PalletId = PalletId(*b"test/esc");
+    pub const SlashShare: Perbill = Perbill::from_percent(10);
     pub Landlord: AccountId32 = AccountId32::new([0x11; 32]);
 }
 
@@ -86,6 +91,7 @@ impl models::Config for Test {
 impl operators::Config for Test {
     type Clock = Timestamp;
     type Currency = Balances;
+    type Disputes = Disputes;
     type MinCoordinatorBond = ConstU128<COORDINATOR_BOND>;
     type MinWorkerBond = ConstU128<WORKER_BOND>;
     type RuntimeHoldReason = RuntimeHoldReason;
@@ -104,9 +110,22 @@ impl settlement::Config for Test {
     type Clock = Timestamp;
     type Coordinators = Operators;
     type Currency = Balances;
+    type DisputeWindow = ConstU64<DISPUTE_WINDOW>;
     type PalletId = Escrow;
     type RuntimeHoldReason = RuntimeHoldReason;
     type WithdrawalDelay = ConstU64<WITHDRAWAL_DELAY>;
+}
+
+impl disputes::Config for Test {
+    type AnswerWithin = ConstU64<ANSWER_WITHIN>;
+    type Bonds = Operators;
+    type Clock = Timestamp;
+    type Currency = Balances;
+    type DisputeDeposit = ConstU128<DISPUTE_DEPOSIT>;
+    type Epochs = Settlement;
+    type FinesTo = Landlord;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type SlashShare = SlashShare;
 }
 
 impl file_bank::Config for Test {
@@ -155,6 +174,10 @@ impl Party {
 
     pub(crate) fn free(&self) -> Balance {
         Balances::free_balance(self.account())
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).0
     }
 
     /// Proof that this peer agrees to `operator`.
@@ -217,6 +240,7 @@ pub(crate) fn check_state() {
     assert_ok!(Operators::check_state());
     assert_ok!(Settlement::check_state());
     assert_ok!(Rights::check_state());
+    assert_ok!(Disputes::check_state());
     assert_ok!(FileBank::check_state());
     assert_ok!(Sminer::check_state());
     assert_ok!(Audit::check_state());

@@ -1,10 +1,13 @@
 //! Registering, leaving, bonds.
 
 use ai_link_pallets::{
-    BondedCoordinators,
+    BondedCoordinators, CoordinatorBonds,
     operators::{self, CoordinatorRecord, Error, Event, OperatorRecord, PeerRole},
 };
-use frame_support::{assert_noop, assert_ok};
+use frame_support::{
+    assert_noop, assert_ok,
+    traits::{Hooks, StorageVersion},
+};
 use sp_runtime::TokenError;
 
 use crate::mock::*;
@@ -333,5 +336,43 @@ fn the_state_check_sees_damage() {
             "a peer that is no coordinator"
         );
         operators::CoordinatorPeers::<Test>::remove([2; 32]);
+    });
+}
+
+#[test]
+fn coordinators_that_were_leaving_before_an_upgrade_still_answer_with_their_bond() {
+    let (leaving, back) = (Party::new("leaving"), Party::new("back"));
+    run(&[&leaving, &back], || {
+        for party in [&leaving, &back] {
+            party.register_coordinator();
+            assert_ok!(Operators::deregister(party.origin(), party.peer()));
+        }
+        // As the first version had it: no index, and who had left could be back at once with another peer.
+        operators::Leaving::<Test>::remove(leaving.account());
+        operators::Leaving::<Test>::remove(back.account());
+        let other = Party::new("other");
+        assert_ok!(Operators::register_coordinator(
+            back.origin(),
+            other.peer(),
+            COORDINATOR_BOND,
+            other.proof(&back)
+        ));
+        StorageVersion::new(0).put::<Operators>();
+        assert_eq!(Operators::bond(&leaving.account()), 0);
+        Operators::on_runtime_upgrade();
+        assert_eq!(Operators::bond(&leaving.account()), COORDINATOR_BOND);
+        assert_eq!(
+            operators::Leaving::<Test>::get(leaving.account()),
+            Some(leaving.peer())
+        );
+        assert_eq!(operators::Leaving::<Test>::get(back.account()), None);
+        check_state();
+        operators::Leaving::<Test>::remove(leaving.account());
+        Operators::on_runtime_upgrade();
+        assert_eq!(
+            Operators::bond(&leaving.account()),
+            0,
+            "once: it is no part of later upgrades"
+        );
     });
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     AccountId, Commitment, Digest, Fid, JobId, ModelName, ModelVersion, PeerKey, Planck, Purpose,
-    Record, Region, Trusted, UnixMillis, bounded,
+    Record, Region, SignatureBytes, Trusted, UnixMillis, bounded,
 };
 
 /// What a client asks a coordinator to match. Signed by the client.
@@ -155,11 +155,13 @@ pub struct Ticket {
     pub payouts: Vec<Payout>,
     /// When the attempt must be done.
     pub deadline: UnixMillis,
+    /// By the coordinator over [`JobTerms::signed_bytes`](super::JobTerms::signed_bytes): what the chain believes.
+    pub terms_signature: SignatureBytes,
 }
 
 impl Record for Ticket {
     const KIND: &'static str = "ticket";
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
 }
 
 impl Ticket {

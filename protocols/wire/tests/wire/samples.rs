@@ -59,6 +59,39 @@ impl Cast {
         AccountId([100 + place(role) as u8; 32])
     }
 
+    /// The job, accepted and acknowledged.
+    pub fn claim(&self) -> JobClaim {
+        let mut ticket = self.ticket();
+        ticket.sign_terms(&self.coordinator);
+        JobClaim {
+            acceptance: Acceptance::sign(&self.client, &ticket, Planck(300)),
+            acknowledgement: Some(Acknowledgement::sign(
+                &self.coordinator,
+                &ticket,
+                Planck(300),
+                T1,
+            )),
+            ticket: Signed::sign(&self.coordinator, ticket, T0, T1).unwrap(),
+        }
+    }
+
+    /// The same, settled as the third of five.
+    pub fn proof(&self) -> JobProof {
+        let claim = self.claim();
+        let ticket = claim.ticket.verify_at_any_time().unwrap();
+        let leaves: Vec<_> = (0..5)
+            .map(|i| Leaf {
+                job: ticket.job,
+                terms: ticket.terms().id(),
+                receipt: Digest([i; 32]),
+            })
+            .collect();
+        JobProof {
+            settled: EpochProof::of(3, &leaves, 2),
+            claim,
+        }
+    }
+
     pub fn ticket(&self) -> Ticket {
         let pay = |account, amount, reason| Payout {
             account,
@@ -106,6 +139,7 @@ impl Cast {
                 pay(self.coordinator.account(), 5, PayoutReason::Coordinator),
             ],
             deadline: T1,
+            terms_signature: SignatureBytes([8; 64]),
         }
     }
 
@@ -265,7 +299,11 @@ impl Cast {
             ControlRequest::Complete {
                 receipt: self.countersign(self.job_receipt()),
                 voucher: Voucher::sign(&self.client, self.coordinator.account(), Planck(100)),
+                acceptance: SignatureBytes([9; 64]),
             },
+            ControlRequest::Proof(JobId([7; 16])),
+            ControlRequest::Unsettled,
+            ControlRequest::Accepted(Box::new(self.claim())),
             ControlRequest::Fail(Signed::sign(&self.client, failure, T0, T1).unwrap()),
             ControlRequest::Job(JobId([7; 16])),
             ControlRequest::Info,
@@ -332,6 +370,16 @@ impl Cast {
                 };
                 MAX_HOLDERS
             ]),
+            ControlResponse::AcceptanceNoted,
+            ControlResponse::Proof(None),
+            ControlResponse::Proof(Some(Box::new(self.proof()))),
+            ControlResponse::Unsettled(vec![UnsettledJob {
+                job: JobId([7; 16]),
+                client: self.client.account(),
+                price: Planck(100),
+                payouts: self.ticket().payouts,
+                since: T0,
+            }]),
             ControlResponse::Job(None),
             ControlResponse::Job(Some(JobStatus {
                 job: JobId([7; 16]),
