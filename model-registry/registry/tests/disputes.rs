@@ -228,9 +228,10 @@ async fn a_dispute_about_a_paid_job_is_refuted_and_costs_its_deposit() {
         .unwrap();
     let left = f.registry.escrow(client).await.unwrap().free;
     assert_eq!(left, Planck(escrow.0 - SHARE.0), "the client pays");
+    let first = claim(&jobs[0], PRICE);
     let late = f
         .worker
-        .open_dispute(&jobs[0], &claim(&jobs[0], PRICE), DisputeBasis::Promised);
+        .open_dispute(&jobs[0], &first, DisputeBasis::Promised);
     assert_fails(late.await, "AlreadyTaken");
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, MutexGuard};
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Keeps the chain until it is dropped.
-pub enum TestChain {
+pub(crate) enum TestChain {
     /// In this process.
     Embedded {
         directory: tempfile::TempDir,
@@ -32,7 +32,7 @@ pub enum TestChain {
 
 impl TestChain {
     /// A chain in its first blocks, on which each of `parties` has `amount`.
-    pub async fn start(parties: &[Identity], amount: Planck) -> (Self, Registry) {
+    pub(crate) async fn start(parties: &[Identity], amount: Planck) -> (Self, Registry) {
         let Ok(url) = std::env::var("AI_LINK_CHAIN_URL") else {
             return Self::embedded(parties, amount).await;
         };
@@ -62,7 +62,7 @@ impl TestChain {
     }
 
     /// One in this process, whatever the environment says.
-    pub async fn embedded(parties: &[Identity], amount: Planck) -> (Self, Registry) {
+    pub(crate) async fn embedded(parties: &[Identity], amount: Planck) -> (Self, Registry) {
         let directory = tempfile::tempdir().unwrap();
         let chain = DevChain::open(directory.path(), &genesis(parties, amount)).unwrap();
         let serving = chain
@@ -75,7 +75,7 @@ impl TestChain {
 }
 
 /// What an embedded chain begins with.
-pub fn genesis(parties: &[Identity], amount: Planck) -> Genesis {
+pub(crate) fn genesis(parties: &[Identity], amount: Planck) -> Genesis {
     let endowed = parties.iter().map(|p| (p.account().0.into(), amount.0));
     Genesis {
         endowed: endowed.collect(),
