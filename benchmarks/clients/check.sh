@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a network, asks its gateway with curl, tritonclient (JSON and binary) and openai, stops it.
+# Starts a network, asks its gateway with curl, tritonclient (JSON, binary and gRPC) and openai, stops it.
 # Needs curl, and Python with requirements.txt installed. AI_LINK names a binary to use instead of building one.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
