@@ -119,7 +119,7 @@ fn needles(net: &Net, sentences: &Sentences, program: &ai_link_program::Program)
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_are_candles_and_no_word_leaves_the_application() {
     let net = Net::bare(3, &["--capture"]);
-    publish(&net, "bert", "tiny-bert", &["--positions", "24"]);
+    publish(&net, "bert", "tiny-bert", &["--positions", "48"]);
     let body = json!({"model": "tiny-bert", "input": TEXTS});
     let (headers, answer) = answered(&net, "/v1/embeddings", &body).await;
     let found = embedded(&answer);
@@ -135,8 +135,8 @@ async fn vectors_are_candles_and_no_word_leaves_the_application() {
     let files = ai_link_text::read_directory(&checkpoint("bert")).unwrap();
     let files: Vec<_> = files.iter().map(|(n, b)| (n.as_str(), &b[..])).collect();
     let shape = ai_link_program::hub::Shape {
-        positions: 24,
-        chunk: 24,
+        positions: 48,
+        chunk: 48,
         lookup: ai_link_program::hub::Lookup::Rows,
     };
     let half = Text::from_bytes(&ai_link_text::pack(&files, shape).unwrap()).unwrap();
@@ -182,7 +182,7 @@ async fn vectors_are_candles_and_no_word_leaves_the_application() {
 #[tokio::test(flavor = "multi_thread")]
 async fn private_tables_are_looked_up_under_sharing() {
     let net = Net::bare(3, &[]);
-    let private = ["--positions", "24", "--weights", "private"];
+    let private = ["--positions", "48", "--weights", "private"];
     publish(&net, "bert", "own-bert", &private);
     let body = json!({"model": "own-bert", "input": TEXTS});
     let (_, answer) = answered(&net, "/v1/embeddings", &body).await;

@@ -39,3 +39,13 @@ pub use part::{Text, pack};
 pub use recipe::{Pooling, Recipe, RecipeError, Scale};
 pub use sampling::{SampleError, Sampler, Sampling};
 pub use sentences::{Batch, Sentences};
+
+/// What the fuzzer calls: whatever the bytes, an error or a half that cuts a text into tokens or says why not.
+#[doc(hidden)]
+pub fn fuzz(bytes: &[u8]) {
+    match Text::from_bytes(bytes) {
+        Ok(Text::Sentences(sentences)) => drop(sentences.batch(&["a text".into()])),
+        Ok(Text::Causal(causal)) => drop(causal.tokens("a text")),
+        Err(_) => {}
+    }
+}

@@ -29,6 +29,9 @@ pub(super) struct Spec {
     head_norms: bool,
 }
 
+/// Numbers of a head: no model of today has more.
+const MOST_HEAD: usize = 1 << 12;
+
 const EMBED: &str = "model.embed_tokens.weight";
 
 impl Spec {
@@ -44,6 +47,13 @@ impl Spec {
         let size = positive("head_dim", config.head_dim.or(Some(hidden / heads)))?;
         divides("num_key_value_heads", kv, heads)?;
         divides("head_dim", 2, size)?;
+        if size > MOST_HEAD {
+            return Err(HubError::Config {
+                field: "head_dim",
+                value: size.to_string(),
+                why: "at most 4096",
+            });
+        }
         let attention = config.attention_bias.unwrap_or(false);
         Ok(Self {
             hidden,
