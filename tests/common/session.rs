@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ai_link_mpc::{
     Client as ClientMachine, Expected, Machine, MpcError, Party, Secret32, Stats, Transmit, drive,
 };
+use ai_link_program::bundle::Parts;
 use ai_link_program::{OutputTensor, Package, Program};
 use ai_link_session::links::SessionLinks;
 use ai_link_session::{hello, parties};
@@ -165,11 +166,9 @@ pub(crate) async fn program(net: &Net, model: &str) -> Arc<Program> {
     let storage = HttpStore::new(net.network()["storage"].as_str().unwrap()).unwrap();
     let fid = ai_link_storage::Fid(release.manifest.0);
     let bytes = storage.get_bytes(fid, 1 << 24).await.unwrap();
-    Arc::new(
-        Package::from_bytes(&bytes, Default::default())
-            .unwrap()
-            .program,
-    )
+    let parts = Parts::of(&bytes).unwrap();
+    let package = Package::from_bytes(parts.mpc.unwrap(), Default::default());
+    Arc::new(package.unwrap().program)
 }
 
 /// The client's machine, from whose messages the mask can be taken off: what a client with masking switched
