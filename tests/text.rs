@@ -241,7 +241,7 @@ async fn thirty_two_tokens_are_candles() {
         assert_eq!(usage["prompt_tokens"], done.prompt_tokens);
         // A job a token, the prompt within the first, each with a receipt; a token that ends the answer is one too.
         let made = net.receipts().len() - before;
-        let said = done.answer_tokens as usize;
+        let said = done.answer_tokens;
         assert!(made == said || made == said + 1, "{made} {said}");
         assert!(done.prompt_tokens <= 8);
         assert!(said > 8, "{family} says something: {said}");

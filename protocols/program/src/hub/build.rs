@@ -172,7 +172,7 @@ impl Build {
     }
 
     /// The output of the chunk's keys and values, if they are to be cached.
-    pub(super) fn to_cache(&mut self) {
+    pub(super) fn give_keys(&mut self) {
         if let Some(Cache { new, .. }) = self.cache.take() {
             self.label("keys and values");
             let mut dims = self.dims(new[0]).to_vec();

@@ -198,7 +198,7 @@ impl Spec {
         let scores = b.linear(y, w, bias);
         let scores = b.flat(scores);
         b.output(LOGITS, scores);
-        b.to_cache();
+        b.give_keys();
         Ok(())
     }
 }
