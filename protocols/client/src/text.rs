@@ -4,7 +4,7 @@
 //! ([`ai-link-text`](ai_link_text) says what that makes public); workers evaluate the layers between on shares, as of any
 //! other model. A request for vectors takes one job for each [`RECORDS`] records; an answer takes one for each chunk of its
 //! prompt and one a token. Keys and values of earlier tokens are kept here, between jobs, and shared afresh
-//! ([`hub`](ai_link_program::hub) says why); workers keep nothing, so every token may be evaluated by another group, and a
+//! ([`hub`] says why); workers keep nothing, so every token may be evaluated by another group, and a
 //! worker that is lost costs one token's attempt.
 
 use std::collections::VecDeque;
