@@ -6,7 +6,8 @@ use std::path::Path;
 use ai_link_observe::Loopback;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
+use toml::Value;
 
 use crate::cli::{ConfigCommand, ConfigFile, ConfigRole};
 use crate::output::{Failure, Output};
@@ -25,7 +26,9 @@ pub(super) fn run(command: ConfigCommand, output: &Output) -> Result<(), Failure
                     let address: Loopback = text
                         .parse()
                         .map_err(|e| Failure::usage(format!("{variable}: {e}")))?;
-                    config[*key] = Value::String(address.to_string());
+                    if let Some(fields) = config.as_table_mut() {
+                        fields.insert((*key).to_owned(), Value::String(address.to_string()));
+                    }
                 }
             }
             output.result(&config, text)
@@ -62,35 +65,13 @@ fn parsed<T: DeserializeOwned + Serialize>(file: &Path) -> Result<Value, Failure
         .map_err(|e| Failure::usage(format!("cannot read {}: {e}", file.display())))?;
     let config: T =
         toml::from_str(&text).map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?;
-    serde_json::to_value(config).map_err(Failure::failed)
+    // Not JSON's values: those may keep numbers as text, which TOML would show as tables.
+    Value::try_from(&config).map_err(Failure::failed)
 }
 
-/// TOML has no null: what is not set is left out, with a word on it.
+/// As a file would have it; what is not set is left out.
 fn text(config: &Value) -> String {
-    let mut set = config.clone();
-    let mut unset = Vec::new();
-    if let Some(fields) = set.as_object_mut() {
-        fields.retain(|key, value| {
-            if value.is_null() {
-                unset.push(format!("# {key} is not set"));
-            }
-            !value.is_null()
-        });
-    }
-    strip(&mut set);
-    let toml = toml::to_string_pretty(&set).unwrap_or_else(|_| set.to_string());
-    format!("{toml}{}", unset.join("\n"))
-}
-
-fn strip(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(strip);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip),
-        _ => {}
-    }
+    toml::to_string_pretty(config).unwrap_or_else(|error| format!("# {error}"))
 }
 
 #[cfg(test)]
@@ -98,10 +79,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_set_is_said_and_what_is_left_is_toml() {
-        let shown = text(&json!({ "a": 1, "b": null, "c": { "d": null, "e": ["x"] } }));
-        let read: toml::Table = toml::from_str(&shown).expect("it is TOML");
-        assert_eq!(read.len(), 2);
-        assert!(shown.contains("# b is not set"), "{shown}");
+    fn what_is_shown_is_a_file_that_means_the_same() {
+        #[derive(Debug, PartialEq, serde::Deserialize, Serialize)]
+        struct Config {
+            interval_ms: u64,
+            unset: Option<String>,
+            within: Vec<String>,
+        }
+        let config = Config {
+            interval_ms: 10_000,
+            unset: None,
+            within: vec!["x".to_owned()],
+        };
+        let value = Value::try_from(&config).expect("it is TOML");
+        let shown = text(&value);
+        assert!(shown.contains("interval_ms = 10000"), "{shown}");
+        let read: Config = toml::from_str(&shown).expect("it is TOML");
+        assert_eq!(read, config);
     }
 }
