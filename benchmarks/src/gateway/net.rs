@@ -12,7 +12,9 @@ use ai_link_program::Package;
 use ai_link_program::bundle::Parts;
 use ai_link_registry::{NewModel, Registry, RegistryClient};
 use ai_link_sealed::package;
-use ai_link_storage::{HttpStore, ObjectStore as _, PutOptions, StorageConfig, own_record};
+use ai_link_storage::{
+    Account, HttpStore, ObjectStore as _, PutOptions, SignWith, StorageConfig, own_record,
+};
 use ai_link_wire::{
     Bytes, Commitment, Fid, Identity, Level, ModelName, ModelVersion, Multiaddr, Planck, Purpose,
 };
@@ -133,10 +135,13 @@ impl Net {
             Ok(())
         });
         let gateway = format!("http://{}", heard(gateway).await?.address);
+        let owner = party("owner");
+        let account = Account(owner.account().0);
+        let signer = SignWith::new(account, move |message: &[u8]| owner.sign(message).0);
         Ok(Self {
             gateway,
             registry,
-            storage: HttpStore::new(&storage)?,
+            storage: HttpStore::new(&storage)?.with_signer(signer),
             stop,
             parts,
             _chain: chain,
