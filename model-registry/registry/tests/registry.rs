@@ -18,7 +18,7 @@ use ai_link_wire::{
 
 use chain::{TestChain, genesis};
 
-const RICH: Planck = Planck::ail(1_000_000);
+const RICH: Planck = Planck::ail(100_000);
 
 fn party(name: &str) -> Identity {
     Identity::derive(b"registry tests", name)
