@@ -435,7 +435,7 @@ async fn a_refused_call_does_not_disturb_the_next() {
     poor.transfer(client.account(), Planck(1)).await.unwrap();
 
     let much = client
-        .transfer(poor.account(), Planck::ail(2_000_000))
+        .transfer(poor.account(), Planck::ail(200_000))
         .await
         .unwrap_err();
     let CallError::Failed(DispatchFailure::Runtime { reason }) = much else {
