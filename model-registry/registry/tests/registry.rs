@@ -18,7 +18,7 @@ use ai_link_wire::{
 
 use chain::{TestChain, genesis};
 
-const RICH: Planck = Planck::ail(1_000_000);
+const RICH: Planck = Planck::ail(100_000);
 
 fn party(name: &str) -> Identity {
     Identity::derive(b"registry tests", name)
@@ -435,7 +435,7 @@ async fn a_refused_call_does_not_disturb_the_next() {
     poor.transfer(client.account(), Planck(1)).await.unwrap();
 
     let much = client
-        .transfer(poor.account(), Planck::ail(2_000_000))
+        .transfer(poor.account(), Planck::ail(200_000))
         .await
         .unwrap_err();
     let CallError::Failed(DispatchFailure::Runtime { reason }) = much else {

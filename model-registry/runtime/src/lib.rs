@@ -8,7 +8,7 @@
 //!   runtime call and its SCALE-encoded arguments and must run inside an externalities environment
 //!   that holds the state. No wasm blob is involved;
 //! * a Substrate node executes it as wasm. The crate is `no_std` without its `std` feature for that
-//!   purpose; the wasm build itself is not part of this crate.
+//!   purpose; `build-wasm.sh` beside it makes the wasm.
 //!
 //! # Money
 //!

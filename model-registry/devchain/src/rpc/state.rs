@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use codec::Decode;
 use jsonrpsee::{
-    RpcModule,
-    core::RpcResult,
+    PendingSubscriptionSink, RpcModule, SubscriptionMessage,
+    core::{RpcResult, SubscriptionResult},
     server::RegisterMethodError,
     types::{ErrorObjectOwned, error::INVALID_PARAMS_CODE},
 };
 use serde_json::json;
 use sp_core::{Bytes, H256};
 
-use super::error;
+use super::{author::SEND_DEADLINE, error};
 use crate::node::Node;
 
 /// Keys in one answer or one question.
@@ -90,6 +90,21 @@ pub(super) fn register(module: &mut RpcModule<Arc<Node>>) -> Result<(), Register
             )
         })
     })?;
+    // What links the runtime into the process cannot see another one: the first version is the only one.
+    module.register_subscription(
+        "state_subscribeRuntimeVersion",
+        "state_runtimeVersion",
+        "state_unsubscribeRuntimeVersion",
+        |_, pending, _, _| version(pending),
+    )?;
+    Ok(())
+}
+
+async fn version(pending: PendingSubscriptionSink) -> SubscriptionResult {
+    let sink = pending.accept().await?;
+    let version = SubscriptionMessage::from_json(&ai_link_runtime::VERSION)?;
+    sink.send_timeout(version, SEND_DEADLINE).await?;
+    sink.closed().await;
     Ok(())
 }
 

@@ -91,8 +91,8 @@ fn kinds_and_versions_are_not_mixed_up() {
     assert!(matches!(
         other.verify(T0),
         Err(SignedError::WrongVersion {
-            expected: 4,
-            found: 3,
+            expected: 5,
+            found: 4,
             ..
         })
     ));
@@ -123,7 +123,7 @@ fn a_ticket_of_the_first_version_is_refused_by_its_version() {
     assert!(matches!(
         read.verify(T0),
         Err(SignedError::WrongVersion {
-            expected: 3,
+            expected: 4,
             found: 1,
             ..
         })
