@@ -11,6 +11,7 @@ use jsonrpsee::{
 };
 use serde_json::json;
 use sp_core::{Bytes, H256};
+use tokio::sync::broadcast::error::RecvError;
 
 use super::{author::SEND_DEADLINE, error};
 use crate::node::Node;
@@ -97,7 +98,61 @@ pub(super) fn register(module: &mut RpcModule<Arc<Node>>) -> Result<(), Register
         "state_unsubscribeRuntimeVersion",
         |_, pending, _, _| version(pending),
     )?;
+    module.register_subscription(
+        "state_subscribeStorage",
+        "state_storage",
+        "state_unsubscribeStorage",
+        |params, pending, node, _| {
+            let keys: Result<Vec<Bytes>, _> = params.sequence().next();
+            follow(pending, Arc::clone(&node), keys)
+        },
+    )?;
     Ok(())
+}
+
+/// Tells what is stored under `keys`, and after every block what of it has changed.
+async fn follow(
+    pending: PendingSubscriptionSink,
+    node: Arc<Node>,
+    keys: Result<Vec<Bytes>, ErrorObjectOwned>,
+) -> SubscriptionResult {
+    let keys = match keys.and_then(|keys| check_count(keys.len()).map(|()| keys)) {
+        Ok(keys) => keys,
+        Err(refused) => {
+            pending.reject(refused).await;
+            return Ok(());
+        }
+    };
+    let mut blocks = node.heads();
+    let sink = pending.accept().await?;
+    let mut known: Vec<Option<Option<Vec<u8>>>> = vec![None; keys.len()];
+    loop {
+        let (block, changes) = {
+            let chain = node.chain();
+            let head = chain.head_hash();
+            let mut changes = Vec::new();
+            for (key, known) in keys.iter().zip(&mut known) {
+                let value = chain.storage(head, key)?;
+                if known.as_ref() != Some(&value) {
+                    changes.push((key.clone(), value.clone().map(Bytes)));
+                    *known = Some(value);
+                }
+            }
+            (head, changes)
+        };
+        if !changes.is_empty() {
+            let set = json!({ "block": block, "changes": changes });
+            sink.send_timeout(SubscriptionMessage::from_json(&set)?, SEND_DEADLINE)
+                .await?;
+        }
+        let block = tokio::select! {
+            () = sink.closed() => return Ok(()),
+            block = blocks.recv() => block,
+        };
+        if matches!(block, Err(RecvError::Closed)) {
+            return Ok(());
+        }
+    }
 }
 
 async fn version(pending: PendingSubscriptionSink) -> SubscriptionResult {
