@@ -153,6 +153,7 @@ async fn demanding_gateway(net: &Net) {
     let data = net.path().join("demanding");
     let mut config: toml::Table = config.parse().unwrap();
     config["listen"] = "127.0.0.1:0".into();
+    config.remove("metrics");
     config["client"]["dealer"] = "client".into();
     config["client"]["evaluators"] = 3.into();
     config["client"]["data"] = data.to_str().unwrap().into();

@@ -174,11 +174,8 @@ async fn promised(key: Identity, context: &Context) -> Vec<String> {
     if Identity::load(context.dir.key("coordinator")).is_ok_and(|k| k.account() == account) {
         return Vec::new();
     }
-    let jobs = match super::settle::unsettled(key, &context.network).await {
-        Ok(jobs) => jobs,
-        Err(_) => {
-            return vec!["due:    the coordinator does not say what waits for settlement".into()];
-        }
+    let Ok(jobs) = super::settle::unsettled(key, &context.network).await else {
+        return vec!["due:    the coordinator does not say what waits for settlement".into()];
     };
     let mut lines = Vec::new();
     for job in jobs {

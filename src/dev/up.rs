@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
@@ -41,6 +42,9 @@ const MAX_PRICE: Planck = Planck(100_000_000_000);
 const EPOCH_MS: u64 = 1_000;
 /// How long the workers may take to be known to the coordinator.
 const WORKERS_WITHIN: Duration = Duration::from_secs(30);
+/// Where processes listen.
+const PORTS: Range<u16> = 12_000..32_000;
+const PORT_TRIES: u32 = 256;
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -330,9 +334,7 @@ impl Starter<'_> {
         let port = match ports.get(name) {
             Some(port) => *port,
             None => {
-                // The system's choice of a free one; nobody else is likely to get it before we do.
-                let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Failure::failed)?;
-                let port = probe.local_addr().map_err(Failure::failed)?.port();
+                let port = free_port(|port| ports.values().any(|taken| *taken == port))?;
                 ports.insert(name.to_owned(), port);
                 let bytes = serde_json::to_vec_pretty(&ports).map_err(Failure::failed)?;
                 write_atomically(&path, &bytes).map_err(Failure::failed)?;
@@ -460,6 +462,30 @@ pub(crate) fn worker_name(index: u16) -> String {
 
 fn storage_node_name(index: u16) -> String {
     format!("storage-node-{index}")
+}
+
+/// A port that nobody listens at and that is not taken.
+///
+/// Below those that systems give to whoever does not care (Linux: from 32768), so that no connection of a process that
+/// was started before has it when its owner starts.
+fn free_port(taken: impl Fn(u16) -> bool) -> Result<u16, Failure> {
+    let is_free = |port| {
+        let at = (Ipv4Addr::LOCALHOST, port);
+        TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok()
+    };
+    for _ in 0..PORT_TRIES {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(Failure::failed)?;
+        let span = PORTS.end - PORTS.start;
+        let port = PORTS.start + u16::from_le_bytes(random) % span;
+        if !taken(port) && is_free(port) {
+            return Ok(port);
+        }
+    }
+    Err(Failure::message(format!(
+        "{PORT_TRIES} ports between {} and {} were tried, and none is free",
+        PORTS.start, PORTS.end
+    )))
 }
 
 /// Made-up sites, three of four in the European Union.

@@ -1,6 +1,5 @@
 //! A whole network in this process.
 
-use std::future::Future;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
@@ -228,8 +227,6 @@ async fn heard<T>(hear: oneshot::Receiver<T>) -> anyhow::Result<T> {
         .context("a part stopped")
 }
 
-fn over(mut stopped: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        let _ = stopped.wait_for(|over| *over).await;
-    }
+async fn over(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|over| *over).await;
 }

@@ -166,7 +166,9 @@ fn wrong_inputs_are_told_apart() {
         let fails = |inputs: &[NamedTensor]| session.run(inputs).unwrap_err();
 
         assert!(matches!(fails(&[]), RunError::MissingInput(port) if port.name == "a"));
-        assert!(matches!(fails(&[a.clone()]), RunError::MissingInput(port) if port.name == "b"));
+        assert!(
+            matches!(fails(std::slice::from_ref(&a)), RunError::MissingInput(port) if port.name == "b")
+        );
         let other = tensor("c", &[2, 3], 6);
         assert!(
             matches!(fails(&[a.clone(), other]), RunError::UnexpectedInput { name, .. } if name == "c")
