@@ -12,11 +12,10 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use ai_link_coordinator::merkle;
 use ai_link_devchain::{DevChain, Genesis, Serving};
 use ai_link_registry::{BlockHash, MAX_VOUCHERS, Registry, RegistryClient, SettlementBatch};
 use ai_link_runtime::{Runtime, RuntimeBlockWeights};
-use ai_link_wire::{AccountId, Digest, Identity, Planck, Voucher};
+use ai_link_wire::{AccountId, Digest, Identity, Planck, Voucher, merkle};
 use anyhow::Context as _;
 use clap::Args;
 use futures::stream::{FuturesUnordered, StreamExt as _};

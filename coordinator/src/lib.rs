@@ -43,7 +43,6 @@ pub mod core;
 pub mod fuzzing;
 pub mod ledger;
 pub mod matching;
-pub mod merkle;
 pub mod policy;
 pub mod pricing;
 pub mod roster;

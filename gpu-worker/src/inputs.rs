@@ -26,6 +26,7 @@ use ai_link_storage::{Account, Fid};
 use ai_link_wire::{InputPart, InputRefusal, JobId, Role, Share, SharedInput, Ticket, UnixMillis};
 use zeroize::Zeroizing;
 
+use crate::objects::Copies;
 use crate::worker::Worker;
 use book::BookError;
 
@@ -71,7 +72,11 @@ pub(crate) async fn bring(
         }
         let most = sealed_size(HEAD + 8 * fit.words as u64);
         let fid = Fid(record.object(share).0);
-        let sealed = worker.objects.get(input.input, fid, most).await;
+        let copies = match record.policy {
+            None => Copies::ToWorkers,
+            Some(_) => Copies::ToNobody,
+        };
+        let sealed = worker.objects.get(input.input, fid, most, copies).await;
         let sealed =
             sealed.map_err(|error| InputRefusal::unavailable(port, crate::chain(&error)))?;
         let opened = open_object(&key, &sealed);

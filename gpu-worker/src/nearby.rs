@@ -1,13 +1,13 @@
 //! Where this worker's caches pull from: another worker that has it already, or storage.
 //!
-//! A coordinator names workers that announced what is wanted (ARCHITECTURE.md, "CESS.md": caches serve
-//! neighbours). One or two of them are asked for a copy; whatever goes wrong, storage is asked as if there
-//! were none. Nothing is believed: a copy counts only when it hashes to its name, the same test that what
+//! A coordinator names workers that announced what is wanted. One or two of them are asked for a copy; whatever
+//! goes wrong, storage is asked as if there were none. Nothing is believed: a copy counts only when it hashes to its name, the same test that what
 //! comes from storage has to pass.
 //!
 //! In the other direction, this worker sends what its caches hold, to workers that the chain knows. That gives
 //! away nothing that storage does not give to anyone who knows the name: packages as their owners published
-//! them, and inputs as their owners sealed them. Parts of private weights are in neither cache.
+//! them, and inputs as their owners sealed them. An input with a location policy is not sent at all, since this
+//! worker cannot tell where another one is. Parts of private weights are in neither cache.
 
 use std::fmt;
 use std::sync::Arc;
@@ -144,9 +144,10 @@ async fn find(
     let turn = Arc::clone(&worker.copies).try_acquire_owned();
     let turn = turn.map_err(|_| CopyReply::Busy)?;
     let path = match what {
-        CopyOf::Package(commitment) => worker.cache.path(commitment),
-        CopyOf::Object(fid) => worker.objects.path(ai_link_storage::Fid(fid.0)),
+        CopyOf::Package(commitment) => Some(worker.cache.path(commitment)),
+        CopyOf::Object(fid) => worker.objects.to_copy(ai_link_storage::Fid(fid.0)),
     };
+    let path = path.ok_or(CopyReply::NotHere)?;
     // Opened before the chain is asked: that something is not here is free to find out.
     let file = File::open(path).await.map_err(|_| CopyReply::NotHere)?;
     let bytes = file.metadata().await.map_err(|_| CopyReply::NotHere)?.len();

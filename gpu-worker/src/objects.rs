@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use ai_link_storage::layout::FidHasher;
@@ -28,8 +28,25 @@ pub struct ObjectCache {
     source: Source,
     /// Held across a pull: an object asked for twice at once is pulled once.
     turn: tokio::sync::Mutex<()>,
-    /// Inputs that were asked for since the start, and the objects they are in; the last one last.
-    inputs: Mutex<Vec<(Digest, Fid)>>,
+    /// What was asked for since the start; the last one last.
+    asked: Mutex<Vec<Asked>>,
+}
+
+/// Who may have a copy of an object from this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// Other workers.
+    ToWorkers,
+    /// Nobody: its owner said where it may be, and this worker cannot tell where another one is.
+    ToNobody,
+}
+
+/// A share of a stored input that was asked for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    input: Digest,
+    fid: Fid,
+    copies: Copies,
 }
 
 impl ObjectCache {
@@ -46,18 +63,24 @@ impl ObjectCache {
             limit,
             source,
             turn: tokio::sync::Mutex::new(()),
-            inputs: Mutex::default(),
+            asked: Mutex::default(),
         })
     }
 
-    /// The bytes of the object that holds a share of `input`: from disk if they are still its bytes, else from a
-    /// worker that has it or from storage. One of more than `most` bytes is not taken.
+    /// The bytes of the object that holds a share of `input`: from disk if they are still its bytes, else from
+    /// storage, or from a worker that has it if it may be copied. One of more than `most` bytes is not taken.
     ///
     /// # Errors
     /// [`ObjectError`]. What does not hash to `fid` is never returned.
-    pub async fn get(&self, input: Digest, fid: Fid, most: u64) -> Result<Vec<u8>, ObjectError> {
+    pub async fn get(
+        &self,
+        input: Digest,
+        fid: Fid,
+        most: u64,
+        copies: Copies,
+    ) -> Result<Vec<u8>, ObjectError> {
         let _turn = self.turn.lock().await;
-        self.note(input, fid);
+        self.note(Asked { input, fid, copies });
         if let Some(bytes) = self.cached(fid).await {
             return match bytes.len() as u64 > most {
                 true => Err(ObjectError::TooLarge { fid, most }),
@@ -66,8 +89,14 @@ impl ObjectCache {
         }
         let what = CopyOf::Object(ai_link_wire::Fid(fid.0));
         let is_it = |bytes: &[u8]| is_object(fid, bytes);
-        let copy = self.source.nearby(Held::Input(input), what, most, is_it);
-        let bytes = match copy.await {
+        let copy = match copies {
+            Copies::ToWorkers => {
+                let held = Held::Input(input);
+                self.source.nearby(held, what, most, is_it).await
+            }
+            Copies::ToNobody => None,
+        };
+        let bytes = match copy {
             Some(bytes) => bytes,
             None => {
                 let pull = |source| ObjectError::Pull { fid, source };
@@ -84,18 +113,31 @@ impl ObjectCache {
 
     /// Inputs of which a share is here, for announcements.
     pub fn inputs(&self) -> Vec<Digest> {
-        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        let here = inputs.iter().filter(|(_, fid)| self.path(*fid).exists());
-        here.map(|(input, _)| *input).collect()
+        let asked = self.asked();
+        let here = asked.iter().filter(|asked| self.path(asked.fid).exists());
+        here.map(|asked| asked.input).collect()
     }
 
-    fn note(&self, input: Digest, fid: Fid) {
-        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
-        inputs.retain(|(known, _)| *known != input);
-        if inputs.len() >= Heartbeat::MAX_INPUTS {
-            inputs.remove(0);
+    /// Where an object is that other workers may have. One that nobody asked for since the start is not told: what
+    /// its owner said of it is not known yet.
+    pub(crate) fn to_copy(&self, fid: Fid) -> Option<PathBuf> {
+        let mut asked = self.asked().clone();
+        asked.retain(|asked| asked.fid == fid);
+        let free = |asked: &Asked| asked.copies == Copies::ToWorkers;
+        (!asked.is_empty() && asked.iter().all(free)).then(|| self.path(fid))
+    }
+
+    fn note(&self, new: Asked) {
+        let mut asked = self.asked();
+        asked.retain(|known| known.input != new.input);
+        if asked.len() >= Heartbeat::MAX_INPUTS {
+            asked.remove(0);
         }
-        inputs.push((input, fid));
+        asked.push(new);
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Vec<Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Objects that are here, most recently used first.
@@ -125,8 +167,7 @@ impl ObjectCache {
         read.await.ok()?
     }
 
-    /// Where the object is, if it is here.
-    pub(crate) fn path(&self, fid: Fid) -> PathBuf {
+    fn path(&self, fid: Fid) -> PathBuf {
         self.dir.join(fid.to_string())
     }
 
@@ -256,22 +297,47 @@ mod tests {
             let fid = fid(b"a sealed input", rule);
             assert_eq!(cache.inputs(), []);
             cache.store(fid, b"a sealed input").unwrap();
-            assert_eq!(cache.get(INPUT, fid, 100).await.unwrap(), b"a sealed input");
+            assert_eq!(
+                cache.get(INPUT, fid, 100, Copies::ToWorkers).await.unwrap(),
+                b"a sealed input"
+            );
             assert!(matches!(
-                cache.get(INPUT, fid, 5).await,
+                cache.get(INPUT, fid, 5, Copies::ToWorkers).await,
                 Err(ObjectError::TooLarge { most: 5, .. })
             ));
             assert_eq!(cache.inputs(), [INPUT]);
             // One bit: it is dropped, and would be pulled again.
             fs::write(cache.path(fid), b"a sealed inpuu").unwrap();
             assert!(matches!(
-                cache.get(INPUT, fid, 100).await,
+                cache.get(INPUT, fid, 100, Copies::ToWorkers).await,
                 Err(ObjectError::Pull { .. })
             ));
             assert!(!cache.path(fid).exists());
             // What is not here is not announced.
             assert_eq!(cache.inputs(), []);
         }
+    }
+
+    #[tokio::test]
+    async fn what_an_owner_bound_to_places_is_copied_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), 1 << 20);
+        let object = fid(b"a sealed input", FidRule::DeOss);
+        cache.store(object, b"a sealed input").unwrap();
+        assert_eq!(
+            cache.to_copy(object),
+            None,
+            "nobody knows what its owner said"
+        );
+        let got = cache.get(INPUT, object, 100, Copies::ToWorkers).await;
+        assert_eq!(got.unwrap(), b"a sealed input");
+        assert_eq!(cache.to_copy(object), Some(cache.path(object)));
+        // The same object under another record, which says more.
+        let bound = Digest([8; 32]);
+        let got = cache.get(bound, object, 100, Copies::ToNobody).await;
+        assert_eq!(got.unwrap(), b"a sealed input");
+        assert_eq!(cache.to_copy(object), None);
+        assert_eq!(cache.inputs(), [INPUT, bound]);
     }
 
     #[test]

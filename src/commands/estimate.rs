@@ -24,7 +24,8 @@ use crate::dev::probe::Probe;
 use crate::npy;
 use crate::output::{Failure, Output};
 
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Of the job that is asked about and never begun.
+const DEADLINE: Duration = Duration::from_secs(30);
 /// Largest package that is fetched.
 const MAX_PACKAGE: u64 = 2 << 30;
 
@@ -132,7 +133,7 @@ pub(super) async fn run(
     let now = UnixMillis::now();
     let mut job = [0; 16];
     getrandom::fill(&mut job).map_err(Failure::failed)?;
-    let deadline = now.saturating_add(ANSWER_WITHIN * 3);
+    let deadline = now.saturating_add(DEADLINE);
     let request = JobRequest {
         job: JobId(job),
         attempt: 0,
@@ -169,6 +170,9 @@ pub(super) async fn run(
     };
     let escrow = free_escrow(&registry, identity.account()).await?;
     let owner = rights.price(level, info.price_per_record);
+    let owner = owner.checked_mul(records.into());
+    let owner = owner
+        .ok_or_else(|| Failure::message("the owner's price for so many records is no amount"))?;
     let price = match &quote.outcome {
         Outcome::Matched { price, .. } => Some(*price),
         Outcome::NoMatch | Outcome::Refused(_) => None,
@@ -182,7 +186,7 @@ pub(super) async fn run(
         promise: promise(level, group),
         money: Money {
             price,
-            owner: owner.checked_mul(records.into()).unwrap_or(at_most),
+            owner,
             at_most,
             escrow,
         },

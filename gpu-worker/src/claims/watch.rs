@@ -118,14 +118,7 @@ impl Watch {
         match step(kept, ticket, facts) {
             Step::Wait => {}
             Step::NoteNotShown => {
-                let standing = Standing::NotShown(now);
-                claims.put(
-                    job,
-                    &Kept {
-                        standing,
-                        ..kept.clone()
-                    },
-                )?;
+                self.stands(job, kept, Standing::NotShown(now))?;
             }
             Step::Settled { epoch } => {
                 tracing::info!(%job, epoch, "the job is settled");
@@ -223,25 +216,11 @@ impl Watch {
         match chain.open_dispute(ticket, &kept.claim, basis).await {
             Ok(finalised) => {
                 tracing::warn!(%job, block = %finalised.block, "disputed");
-                let standing = Standing::Disputed;
-                self.worker.claims.put(
-                    job,
-                    &Kept {
-                        standing,
-                        ..kept.clone()
-                    },
-                )?;
+                self.stands(job, kept, Standing::Disputed)?;
             }
             // Another worker of the group was faster.
             Err(error) if error.is("Disputes", "AlreadyDisputed") => {
-                let standing = Standing::Disputed;
-                self.worker.claims.put(
-                    job,
-                    &Kept {
-                        standing,
-                        ..kept.clone()
-                    },
-                )?;
+                self.stands(job, kept, Standing::Disputed)?;
             }
             Err(error) => {
                 let passes = |error: &CallError| error.is("Disputes", "AlreadyTaken");
@@ -272,6 +251,14 @@ impl Watch {
         }
     }
 
+    fn stands(&self, job: JobId, kept: &Kept, standing: Standing) -> Result<(), ClaimsError> {
+        let kept = Kept {
+            standing,
+            ..kept.clone()
+        };
+        self.worker.claims.put(job, &kept)
+    }
+
     /// Follows a dispute to its end.
     async fn follow(&self, job: JobId, kept: &Kept, ticket: &Ticket) -> Result<(), WatchError> {
         let terms = ticket.terms().id();
@@ -297,16 +284,7 @@ impl Watch {
             }
             Some(_) => {}
             // The client could not pay: perhaps it can later.
-            None => {
-                let standing = Standing::Waiting;
-                self.worker.claims.put(
-                    job,
-                    &Kept {
-                        standing,
-                        ..kept.clone()
-                    },
-                )?;
-            }
+            None => self.stands(job, kept, Standing::Waiting)?,
         }
         Ok(())
     }

@@ -87,7 +87,6 @@ pub mod pallet {
         collections::{BTreeMap, BTreeSet},
         vec::Vec,
     };
-    use core::ops::Range;
 
     use frame_support::{
         PalletId,
@@ -105,7 +104,7 @@ pub mod pallet {
     use sp_runtime::{DispatchError, traits::AccountIdConversion};
 
     use super::*;
-    use crate::{BondedCoordinators, EpochFacts, SettledEpochs, weights};
+    use crate::{BondedCoordinators, weights};
 
     #[pallet::pallet]
     pub struct Pallet<T>(_);
@@ -485,37 +484,6 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Keeps what an epoch took, and forgets at most two that can no longer be disputed.
-        fn remember_drawn(
-            coordinator: &AccountId32,
-            epoch: u64,
-            draws: Vec<Draw>,
-            payouts: &Payouts,
-        ) {
-            let record = DrawnRecord {
-                // One a voucher.
-                draws: BoundedVec::truncate_from(draws),
-                payouts: payouts_hash(payouts),
-            };
-            Drawn::<T>::insert(coordinator, epoch, record);
-            let known = FirstDrawn::<T>::get(coordinator);
-            let mut first = known.unwrap_or(epoch);
-            for _ in 0..2 {
-                let over = Epochs::<T>::get(coordinator, first).is_some_and(|record| {
-                    let end = record.settled_at.saturating_add(T::DisputeWindow::get());
-                    T::Clock::now() > end
-                });
-                if !over || first == epoch {
-                    break;
-                }
-                Drawn::<T>::remove(coordinator, first);
-                first += 1;
-            }
-            if known != Some(first) {
-                FirstDrawn::<T>::insert(coordinator, first);
-            }
-        }
-
         fn check_payouts(payouts: &Payouts) -> Result<Balance, DispatchError> {
             let pot = Self::pot();
             for payout in payouts {
@@ -588,7 +556,7 @@ pub mod pallet {
             Ok(())
         }
 
-        fn store_escrow(client: &AccountId32, escrow: EscrowRecord) {
+        pub(super) fn store_escrow(client: &AccountId32, escrow: EscrowRecord) {
             if escrow.total() == 0 {
                 Escrow::<T>::remove(client);
             } else {
@@ -597,73 +565,7 @@ pub mod pallet {
         }
     }
 
-    impl<T: Config> SettledEpochs for Pallet<T> {
-        fn epoch(coordinator: &AccountId32, epoch: u64) -> Option<EpochFacts> {
-            let EpochRecord {
-                receipts_root,
-                jobs,
-                settled_at,
-                ..
-            } = Epochs::<T>::get(coordinator, epoch)?;
-            let payouts = Drawn::<T>::get(coordinator, epoch).map(|drawn| drawn.payouts);
-            Some(EpochFacts {
-                receipts_root,
-                jobs,
-                payouts: payouts.unwrap_or_default(),
-                settled_at,
-            })
-        }
-
-        fn drawn(
-            coordinator: &AccountId32,
-            epoch: u64,
-            client: &AccountId32,
-        ) -> Option<Range<Balance>> {
-            let draws = Drawn::<T>::get(coordinator, epoch)?.draws;
-            let draw = draws.into_iter().find(|draw| draw.client == *client)?;
-            Some(draw.from..draw.to)
-        }
-
-        fn settled(client: &AccountId32, coordinator: &AccountId32) -> Balance {
-            Settled::<T>::get(client, coordinator)
-        }
-
-        fn escrow(client: &AccountId32) -> Balance {
-            Escrow::<T>::get(client).map_or(0, |escrow| escrow.total())
-        }
-
-        fn charge(client: &AccountId32, payments: &[(AccountId32, Balance)]) -> DispatchResult {
-            let sum = checked_sum::<T>(payments.iter().map(|(_, amount)| *amount))?;
-            if sum == 0 {
-                return Ok(());
-            }
-            let mut escrow = Escrow::<T>::get(client).ok_or(Error::<T>::EscrowTooLow)?;
-            escrow.draw(sum).ok_or(Error::<T>::EscrowTooLow)?;
-            for (account, amount) in payments {
-                T::Currency::transfer_on_hold(
-                    &HoldReason::Escrow.into(),
-                    &Self::pot(),
-                    account,
-                    *amount,
-                    Precision::Exact,
-                    Restriction::Free,
-                    Fortitude::Polite,
-                )?;
-            }
-            Self::store_escrow(client, escrow);
-            Self::deposit_event(Event::EscrowCharged {
-                client: client.clone(),
-                amount: sum,
-            });
-            Ok(())
-        }
-
-        fn dispute_window() -> Moment {
-            T::DisputeWindow::get()
-        }
-    }
-
-    fn checked_sum<T: Config>(
+    pub(super) fn checked_sum<T: Config>(
         mut amounts: impl Iterator<Item = Balance>,
     ) -> Result<Balance, DispatchError> {
         amounts

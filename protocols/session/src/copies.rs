@@ -13,8 +13,11 @@ use crate::hello::COPY;
 const REPLY: Limit = Limit::bytes(32);
 /// How long a holder may take to be reached and to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// How long a piece may take: a holder that is slower than 100 KiB a second is given up.
-const PIECE_WITHIN: Duration = Duration::from_secs(10);
+/// What is asked of the way between two workers: who is slower is given up, since whoever waits for the copy
+/// waits with everything that needs it.
+const LEAST_RATE: u64 = 4 << 20;
+/// In which a way may be slow to begin with.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Takes a copy of at most `most` bytes from `holder`.
 ///
@@ -40,9 +43,9 @@ pub async fn fetch(
         CopyReply::Here { bytes } => return Err(CopyError::TooLarge { bytes, most }),
         refusal => return Err(CopyError::Refused { refusal }),
     };
+    stream.set_deadline(Instant::now() + patience(bytes));
     let mut copy = Vec::new();
     for piece in pieces(bytes) {
-        stream.set_deadline(Instant::now() + PIECE_WITHIN);
         copy.append(&mut stream.recv_exact(FrameKind::CopyPiece, piece).await?);
     }
     Ok(copy)
@@ -83,14 +86,19 @@ pub async fn send(
 ) -> Result<(), CopyError> {
     let reply = codec::encode(&CopyReply::Here { bytes }, REPLY)?;
     stream.send(FrameKind::CopyReply, &reply).await?;
+    stream.set_deadline(Instant::now() + patience(bytes));
     let mut buffer = vec![0; COPY_PIECE];
     for piece in pieces(bytes) {
         let piece = &mut buffer[..piece];
         from.read_exact(piece).await.map_err(CopyError::Read)?;
-        stream.set_deadline(Instant::now() + PIECE_WITHIN);
         stream.send(FrameKind::CopyPiece, piece).await?;
     }
     Ok(stream.close().await?)
+}
+
+/// How long a copy of `bytes` may take in all.
+fn patience(bytes: u64) -> Duration {
+    GRACE + Duration::from_secs(bytes / LEAST_RATE)
 }
 
 /// Sizes of the pieces that carry `bytes`.
