@@ -86,7 +86,7 @@ async fn metrics(net: &Net, http: &reqwest::Client) {
             [key.account().to_string(), key.peer_id().to_string()]
         })
         .collect();
-    let mut sessions = 0.0;
+    let (mut sessions, mut puts, mut occupied) = (0.0, 0.0, 0.0);
     for (name, read, text) in &all {
         for id in &ids {
             assert!(!text.contains(id), "{name} tells {id}");
@@ -144,13 +144,9 @@ async fn metrics(net: &Net, http: &reqwest::Client) {
                 );
             }
             name if name.starts_with("storage-node") => {
-                assert!(
-                    of(
-                        "ai_link_storage_requests_succeeded_total",
-                        &[("operation", "put")]
-                    ) >= 1.0
-                );
-                assert!(of("ai_link_storage_occupied_bytes", &[]) > 0.0);
+                let put = [("operation", "put")];
+                puts += of("ai_link_storage_requests_succeeded_total", &put);
+                occupied += of("ai_link_storage_occupied_bytes", &[]);
                 assert!(of("ai_link_storage_capacity_bytes", &[]) > 0.0);
             }
             _ => {
@@ -163,6 +159,10 @@ async fn metrics(net: &Net, http: &reqwest::Client) {
     }
     // Three jobs, three workers each.
     assert_eq!(sessions, 9.0);
+    // Packages are shorter than a quarter of a segment: three of twelve fragments are padding, which no node is sent. So
+    // one node may have nothing, but not nine of them.
+    assert!(puts >= 18.0, "{puts}");
+    assert!(occupied > 0.0);
 }
 
 fn explained(net: &Net, job: &str) {
